@@ -1,0 +1,305 @@
+"""Typed options of everything in `training/`. Imports no torch, so that `train.py --help` answers at once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Activation = Literal["lrelu", "relu"]
+FusedScale = Literal["auto", "true", "false"]
+Combine = Literal["cat_lin", "lin_cat", "simple"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def _check(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
+def is_power_of_two(n: int) -> bool:
+    return n > 0 and n & (n - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What one image of a dataset is; G and D are built for it."""
+
+    resolution: int
+    """Height and width of the largest level in pixels, a power of two >= 8."""
+    channels: int = 3
+    """Colour channels."""
+    c_dim: int = 0
+    """Length of the label vector, 0 = unconditional (TF: label_size)."""
+
+    def __post_init__(self) -> None:
+        _check(
+            is_power_of_two(self.resolution) and self.resolution >= 8,
+            f"resolution: found {self.resolution}, expected a power of two >= 8",
+        )
+        _check(self.channels >= 1, f"channels: found {self.channels}, expected >= 1")
+        _check(self.c_dim >= 0, f"c_dim: found {self.c_dim}, expected >= 0")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """(4, 8, ..., resolution): the level sizes of a pyramid, smallest first."""
+        return tuple(2**k for k in range(2, self.resolution.bit_length()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _NetworkConfig:
+    fmap_base: int = 8192
+    """Feature maps: nf(stage) = min(fmap_base / 2^(stage * fmap_decay), fmap_max)."""
+    fmap_decay: float = 1.0
+    """log2 of the feature map reduction from one resolution to the next."""
+    fmap_max: int = 512
+    """Most feature maps in any layer."""
+    activation: Activation = "lrelu"
+    """Activation of all hidden layers; lrelu has slope 0.2 (TF: nonlinearity)."""
+    use_wscale: bool = True
+    """Equalised learning rate: weights ~ N(0,1), scaled at run time by gain / sqrt(fan_in)."""
+    fused_scale: FusedScale = "auto"
+    """Up/down-sampling fused with its convolution. In G `true` rotates the kernel by 180 degrees against `false`
+    (a property of the original; pretrained weights depend on it); in D both are equal. `auto`: fused where the larger
+    side is >= 128."""
+    blur_filter: tuple[int, ...] = (1, 2, 1)
+    """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
+
+    def __post_init__(self) -> None:
+        _check(self.fmap_base >= 1 and self.fmap_max >= 1, "fmap_base, fmap_max: expected >= 1")
+        _check(
+            not self.blur_filter or sum(self.blur_filter) != 0,
+            f"blur_filter: found {self.blur_filter}, expected a filter whose sum is not 0",
+        )
+
+    def nf(self, stage: int) -> int:
+        """Feature maps at `stage` (0 = the dense layers of the 4x4 block; resolution R uses log2(R) - 1)."""
+        return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
+
+    def is_fused(self, larger_side: int) -> bool:
+        """Is an up- or down-sampling layer whose larger side is `larger_side` pixels fused?"""
+        return self.fused_scale == "true" or (self.fused_scale == "auto" and larger_side >= 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig(_NetworkConfig):
+    """Generator of MSG-StyleGAN: mapping network + synthesis network with one image per block."""
+
+    z_dim: int = 512
+    """Length of the latent z (TF: latent_size)."""
+    w_dim: int = 512
+    """Length of the mapped latent w (TF: dlatent_size)."""
+    normalize_z: bool = True
+    """Scale z (with its label embedding) to unit mean square before the mapping (TF: normalize_latents)."""
+    mapping_layers: int = 8
+    """Dense layers of the mapping network; 0 = w is the normalised z."""
+    mapping_fmaps: int = 512
+    """Units of the mapping's hidden layers."""
+    mapping_lrmul: float = 0.01
+    """Learning rate multiplier of the mapping network."""
+    mapping_activation: Activation = "lrelu"
+    """Activation of the mapping layers (TF: mapping_nonlinearity)."""
+    use_styles: bool = True
+    """Modulate every layer by w; without, w only enters at 4x4."""
+    use_noise: bool = True
+    """Add noise with a learned strength per feature map after every convolution."""
+    use_const_input: bool = True
+    """Start from a learned 4x4 constant; without, from a dense layer on w (TF: const_input_layer)."""
+    use_pixel_norm: bool = False
+    """Normalise each pixel's feature vector."""
+    use_instance_norm: bool = True
+    """Normalise each feature map of each sample (the normalising half of AdaIN)."""
+    truncation_psi: float = 0.7
+    """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
+    truncation_cutoff: int = 8
+    """Number of layers that truncation applies to."""
+    w_avg_beta: float = 0.995
+    """Decay of the running mean of w per evaluation of G in training (TF: dlatent_avg_beta)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(min(self.z_dim, self.w_dim, self.mapping_fmaps) >= 1, "z_dim, w_dim, mapping_fmaps: expected >= 1")
+        _check(self.mapping_layers >= 0, f"mapping_layers: found {self.mapping_layers}, expected >= 0")
+        _check(
+            self.use_styles or not self.use_const_input,
+            "use_const_input: expected false when use_styles is false (w would enter nowhere)",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig(_NetworkConfig):
+    """Discriminator of MSG-StyleGAN: every block receives the image of its own resolution."""
+
+    mbstd_group_size: int = 4
+    """Samples that share one minibatch standard deviation; the micro-batch must be smaller or a multiple of it."""
+    mbstd_num_features: int = 1
+    """Feature maps that minibatch stddev appends in each block; 0 = off."""
+    combine: Combine = "cat_lin"
+    """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
+    lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
+    levels: tuple[int, ...] | None = None
+    """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check(self.mbstd_group_size >= 1, f"mbstd_group_size: found {self.mbstd_group_size}, expected >= 1")
+        _check(self.mbstd_num_features >= 0, f"mbstd_num_features: found {self.mbstd_num_features}, expected >= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamConfig:
+    """Optimizer of one network."""
+
+    lr: float = 0.003
+    """Learning rate."""
+    beta1: float = 0.0
+    """Decay of the first moment."""
+    beta2: float = 0.99
+    """Decay of the second moment."""
+    eps: float = 1e-8
+    """Added to the root of the second moment."""
+    form: Literal["tf", "torch"] = "tf"
+    """Where eps is added: before (tf, as the published MSG-StyleGAN) or after (torch) bias correction of the second
+    moment. They differ only where gradients are tiny, in the first steps."""
+
+    def __post_init__(self) -> None:
+        _check(self.lr >= 0 and self.eps > 0, f"lr {self.lr}, eps {self.eps}: expected lr >= 0 and eps > 0")
+        _check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What D and G minimise."""
+
+    name: Literal["logistic"] = "logistic"
+    """logistic = non-saturating logistic loss, a row of `training.losses.LOSSES`."""
+    r1_gamma: float = 10.0
+    """Weight of R1, the gradient penalty on reals, averaged over levels."""
+    r2_gamma: float = 0.0
+    """Weight of R2, the same on fakes."""
+    reg_interval: int = 1
+    """Apply R1/R2 every so many D steps with as many times the weight; 1 = every step, as the original."""
+    style_mixing_prob: float = 0.0
+    """Share of micro-batches whose layers from a random one on use a second latent (StyleGAN: 0.9; the original
+    MSG-StyleGAN ignored it)."""
+
+    def __post_init__(self) -> None:
+        _check(self.r1_gamma >= 0 and self.r2_gamma >= 0, "r1_gamma, r2_gamma: expected >= 0")
+        _check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
+        _check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    # Data.
+    data: str
+    """Dataset folder made by dataset_tool.py (holds NAME-r02.tfrecords ...)."""
+    resolution: int | None = None
+    """Train on this level of the dataset, pixels; None = its largest."""
+    use_labels: bool = True
+    """Condition on the dataset's labels, if it has any (TF: max_label_size)."""
+    mirror: bool = False
+    """Flip each real image left-right with probability 1/2 (TF: mirror_augment)."""
+    workers: int = 1
+    """Processes that read images ahead, per GPU; 0 = read in the training process."""
+
+    # Where.
+    preset: str = "robohash"
+    """Name of the preset, part of the run's description."""
+    result_dir: str = "results"
+    """Folder that receives run dirs."""
+    resume: str = "none"
+    """auto = continue the newest unfinished run of the same description in result_dir, or start one; PATH = continue
+    from this run dir or checkpoint file; none = start a new run."""
+    dry_run: bool = False
+    """Print the resolved options, parameter tables, memory and time forecast; train nothing."""
+
+    # Hardware.
+    gpus: int = 1
+    """Processes, one per GPU (or plain processes on a CPU)."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto = cuda if there is one."""
+    precision: Precision = "auto"
+    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = what this hardware does fast."""
+    compile: bool = False
+    """Compile the D and G steps with torch.compile: faster after a minute or two; needs a C++ compiler on a CPU."""
+
+    # Length and rhythm.
+    total_kimg: float = 25000.0
+    """Length of the run in thousands of real images shown to D."""
+    tick_kimg: float = 4.0
+    """Reporting interval in thousands of images."""
+    image_snapshot_ticks: int = 10
+    """Ticks between image sheets; 0 = only first and last."""
+    network_snapshot_ticks: int = 10
+    """Ticks between network snapshots with their checkpoints; 0 = only at the end."""
+    keep_last: int = 2
+    """Checkpoints kept besides every keep_every-th; 0 = all."""
+    keep_every: int = 0
+    """Keep every so-many-th checkpoint for good; 0 = none."""
+    seed: int = 0
+    """Everything random follows from it."""
+
+    # Optimisation.
+    batch: int = 16
+    """Images per step over all processes (TF: minibatch_size)."""
+    micro_batch: int | None = None
+    """Images per forward pass on one process; gradients add up over batch / (gpus * micro_batch) of them.
+    None = batch / gpus."""
+    d_repeats: int = 1
+    """D steps per G step."""
+    minibatch_repeats: int = 4
+    """Iterations between looks at the schedule: learning rate, end of tick."""
+    lr_warmup_kimg: float = 0.0
+    """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
+    ema_kimg: float = 10.0
+    """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = G_ema is G."""
+    ema_rampup: float | None = None
+    """Until the half-life is reached, use at most this share of the images seen so far as half-life, so that short runs
+    forget their start; None = off."""
+
+    # Components.
+    G: GeneratorConfig = field(default_factory=GeneratorConfig)
+    """Generator."""
+    D: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    """Discriminator."""
+    G_opt: AdamConfig = field(default_factory=AdamConfig)
+    """Optimizer of G."""
+    D_opt: AdamConfig = field(default_factory=AdamConfig)
+    """Optimizer of D."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Loss and regularisation."""
+
+    def __post_init__(self) -> None:
+        _check(
+            self.resolution is None or (is_power_of_two(self.resolution) and self.resolution >= 8),
+            f"resolution: found {self.resolution}, expected a power of two >= 8",
+        )
+        for name in ("gpus", "batch", "d_repeats", "minibatch_repeats"):
+            _check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
+        for name in ("workers", "image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
+            _check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
+        _check(self.tick_kimg > 0, f"tick_kimg: found {self.tick_kimg}, expected > 0")
+        _check(self.total_kimg > 0, f"total_kimg: found {self.total_kimg}, expected > 0")
+        _check(self.lr_warmup_kimg >= 0 and self.ema_kimg >= 0, "lr_warmup_kimg, ema_kimg: expected >= 0")
+        _check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
+        per_rank = self.batch // self.gpus
+        _check(
+            self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.micro_batch == 0),
+            f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}",
+        )
+        group = self.D.mbstd_group_size
+        _check(
+            self.D.mbstd_num_features == 0 or self.images_per_pass <= group or self.images_per_pass % group == 0,
+            f"{self.images_per_pass} images per forward pass (batch / gpus, or micro_batch): expected <= "
+            f"D.mbstd_group_size {group} or a multiple of it",
+        )
+
+    @property
+    def images_per_pass(self) -> int:
+        """Images in one forward pass on one process."""
+        return self.micro_batch or self.batch // self.gpus
+
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches per step on one process."""
+        return self.batch // self.gpus // self.images_per_pass

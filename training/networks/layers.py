@@ -1,0 +1,122 @@
+"""Layers shared by the networks."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training.ops.bias_act import bias_act
+from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
+
+GAIN_RELU = math.sqrt(2.0)
+
+
+class EqualizedWeight(nn.Module):
+    """Base of the layers with a weight under equalised learning rate (ProGAN, section 4.1).
+
+    weight is drawn from N(0, 1) / lrmul and multiplied at run time by gain / sqrt(fan_in) * lrmul; without `use_wscale`
+    the factor gain / sqrt(fan_in) goes into the initial weight instead. bias, where a layer has one, starts at 0 and is
+    multiplied by lrmul.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        bias: bool = True,
+        gain: float = GAIN_RELU,
+        use_wscale: bool = True,
+        lrmul: float = 1.0,
+    ) -> None:
+        super().__init__()
+        std = gain / math.sqrt(math.prod(shape[1:]))
+        self.weight = nn.Parameter(torch.randn(shape) * ((1.0 if use_wscale else std) / lrmul))
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+        self.weight_scale = std * lrmul if use_wscale else lrmul
+        self.lrmul = lrmul
+
+    def scaled_bias(self) -> torch.Tensor:
+        assert self.bias is not None
+        return self.bias if self.lrmul == 1 else self.bias * self.lrmul
+
+
+class Dense(EqualizedWeight):
+    """Fully connected layer: [N,in] -> [N,out], computed in the dtype of its weight even under autocast."""
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        activation: str | None = None,
+        gain: float = GAIN_RELU,
+        use_wscale: bool = True,
+        lrmul: float = 1.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__((n_out, n_in), bias, gain, use_wscale, lrmul)
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_scale)  # [N,out]
+            return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
+
+
+class Conv2d(EqualizedWeight):
+    """SAME convolution with odd kernel: [N,in,H,W] -> [N,out,H,W]; bias and activation are optional."""
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        kernel: int,
+        activation: str | None = None,
+        bias: bool = True,
+        gain: float = GAIN_RELU,
+        use_wscale: bool = True,
+    ) -> None:
+        super().__init__((n_out, n_in, kernel, kernel), bias, gain, use_wscale)
+        self.activation = activation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.conv2d(x, self.weight * self.weight_scale, padding=self.weight.shape[-1] // 2)  # [N,out,H,W]
+        return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
+
+
+class Blur(nn.Module):
+    """Low-pass filter with zero SAME padding: [N,C,H,W] -> [N,C,H,W]; no taps = identity."""
+
+    kernel: torch.Tensor | None
+
+    def __init__(self, taps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("kernel", blur_kernel(taps) if taps else None, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.kernel is None else blur2d(x, self.kernel)
+
+
+class ConvUp2d(EqualizedWeight):
+    """2x up-sampling + 3x3 convolution + blur, without bias: [N,in,H,W] -> [N,out,2H,2W] (SEMANTICS 7)."""
+
+    def __init__(self, n_in: int, n_out: int, fused: bool, taps: tuple[int, ...], use_wscale: bool = True) -> None:
+        super().__init__((n_out, n_in, 3, 3), bias=False, use_wscale=use_wscale)
+        self.fused = fused
+        self.blur = Blur(taps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.blur(conv_up2d(x, self.weight * self.weight_scale, rotate=self.fused))  # [N,out,2H,2W]
+
+
+class ConvDown2d(EqualizedWeight):
+    """Blur + 3x3 convolution + 2x2 mean + bias + activation: [N,in,H,W] -> [N,out,H/2,W/2] (SEMANTICS 8). The
+    original's fused and unfused forms are equal, so there is one."""
+
+    def __init__(self, n_in: int, n_out: int, activation: str, taps: tuple[int, ...], use_wscale: bool = True) -> None:
+        super().__init__((n_out, n_in, 3, 3), use_wscale=use_wscale)
+        self.activation = activation
+        self.blur = Blur(taps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = conv_down2d(self.blur(x), self.weight * self.weight_scale)  # [N,out,H/2,W/2]
+        return bias_act(x, self.scaled_bias(), self.activation)

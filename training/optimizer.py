@@ -1,0 +1,64 @@
+"""Adam on flat storage: one buffer each of parameters, gradients and moments per network, so that the all-reduce, the
+check for non-finite gradients, the update and the moving average are a few operations on whole networks."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from training.config import AdamConfig
+
+
+def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
+    """Move parameters into one contiguous tensor [P], which they become views of; returns it."""
+    params = list(parameters)
+    flat = torch.cat([p.detach().flatten() for p in params])
+    for p, view in zip(params, flat.split([p.numel() for p in params]), strict=True):
+        p.data = view.view_as(p)
+    return flat
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, algorithm 1; `form` "tf": the variant of section 2 with eps-hat).
+
+    `.grad` [P] receives the gradients of backward passes; `step` applies them. A step with a non-finite gradient changes
+    nothing but `skipped`.
+    """
+
+    def __init__(self, module: nn.Module, cfg: AdamConfig) -> None:
+        self.cfg = cfg
+        params = list(module.parameters())
+        self.flat = flatten_parameters(params)
+        self.grad = torch.zeros_like(self.flat)
+        for p, view in zip(params, self.grad.split([p.numel() for p in params]), strict=True):
+            p.grad = view.view_as(p)
+        self.m = torch.zeros_like(self.flat)
+        self.v = torch.zeros_like(self.flat)
+        self.t = torch.zeros((), dtype=torch.float64, device=self.flat.device)
+        self.skipped = torch.zeros((), dtype=torch.float64, device=self.flat.device)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """One update from `.grad`, without waiting for the device."""
+        cfg = self.cfg
+        finite = self.grad.isfinite().all()
+        ok = finite.to(self.grad.dtype)  # 1 or 0: times 0 the update changes nothing
+        grad = torch.where(finite, self.grad, torch.zeros_like(self.grad))
+        self.t += finite
+        self.skipped += ~finite
+        self.m.lerp_(grad, (1 - cfg.beta1) * ok)
+        self.v.lerp_(grad.square_(), (1 - cfg.beta2) * ok)
+        t = self.t.clamp(min=1)
+        correction1 = 1 - cfg.beta1**t
+        correction2 = (1 - cfg.beta2**t).sqrt()
+        eps = cfg.eps if cfg.form == "tf" else cfg.eps * correction2
+        update = self.m / (self.v.sqrt() + eps)
+        self.flat.addcmul_(update, (-lr * ok * correction2 / correction1).to(update.dtype))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"m": self.m, "v": self.v, "t": self.t, "skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])

@@ -1,0 +1,40 @@
+"""The image pyramid: tuple of images [N,C,h,w] from 4x4 up to the full resolution, float, [-1,1]."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+Pyramid = tuple[torch.Tensor, ...]
+
+
+def from_uint8(images: torch.Tensor) -> Pyramid:
+    """Images uint8 [N,C,H,W] to the pyramid that D sees: x * 2/255 - 1, then repeated 2x2 means without rounding
+    (TF: process_reals)."""
+    return from_images(images.float() * (2 / 255) - 1)
+
+
+def from_images(images: torch.Tensor) -> Pyramid:
+    """Images [N,C,H,W], H = W = 2^k >= 4, to their pyramid by repeated 2x2 means."""
+    levels = [images]
+    while min(levels[-1].shape[2:]) > 4:
+        levels.append(F.avg_pool2d(levels[-1], 2))  # [N,C,h/2,w/2]
+    return tuple(reversed(levels))
+
+
+def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
+    """Partial to total derivatives with respect to the levels of a pyramid made by pooling.
+
+    In the original each smaller real is pooled from the next larger one inside the graph, so the derivative with respect
+    to a level contains the paths through all smaller ones. A 2x2 mean hands a quarter of its gradient to each of its
+    four pixels: total[k] = partial[k] + up(total[k-1]) / 4. Linear, differentiable to any order.
+    """
+    total = [partial[0]]
+    for g in partial[1:]:
+        total.append(g + F.interpolate(total[-1], scale_factor=2.0, mode="nearest") / 4)  # [N,C,h,w]
+    return tuple(total)
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Float [-1,1] to uint8 by rounding (x+1) * 127.5 to the nearest even, as the original's image grids."""
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

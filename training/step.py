@@ -1,0 +1,81 @@
+"""The losses of one D and one G step on one micro-batch: pure functions of networks and tensors, so that they compile."""
+
+from typing import NamedTuple
+
+import torch
+
+from training.config import LossConfig
+from training.losses import LOSSES, gradient_penalty, scores_and_gradients
+from training.networks.msg_stylegan import Discriminator, Generator
+from training.pyramid import Pyramid
+
+
+class GeneratorInputs(NamedTuple):
+    """Everything random that one evaluation of G needs."""
+
+    z: torch.Tensor  # [N,z_dim]
+    c: torch.Tensor  # [N,c_dim]
+    noise: tuple[torch.Tensor, ...]  # [N,1,h,w] a layer, empty without noise
+    z_mix: torch.Tensor | None = None  # [N,z_dim], for style mixing
+    mix_from: torch.Tensor | None = None  # [], first layer that follows z_mix
+
+
+class StepResult(NamedTuple):
+    """loss [] to differentiate; stats: per-sample values [N]; w_mean [w_dim]: batch mean of w before mixing."""
+
+    loss: torch.Tensor
+    stats: dict[str, torch.Tensor]
+    w_mean: torch.Tensor
+
+
+def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch.Tensor]:
+    """Images and the batch mean of w [w_dim]; style mixing (StyleGAN, section 3.1) if `z_mix` is given."""
+    w = G.mapping(inputs.z, inputs.c)  # [N,num_ws,w_dim]
+    w_mean = w[:, 0].detach().mean(0)  # [w_dim]
+    if inputs.z_mix is not None:
+        layer = torch.arange(w.shape[1], device=w.device)[:, None]  # [num_ws,1]
+        w = torch.where(layer < inputs.mix_from, w, G.mapping(inputs.z_mix, inputs.c))
+    return G.synthesis(w, noise=inputs.noise), w_mean
+
+
+def d_step(
+    G: Generator,
+    D: Discriminator,
+    cfg: LossConfig,
+    reals: Pyramid,
+    c: torch.Tensor,
+    inputs: GeneratorInputs,
+    reg_weight: float,
+) -> StepResult:
+    """Loss of D. Fakes carry the labels of the reals (as in the original). `reg_weight`: 0 = no penalty in this step,
+    else what r1_gamma and r2_gamma are multiplied with (reg_interval, so that their mean stays)."""
+    with torch.no_grad():
+        fakes, w_mean = run_generator(G, inputs)
+    penalty = torch.zeros((), device=c.device)
+    stats = {}
+
+    def scores(pyramid: Pyramid, gamma: float, name: str) -> torch.Tensor:
+        nonlocal penalty
+        if not (gamma and reg_weight):
+            return D(pyramid, c)
+        s, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
+        p = gradient_penalty(gradients)  # [N]
+        penalty = penalty + p.mean() * (gamma / 2 * reg_weight)
+        stats[f"Loss/{name}_penalty"] = p.detach()
+        return s
+
+    real_scores = scores(reals, cfg.r1_gamma, "r1")  # [N,1]
+    fake_scores = scores(fakes, cfg.r2_gamma, "r2")  # [N,1]
+    loss = LOSSES[cfg.name].d(real_scores.float(), fake_scores.float()) + penalty  # [N,1]
+    stats["Loss/scores/real"] = real_scores.detach().flatten()
+    stats["Loss/scores/fake"] = fake_scores.detach().flatten()
+    stats["Loss/D"] = loss.detach().flatten()
+    return StepResult(loss.mean(), stats, w_mean)
+
+
+def g_step(G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInputs) -> StepResult:
+    """Loss of G."""
+    fakes, w_mean = run_generator(G, inputs)
+    fake_scores = D(fakes, inputs.c)  # [N,1]
+    loss = LOSSES[cfg.name].g(fake_scores.float())  # [N,1]
+    return StepResult(loss.mean(), {"Loss/G": loss.detach().flatten()}, w_mean)
