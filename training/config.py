@@ -199,8 +199,6 @@ class TrainConfig:
     """Condition on the dataset's labels, if it has any (TF: max_label_size)."""
     mirror: bool = False
     """Flip each real image left-right with probability 1/2 (TF: mirror_augment)."""
-    workers: int = 1
-    """Processes that read images ahead, per GPU; 0 = read in the training process."""
 
     # Where.
     preset: str = "robohash"
@@ -276,7 +274,7 @@ class TrainConfig:
         )
         for name in ("gpus", "batch", "d_repeats", "minibatch_repeats"):
             _check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
-        for name in ("workers", "image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
+        for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
             _check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
         _check(self.tick_kimg > 0, f"tick_kimg: found {self.tick_kimg}, expected > 0")
         _check(self.total_kimg > 0, f"total_kimg: found {self.total_kimg}, expected > 0")

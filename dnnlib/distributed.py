@@ -1,0 +1,74 @@
+"""Processes of one run: who am I, sums over all, agreement. One process needs no set-up and pays nothing."""
+
+import datetime
+import os
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Is this the process that writes files and prints?"""
+    return rank() == 0
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cuda` or `cpu` to this process's device."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    torch.cuda.set_device(device)
+    return device
+
+
+def init(device: torch.device) -> None:
+    """Join the process group that the launcher's environment describes, if there is one."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        # Sums of host values (stop flag, strings) go through gloo, gradients on a GPU through nccl.
+        backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+
+
+def shutdown() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def all_reduce_sum(tensor: torch.Tensor) -> None:
+    """Add up `tensor` over all processes, in place."""
+    if world_size() > 1:
+        dist.all_reduce(tensor)
+
+
+def any_rank(flag: bool) -> bool:
+    """Is `flag` true on any process? All must ask together."""
+    if world_size() == 1:
+        return flag
+    t = torch.tensor(float(flag))
+    dist.all_reduce(t)
+    return bool(t.item())
+
+
+def barrier() -> None:
+    if world_size() > 1:
+        dist.all_reduce(torch.zeros(1))
+
+
+def broadcast_object(value: T) -> T:
+    """The main process's value, on all."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

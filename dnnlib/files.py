@@ -1,0 +1,65 @@
+"""Files that are either whole or absent."""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from dnnlib.errors import UserError
+
+PARTIAL = ".partial"  # suffix of files and folders that are still being written
+
+
+def os_error(e: OSError, path: Path, doing: str) -> UserError:
+    """An OSError on `path` as a one-line message."""
+    reason = "no space left on the device" if e.errno == errno.ENOSPC else (e.strerror or str(e)).lower()
+    return UserError(f"{path}: cannot {doing}: {reason}")
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path` to write a file or folder to. It takes the place of `path` when the block
+    ends (an existing file is replaced, an existing folder is an error), and vanishes if the block raises.
+
+    Raises UserError if writing fails, e.g. on a full disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        yield temporary
+        for f in sorted(temporary.rglob("*")) if temporary.is_dir() else []:
+            fsync(f)
+        fsync(temporary)
+        os.replace(temporary, path)
+        fsync(path.parent)
+    except BaseException as e:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+        if isinstance(e, OSError):
+            raise os_error(e, path, "write") from e
+        raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what interrupted writers left in `folder`."""
+    for path in folder.glob(f"**/.*{PARTIAL}"):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def make_dir(path: Path) -> Path:
+    """Create a folder and its parents; UserError if that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+    except OSError as e:
+        raise os_error(e, path, "create the folder") from e
