@@ -51,6 +51,15 @@ def all_reduce_sum(tensor: torch.Tensor) -> None:
         dist.all_reduce(tensor)
 
 
+def gather(tensor: torch.Tensor) -> torch.Tensor:
+    """`tensor` of every process, stacked by rank."""
+    if world_size() == 1:
+        return tensor[None].clone()
+    out = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(out, tensor)
+    return torch.stack(out)
+
+
 def any_rank(flag: bool) -> bool:
     """Is `flag` true on any process? All must ask together."""
     if world_size() == 1:

@@ -1,7 +1,11 @@
 """Typed options of everything in `training/`. Imports no torch, so that `train.py --help` answers at once."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from dataclasses import asdict, dataclass, field, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 Activation = Literal["lrelu", "relu"]
 FusedScale = Literal["auto", "true", "false"]
@@ -301,3 +305,55 @@ class TrainConfig:
     def micro_batches(self) -> int:
         """Micro-batches per step on one process."""
         return self.batch // self.gpus // self.images_per_pass
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    return json.loads(json.dumps(asdict(config)))
+
+
+def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
+    """The reverse of `as_dict`; ValueError that names `where` for unknown keys, wrong types and values."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: found {values!r}, expected an object")
+    hints = get_type_hints(cls)
+    unknown = values.keys() - hints.keys()
+    if unknown:
+        raise ValueError(f"{where}: unknown option {', '.join(sorted(unknown))}")
+    out = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            out[name] = from_dict(hints[name], value, f"{where}: {name}")  # type: ignore[arg-type]
+        else:
+            out[name] = _convert(value, hints[name], f"{where}: {name}")
+    try:
+        return cls(**out)
+    except (ValueError, TypeError) as e:
+        raise ValueError(f"{where}: {e}") from e
+
+
+def _convert(value: Any, hint: Any, where: str) -> Any:
+    """A JSON value as the type of a field."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for option in options:
+        origin = get_origin(option)
+        if origin is Literal and value in get_args(option):
+            return value
+        if origin is tuple and isinstance(value, list) and all(type(v) is get_args(option)[0] for v in value):
+            return tuple(value)
+        if option is NoneType and value is None:
+            return value
+        if option is float and type(value) in (int, float):
+            return float(value)
+        if option in (int, bool, str) and type(value) is option:
+            return value
+    raise ValueError(f"{where}: found {value!r}, expected {str(hint).replace('typing.', '')}")
+
+
+def architecture(cfg: TrainConfig, spec: ImageSpec) -> dict[str, Any]:
+    """What determines the shapes and meaning of the weights, as flat plain values."""
+    nested = {"G": as_dict(cfg.G), "D": as_dict(cfg.D), "images": as_dict(spec)}
+    flat = {f"{part}.{name}": value for part, d in nested.items() for name, value in d.items()}
+    for name in ("G.truncation_psi", "G.truncation_cutoff", "G.w_avg_beta", "D.mbstd_group_size"):
+        del flat[name]  # these may change along the way
+    return flat

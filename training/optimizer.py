@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dnnlib import distributed
 from training.config import AdamConfig
 
 
@@ -22,21 +23,30 @@ def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1; `form` "tf": the variant of section 2 with eps-hat).
 
-    `.grad` [P] receives the gradients of backward passes; `step` applies them. A step with a non-finite gradient changes
-    nothing but `skipped`.
+    `.grad` [P] receives the gradients of backward passes, `.extra` [E] values that travel with them; `all_reduce` brings
+    both together, `step` applies the gradients. A step with a non-finite gradient changes nothing but `skipped`.
     """
 
-    def __init__(self, module: nn.Module, cfg: AdamConfig) -> None:
+    def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0) -> None:
         self.cfg = cfg
         params = list(module.parameters())
         self.flat = flatten_parameters(params)
-        self.grad = torch.zeros_like(self.flat)
+        self.buffer = self.flat.new_zeros(len(self.flat) + extra)
+        self.grad, self.extra = self.buffer[: len(self.flat)], self.buffer[len(self.flat) :]
         for p, view in zip(params, self.grad.split([p.numel() for p in params]), strict=True):
             p.grad = view.view_as(p)
         self.m = torch.zeros_like(self.flat)
         self.v = torch.zeros_like(self.flat)
         self.t = torch.zeros((), dtype=torch.float64, device=self.flat.device)
         self.skipped = torch.zeros((), dtype=torch.float64, device=self.flat.device)
+
+    def zero_grad(self) -> None:
+        """Set gradients and extra values to 0."""
+        self.buffer.zero_()
+
+    def all_reduce(self) -> None:
+        """Sum gradients and extra values over all processes, in one operation."""
+        distributed.all_reduce_sum(self.buffer)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:

@@ -1,0 +1,142 @@
+"""A folder of pictures of any format Pillow reads, as training images."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dnnlib.errors import UserError
+from training.config import is_power_of_two
+
+Picture = np.ndarray | str  # uint8 [C,R,R], or why it could not be read
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of a collection and its label vector, if the collection has labels."""
+
+    path: Path
+    label: tuple[float, ...] | None
+
+
+def find_images(folder: Path, labels: str) -> list[ImageFile]:
+    """Files of `folder` and below with a suffix that Pillow knows, in the order of their relative paths.
+
+    labels: `auto` = from dataset.json (StyleGAN2 form: {"labels": [[relative path, class or vector], ...]}) if there is
+    one, `folders` = the first folder level as classes in alphabetical order, `none`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {'a file' if folder.exists() else 'no such folder'}, expected a folder of images")
+    Image.init()
+    files = sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in Image.EXTENSION and p.is_file() and not p.name.startswith(".")
+    )
+    if not files:
+        raise UserError(f"{folder}: no image in it, expected files such as .png or .jpg")
+    if labels == "folders":
+        return _labels_from_folders(folder, files)
+    if labels == "auto" and (folder / "dataset.json").is_file():
+        return _labels_from_json(folder, files)
+    return [ImageFile(p, None) for p in files]
+
+
+def _labels_from_folders(folder: Path, files: list[Path]) -> list[ImageFile]:
+    outside = [p for p in files if p.parent == folder]
+    if outside:
+        raise UserError(f"{outside[0]}: not in a sub-folder, expected one folder per class with `--labels folders`")
+    names = sorted({p.relative_to(folder).parts[0] for p in files})
+    return [ImageFile(p, _one_hot(names.index(p.relative_to(folder).parts[0]), len(names))) for p in files]
+
+
+def _labels_from_json(folder: Path, files: list[Path]) -> list[ImageFile]:
+    path = folder / "dataset.json"
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        if entries is None:
+            return [ImageFile(p, None) for p in files]
+        table = dict(entries)
+    except (ValueError, KeyError, TypeError) as e:
+        raise UserError(f'{path}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
+    missing = [p for p in files if p.relative_to(folder).as_posix() not in table]
+    if missing:
+        raise UserError(f"{path}: no label for {missing[0].relative_to(folder).as_posix()} and {len(missing) - 1} more")
+    values = [table[p.relative_to(folder).as_posix()] for p in files]
+    if all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values):
+        classes = max(v for v in table.values()) + 1
+        return [ImageFile(p, _one_hot(v, classes)) for p, v in zip(files, values, strict=True)]
+    try:
+        vectors = [tuple(float(x) for x in v) for v in values]
+    except (TypeError, ValueError) as e:
+        raise UserError(f"{path}: labels are neither all class numbers >= 0 nor all lists of numbers") from e
+    if len({len(v) for v in vectors}) != 1:
+        raise UserError(f"{path}: label vectors of different lengths")
+    return [ImageFile(p, v) for p, v in zip(files, vectors, strict=True)]
+
+
+def _one_hot(k: int, n: int) -> tuple[float, ...]:
+    return tuple(float(i == k) for i in range(n))
+
+
+def to_8bit(im: Image.Image) -> Image.Image:
+    """Any Pillow mode to L or RGB: palettes looked up, 16 bit divided by 257, alpha laid on white, EXIF turned upright;
+    the first frame of animations."""
+    im = ImageOps.exif_transpose(im)
+    if im.mode.startswith("I;16") or im.mode == "I":
+        wide = np.asarray(im).astype(np.float64)
+        return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
+    if im.mode == "F":
+        return im.convert("L")
+    if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
+        gray = im.mode in ("LA", "La")
+        rgba = im.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("L" if gray else "RGB")
+    return im.convert("L" if im.mode in ("1", "L") else "RGB")
+
+
+def read_image(path: Path, resolution: int | None, channels: int | None) -> Picture:
+    """One file as uint8 [C,R,R], or the reason why not.
+
+    resolution: centre-crop to a square and scale (Lanczos); None = the image must be a square with a power of two as
+    side. channels: 1 or 3 converts; None keeps gray images gray.
+    """
+    try:
+        with Image.open(path) as opened:
+            im = to_8bit(opened)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        reason = str(e).replace(f"'{path}'", "").replace(repr(str(path)), "").strip()
+        return f"not a readable image: {reason or type(e).__name__}"
+    if channels:
+        im = im.convert("L" if channels == 1 else "RGB")
+    if resolution:
+        im = ImageOps.fit(im, (resolution, resolution), Image.Resampling.LANCZOS)
+    elif im.width != im.height or not is_power_of_two(im.width):
+        return f"{im.width}x{im.height} pixels"
+    x = np.asarray(im)
+    return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
+
+
+def read_images(
+    files: list[ImageFile], resolution: int | None, channels: int | None, workers: int
+) -> Iterator[tuple[ImageFile, Picture]]:
+    """`read_image` of all files by `workers` processes, in their order, a bounded number ahead."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        ahead: list[tuple[ImageFile, Future[Picture]]] = []
+        todo = iter(files)
+        try:
+            while True:
+                while len(ahead) < 16 * workers and (f := next(todo, None)):
+                    ahead.append((f, pool.submit(read_image, f.path, resolution, channels)))
+                if not ahead:
+                    return
+                f, future = ahead.pop(0)
+                yield f, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

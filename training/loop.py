@@ -1,0 +1,268 @@
+"""The training loop."""
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dnnlib import distributed
+from dnnlib.errors import UserError
+from dnnlib.files import os_error
+from dnnlib.stats import RunLog, format_time
+from training.config import TrainConfig
+from training.data.sampler import SampleOrder, batches
+from training.data.tfrecord import TFRecordDataset
+from training.ema import ema_beta, update_ema
+from training.run_dir import Run, open_run, write_config
+from training.sheets import Sheets
+from training.snapshot import save_snapshot
+from training.state import TrainState, label, remove_old_checkpoints, save_checkpoint, tick_of
+from training.update import Updater, resolve_precision
+
+VERIFY_BYTES = 2**30  # a dataset file up to this size has all its checksums verified before training
+
+
+class Stop:
+    """Has someone asked this run to end? SIGTERM and SIGINT do; a second SIGINT ends it at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.parent = os.getppid()
+        self.previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def _ask(self, signum: int, frame: FrameType | None) -> None:
+        if self.asked and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __call__(self) -> bool:
+        """The same answer on all processes."""
+        orphaned = distributed.world_size() > 1 and os.getppid() != self.parent  # the launcher was killed
+        if orphaned:
+            os._exit(1)
+        return distributed.any_rank(self.asked)
+
+    def restore(self) -> None:
+        for s, handler in self.previous.items():
+            signal.signal(s, handler)
+
+
+def open_dataset(cfg: TrainConfig) -> TFRecordDataset:
+    """The dataset of a run; UserError if it is missing or damaged."""
+    dataset = TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    if dataset.file.path.stat().st_size <= VERIFY_BYTES:
+        dataset.file.verify()
+    return dataset
+
+
+def train(cfg: TrainConfig) -> None:
+    """Train from `cfg` to its end, or until a signal; called once in each process. UserError says what is wrong."""
+    device = distributed.pick_device(cfg.device)
+    if device.type == "cpu" and cfg.gpus > 1:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // cfg.gpus))
+    torch.backends.cudnn.deterministic = True  # a resumed run repeats the bits of one never stopped
+    distributed.init(device)
+    if distributed.world_size() != cfg.gpus:
+        raise UserError(f"--gpus {cfg.gpus}: started with {distributed.world_size()} processes")
+    stop = Stop()
+    try:
+        with contextlib.ExitStack() as stack:
+            _train(cfg, device, stop, stack)
+    except OSError as e:
+        if e.errno != errno.ENOSPC:
+            raise
+        raise os_error(e, Path(e.filename or cfg.result_dir), "write") from e
+    finally:
+        stop.restore()
+        distributed.shutdown()
+
+
+def _open(cfg: TrainConfig, name: str, device: torch.device) -> Run:
+    """The main process opens the run dir, the others learn what it found."""
+    error, run = None, None
+    if distributed.is_main():
+        try:
+            run = open_run(cfg, name, device)
+        except UserError as e:
+            error = e
+    error, shared = distributed.broadcast_object((error, (run.path, run.checkpoint) if run else None))
+    if error:
+        raise error
+    return run or Run(shared[0], None, shared[1], [])
+
+
+def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack) -> None:
+    # Data, state, run dir.
+    dataset = open_dataset(cfg)
+    run = _open(cfg, dataset.name, device)
+    main = distributed.is_main()
+    state = TrainState(cfg, dataset.spec, device)
+    if run.checkpoint:
+        state.load_state_dict(run.checkpoint, run.path)
+        run.checkpoint = None
+    updater = Updater(state, dataset.labels)
+    sheets = Sheets(cfg, dataset, device)
+    total_nimg = round(cfg.total_kimg * 1000)
+    report = Report(cfg, state, run, stack, device) if main else None
+    if report:
+        report.start(dataset)
+        if state.cur_nimg == 0:
+            sheets.save_reals(run.path)
+            sheets.save_fakes(run.path, state.G_ema, label(cfg, 0))
+    distributed.barrier()
+
+    per_rank = cfg.batch // cfg.gpus
+    order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
+    data = batches(dataset, order, state.cur_nimg, cfg.batch, distributed.rank() * per_rank, per_rank)
+    stack.callback(data.close)
+    block = cfg.minibatch_repeats * cfg.d_repeats * cfg.batch  # images between looks at the schedule
+    clock = time.perf_counter()
+
+    while state.cur_nimg < total_nimg:
+        schedule_nimg = state.cur_nimg // block * block
+        warmup = min(schedule_nimg / (cfg.lr_warmup_kimg * 1000), 1.0) if cfg.lr_warmup_kimg else 1.0
+
+        for _ in range(cfg.d_repeats):
+            waited = time.perf_counter()
+            images, labels = next(data)
+            state.wait_sec += time.perf_counter() - waited
+            updater.d_update(images, labels, cfg.D_opt.lr * warmup)
+            state.cur_nimg += cfg.batch
+            update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, ema_beta(cfg, state.cur_nimg))
+        updater.g_update(cfg.G_opt.lr * warmup)
+
+        now = time.perf_counter()
+        state.tick_sec += now - clock
+        state.total_sec += now - clock
+        clock = now
+        if report:
+            report.progress()
+
+        # Once per tick: figures, sheets, snapshot, and the checkpoint last, so that it vouches for all before it.
+        done = state.cur_nimg >= total_nimg
+        ended = tick_of(cfg, state.cur_nimg) > state.tick and state.cur_nimg % block == 0
+        if done or ended:
+            before, state.tick = state.tick, max(tick_of(cfg, state.cur_nimg), state.tick + done)
+            averages = state.averages.take()
+            if report:
+                report.tick(averages, warmup)
+                if done or _due(cfg.image_snapshot_ticks, before, state.tick):
+                    sheets.save_fakes(run.path, state.G_ema, label(cfg, state.cur_nimg))
+            state.tick_start_nimg, state.tick_sec, state.wait_sec = state.cur_nimg, 0.0, 0.0
+            if done or _due(cfg.network_snapshot_ticks, before, state.tick):
+                if main:
+                    networks = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
+                    name = f"network-snapshot-{label(cfg, state.cur_nimg)}.safetensors"
+                    save_snapshot(run.path / name, networks, cfg, dataset.spec, state.cur_nimg)
+                save_checkpoint(run.path, state)
+                if main:
+                    remove_old_checkpoints(run.path, cfg)
+            state.total_sec += time.perf_counter() - clock
+            clock = time.perf_counter()
+        if not done and stop():
+            save_checkpoint(run.path, state)
+            break
+    if report:
+        report.end()
+    distributed.barrier()
+
+
+def _due(every: int, before: int, tick: int) -> bool:
+    """Does a multiple of `every` lie in (before, tick]?"""
+    return every > 0 and tick // every > before // every
+
+
+class Report:
+    """What the main process tells: progress bar, a line a tick, stats.jsonl, TensorBoard, log.txt."""
+
+    def __init__(
+        self, cfg: TrainConfig, state: TrainState, run: Run, stack: contextlib.ExitStack, device: torch.device
+    ) -> None:
+        self.cfg, self.state, self.run, self.device = cfg, state, run, device
+        write_config(run, cfg)
+        self.log = RunLog(run.path, state.cur_nimg / 1000 if state.cur_nimg else -1)
+        stack.callback(self.log.close)
+        self.bar = tqdm(
+            total=cfg.total_kimg,
+            initial=state.cur_nimg / 1000,
+            bar_format="{percentage:3.0f}%|{bar:24}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
+            dynamic_ncols=True,
+        )
+        stack.callback(self.bar.close)
+        self.session_nimg, self.session_start = state.cur_nimg, time.perf_counter()
+
+    def say(self, text: str) -> None:
+        tqdm.write(text)
+        self.log.line(text)
+
+    def start(self, dataset: Any) -> None:
+        cfg, state = self.cfg, self.state
+        for message in self.run.messages:
+            self.say(message)
+        s = dataset.spec
+        labels = f", {s.c_dim} label values" if s.c_dim else ""
+        self.say(f"data      {cfg.data}: {len(dataset)} images {s.channels}x{s.resolution}x{s.resolution}{labels}")
+        g, d = len(state.G_opt.flat), len(state.D_opt.flat)
+        self.say(f"networks  G {g:,} and D {d:,} parameters")
+        hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        precision = resolve_precision(cfg.precision, self.device)
+        self.say(f"hardware  {cfg.gpus} x {hardware}, {precision}{', compiled' if cfg.compile else ''}, torch {torch.__version__}")
+        self.say(f"run dir   {self.run.path}")
+        if state.cur_nimg:
+            self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
+
+    def progress(self) -> None:
+        nimg = self.state.cur_nimg
+        speed = (nimg - self.session_nimg) / (time.perf_counter() - self.session_start)
+        self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
+        self.bar.update(nimg / 1000 - self.bar.n)
+
+    def tick(self, averages: dict[str, float], warmup: float) -> None:
+        cfg, state = self.cfg, self.state
+        kimg = (state.cur_nimg - state.tick_start_nimg) / 1000
+        skipped = int(state.G_opt.skipped.item() + state.D_opt.skipped.item())
+        seconds, waited = state.tick_sec, state.wait_sec / max(state.tick_sec, 1e-9)
+        memory = {"Resources/peak_cpu_mem_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+        if self.device.type == "cuda":
+            memory["Resources/peak_gpu_mem_gb"] = torch.cuda.max_memory_allocated(self.device) / 2**30
+        self.log.write(
+            {
+                "kimg": state.cur_nimg / 1000,
+                "tick": state.tick,
+                "sec_per_kimg": seconds / max(kimg, 1e-9),
+                "img_per_sec": kimg * 1000 / max(seconds, 1e-9),
+                "total_sec": state.total_sec,
+                "data_wait_sec": state.wait_sec,
+                "data_wait_share": waited,
+                **averages,
+                "Progress/lr": cfg.G_opt.lr * warmup,
+                "Progress/skipped_steps": skipped,
+                **memory,
+            }
+        )
+        name, peak = next(reversed(memory.items()))
+        self.say(
+            f"tick {state.tick:<5d} kimg {state.cur_nimg / 1000:<8.1f} minibatch {cfg.batch:<4d} "
+            f"time {format_time(state.total_sec):<12s} sec/tick {seconds:<7.1f} "
+            f"sec/kimg {seconds / max(kimg, 1e-9):<7.2f} img/s {kimg * 1000 / max(seconds, 1e-9):<7.1f} "
+            f"data wait {100 * waited:<4.1f}% {'gpumem' if 'gpu' in name else 'mem'} {peak:<5.2f} "
+            f"D {averages.get('Loss/D', 0):<7.3f} G {averages.get('Loss/G', 0):<7.3f}"
+            + (f" skipped {skipped}" if skipped else "")
+        )
+
+    def end(self) -> None:
+        state = self.state
+        finished = state.cur_nimg >= round(self.cfg.total_kimg * 1000)
+        self.bar.close()
+        if finished:
+            self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}: {self.run.path}")
+        else:
+            self.say(f"stopped at {state.cur_nimg / 1000:.3f} kimg; `--resume auto` goes on from here: {self.run.path}")

@@ -1,0 +1,130 @@
+"""Run dirs: `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`, the next free number; which one to continue."""
+
+import fcntl
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic, make_dir, os_error, remove_partial
+from training.config import TrainConfig, as_dict
+from training.state import load_checkpoint, load_newest
+
+# Options that may differ between a run and its continuation by `--resume auto`.
+FREE = {"result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg", "image_snapshot_ticks",
+        "network_snapshot_ticks", "keep_last", "keep_every"}  # fmt: skip
+
+
+@dataclass
+class Run:
+    """Where a run writes, and the checkpoint that it goes on from."""
+
+    path: Path
+    lock: Any  # open file; the lock goes with the process, however it ends
+    checkpoint: dict[str, Any] | None
+    messages: list[str]
+
+
+def description(cfg: TrainConfig, dataset_name: str) -> str:
+    return f"msg-stylegan-{dataset_name}-{cfg.gpus}gpu"
+
+
+def lock(path: Path) -> Any:
+    """Take the run dir for this process; None if another has it."""
+    try:
+        f = open(path / ".lock", "w")  # noqa: SIM115 - open as long as the process
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return f
+    except BlockingIOError:
+        return None
+    except OSError as e:
+        raise os_error(e, path, "write") from e
+
+
+def open_run(cfg: TrainConfig, dataset_name: str, device: torch.device) -> Run:
+    """The run dir that `cfg.resume` asks for, locked and cleaned of half-written files."""
+    if cfg.resume == "none":
+        return _new(cfg, dataset_name)
+    if cfg.resume != "auto":
+        return _from_path(cfg, Path(cfg.resume), dataset_name, device)
+    messages: list[str] = []
+    for path in reversed(_runs(Path(cfg.result_dir), description(cfg, dataset_name))):
+        found = _unfinished(cfg, path, device, messages)
+        if found:
+            return found
+    new = _new(cfg, dataset_name)
+    new.messages[:0] = messages
+    return new
+
+
+def _runs(result_dir: Path, desc: str) -> list[Path]:
+    return sorted(p for p in result_dir.glob(f"*-{desc}") if re.fullmatch(rf"\d+-{re.escape(desc)}", p.name))
+
+
+def _new(cfg: TrainConfig, dataset_name: str) -> Run:
+    result_dir = make_dir(Path(cfg.result_dir))
+    while True:
+        numbers = [int(m[1]) for p in result_dir.iterdir() if (m := re.match(r"(\d+)-", p.name))]
+        path = result_dir / f"{max(numbers, default=-1) + 1:05d}-{description(cfg, dataset_name)}"
+        try:
+            path.mkdir()
+        except FileExistsError:  # another run took the number meanwhile
+            continue
+        except OSError as e:
+            raise os_error(e, path, "create the folder") from e
+        return Run(path, lock(path), None, [])
+
+
+def _unfinished(cfg: TrainConfig, path: Path, device: torch.device, messages: list[str]) -> Run | None:
+    """The run at `path` if it is one to continue; else says why not."""
+    config = path / "config.json"
+    if config.exists():
+        try:
+            theirs = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError:
+            messages.append(f"{path}: not continued: config.json is damaged")
+            return None
+        differing = [k for k, v in as_dict(cfg).items() if k not in FREE and theirs.get(k) != v]
+        if differing:
+            messages.append(f"{path}: not continued: started with another {', '.join(differing)}")
+            return None
+    held = lock(path)
+    if held is None:
+        messages.append(f"{path}: not continued: another process is training it")
+        return None
+    remove_partial(path)
+    state, _, problems = load_newest(path, device)
+    if state and state["progress"]["cur_nimg"] >= cfg.total_kimg * 1000:
+        held.close()
+        return None
+    return Run(path, held, state, problems)
+
+
+def _from_path(cfg: TrainConfig, path: Path, dataset_name: str, device: torch.device) -> Run:
+    if path.is_file():  # a checkpoint: a new run that goes on from it
+        state = load_checkpoint(path, device)
+        run = _new(cfg, dataset_name)
+        run.checkpoint = state
+        run.messages.append(f"continuing {path} in a new run dir")
+        return run
+    if not path.is_dir():
+        raise UserError(f"{path}: no such run dir or checkpoint, expected `auto`, `none` or a path")
+    held = lock(path)
+    if held is None:
+        raise UserError(f"{path}: another process is training this run")
+    remove_partial(path)
+    state, _, problems = load_newest(path, device)
+    if state is None:
+        raise UserError(problems[0] if problems else f"{path}: no checkpoint in it, expected checkpoint-*.pt")
+    return Run(path, held, state, problems)
+
+
+def write_config(run: Run, cfg: TrainConfig) -> None:
+    """Write config.json, from which the run can be launched again."""
+    with atomic(run.path / "config.json") as temporary:
+        temporary.write_text(json.dumps(as_dict(cfg), indent=1) + os.linesep, encoding="utf-8")

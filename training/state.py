@@ -1,0 +1,141 @@
+"""All that a checkpoint holds: what a run needs to go on as if it had never stopped."""
+
+import copy
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnnlib import distributed
+from dnnlib.errors import UserError
+from dnnlib.files import atomic
+from dnnlib.stats import Averages
+from training.config import ImageSpec, TrainConfig, architecture, as_dict
+from training.networks.msg_stylegan import Discriminator, Generator
+from training.optimizer import Adam, flatten_parameters
+
+STATS = ["Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty"]
+
+
+PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec")
+
+
+class TrainState:
+    """Networks, optimizers, progress and the averages of the unfinished tick. Initial weights follow from the seed."""
+
+    def __init__(self, cfg: TrainConfig, spec: ImageSpec, device: torch.device) -> None:
+        torch.manual_seed(cfg.seed)
+        self.cfg, self.spec = cfg, spec
+        self.G = Generator(cfg.G, spec).train().to(device)
+        self.D = Discriminator(cfg.D, spec).train().to(device)
+        self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.G_opt = Adam(self.G, cfg.G_opt, extra=cfg.G.w_dim)
+        self.D_opt = Adam(self.D, cfg.D_opt, extra=cfg.G.w_dim)
+        self.ema_flat = flatten_parameters(self.G_ema.parameters())
+        self.averages = Averages(STATS, device)
+        self.cur_nimg = 0  # real images shown to D
+        self.tick = 0  # ticks reported
+        self.tick_start_nimg = 0  # where the unfinished tick began
+        self.total_sec = 0.0  # time trained, over all sessions
+        self.tick_sec = 0.0  # of that, since the last report
+        self.wait_sec = 0.0  # of that, spent waiting for data
+
+    def state_dict(self) -> dict[str, Any]:
+        """References, not copies. All processes must call it together."""
+        return {
+            "version": 1,
+            "architecture": architecture(self.cfg, self.spec),
+            "config": as_dict(self.cfg),
+            "G": self.G.state_dict(),
+            "D": self.D.state_dict(),
+            "G_ema": self.G_ema.state_dict(),
+            "G_opt": self.G_opt.state_dict(),
+            "D_opt": self.D_opt.state_dict(),
+            "averages": distributed.gather(self.averages.sums),
+            "progress": {k: getattr(self, k) for k in PROGRESS},
+            "tick_kimg": self.cfg.tick_kimg,
+        }
+
+    def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
+        """Take over a checkpoint; UserError if it is of another architecture."""
+        ours, theirs = architecture(self.cfg, self.spec), state["architecture"]
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise UserError(
+                    f"{path}: checkpoint of another architecture: {key} is {theirs.get(key)}, expected {ours.get(key)}"
+                )
+        for name in ("G", "D", "G_ema"):
+            getattr(self, name).load_state_dict(state[name])
+        self.G_opt.load_state_dict(state["G_opt"])
+        self.D_opt.load_state_dict(state["D_opt"])
+        sums = state["averages"]  # [ranks,names,2]
+        if len(sums) == distributed.world_size():
+            self.averages.sums.copy_(sums[distributed.rank()])
+        elif distributed.is_main():
+            self.averages.sums.copy_(sums.sum(0))
+        for name, value in state["progress"].items():
+            setattr(self, name, value)
+        if state["tick_kimg"] != self.cfg.tick_kimg:
+            self.tick = tick_of(self.cfg, self.cur_nimg)
+
+
+def tick_of(cfg: TrainConfig, nimg: int) -> int:
+    """Ticks that are over after `nimg` images."""
+    return int(nimg / (cfg.tick_kimg * 1000) + 1e-9)
+
+
+def label(cfg: TrainConfig, nimg: int) -> str:
+    """What file names carry for progress: whole kimg in six digits; with ticks below 1 kimg three decimals more."""
+    return f"{nimg // 1000:06d}" if cfg.tick_kimg >= 1 else f"{nimg / 1000:010.3f}"
+
+
+def save_checkpoint(run_dir: Path, state: TrainState) -> None:
+    """The main process writes `checkpoint-KIMG.pt`, whole or not at all; all must call it together."""
+    content = state.state_dict()
+    if distributed.is_main():
+        with atomic(run_dir / f"checkpoint-{label(state.cfg, state.cur_nimg)}.pt") as temporary:
+            torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read a checkpoint after checking every byte against its checksums; UserError if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as z:
+            bad = z.testzip()
+        if bad is not None:
+            raise UserError(f"{path}: damaged checkpoint: wrong checksum of {bad}, expected a whole file")
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise UserError(f"{path}: damaged checkpoint: {reason}, expected a whole file") from e
+    if not isinstance(state, dict) or state.get("version") != 1:
+        raise UserError(f"{path}: not a checkpoint of this program, expected version 1")
+    return state
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Checkpoint files, newest first."""
+    return sorted(run_dir.glob("checkpoint-*.pt"), reverse=True)
+
+
+def load_newest(run_dir: Path, device: torch.device) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
+    """The newest whole checkpoint, its path, and what was wrong with newer ones."""
+    problems = []
+    for path in checkpoints(run_dir):
+        try:
+            return load_checkpoint(path, device), path, problems
+        except UserError as e:
+            problems.append(str(e))
+    return None, None, problems
+
+
+def remove_old_checkpoints(run_dir: Path, cfg: TrainConfig) -> None:
+    """Keep the last `keep_last` checkpoints and every `keep_every`-th."""
+    if not cfg.keep_last:
+        return
+    paths = checkpoints(run_dir)[::-1]
+    for i, path in enumerate(paths[: -cfg.keep_last]):
+        if not (cfg.keep_every and i % cfg.keep_every == cfg.keep_every - 1):
+            path.unlink(missing_ok=True)
