@@ -1,15 +1,60 @@
+"""Train a multi-scale-gradient GAN.
+
+python train.py [PRESET | config.json] [options]
+
+A preset (default: robohash) sets every option below; `--help` after another preset shows its values. A run's config.json
+launches the same run again. `config.py` holds the presets:
+"""
+
+import json
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from pathlib import Path
+
 import tyro
+
 import config
 from dnnlib import cli
-from dnnlib.launch import launch
-from training.config import TrainConfig
-from training.loop import train
+from dnnlib.errors import UserError
+from training.config import TrainConfig, from_dict
 
-def main():
-    cfg = tyro.cli(TrainConfig, default=config.PRESETS[sys.argv[1]](), args=sys.argv[2:])
+
+def parse(args: Sequence[str]) -> TrainConfig:
+    """Command line -> options; UserError for an unknown preset or a wrong value, exit status 2 for an unknown option."""
+    named = bool(args) and not args[0].startswith("-")
+    name = args[0] if named else "robohash"
+    try:
+        if name.endswith(".json"):
+            default = from_dict(TrainConfig, json.loads(Path(name).read_text(encoding="utf-8")), name)
+        elif name in config.PRESETS:
+            default = config.PRESETS[name]()
+        else:
+            raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
+        description = f"{__doc__}\n{', '.join(config.PRESETS)}"
+        return cli.one_line_errors(
+            lambda: tyro.cli(
+                TrainConfig, default=default, args=args[named:], description=description, prog="train.py"
+            )
+        )
+    except OSError as e:
+        raise UserError(f"{name}: cannot read: {e.strerror}") from e
+    except ValueError as e:
+        raise UserError(str(e)) from e
+
+
+def main() -> int:
+    cfg = parse(sys.argv[1:])
+    if cfg.dry_run:
+        from training.forecast import print_forecast
+
+        print_forecast(cfg)
+        return 0
+    from dnnlib.launch import launch
+    from training.loop import open_dataset, train
+
+    open_dataset(cfg)  # what is wrong with the data is said once, before any process starts
     return launch(train, cfg, cfg.gpus)
+
 
 if __name__ == "__main__":
     cli.run(main)

@@ -1,10 +1,19 @@
 """Running a command-line script: errors that users can mend become one line on stderr and exit status 2."""
 
+import contextlib
+import functools
+import io
 import os
+import re
 import sys
 from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
 
 from dnnlib.errors import UserError
+
+T = TypeVar("T")
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -25,3 +34,33 @@ def fail(message: str) -> int:
     """Print one error line; returns the exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+def one_line_errors(parse: Callable[[], T]) -> T:
+    """Call a parser of options that prints boxes and exits; its errors become a UserError of one line."""
+    captured = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(captured):
+            return parse()
+    except SystemExit as e:
+        if not e.code:
+            raise
+        lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in captured.getvalue().splitlines()]
+        noise = ("For full helptext", "Perhaps you meant", "Missing from")
+        lines = [line for line in lines if line and not line.startswith(noise)]
+        title, *rest = lines or ["wrong options"]
+        raise UserError(" ".join(rest) or title) from e
+
+
+def run_command(commands: dict[str, Callable[..., None]], description: str | None) -> None:
+    """Parse the command line as one of `commands`, functions whose signatures are their options, and call it."""
+
+    def later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+        @functools.wraps(command)
+        def parsed(*args: Any, **kwargs: Any) -> Callable[[], None]:
+            return functools.partial(command, *args, **kwargs)
+
+        return parsed
+
+    parsers = {name: later(command) for name, command in commands.items()}
+    one_line_errors(lambda: tyro.extras.subcommand_cli_from_dict(parsers, description=description))()

@@ -206,7 +206,7 @@ class TrainConfig:
 
     # Where.
     preset: str = "robohash"
-    """Name of the preset, part of the run's description."""
+    """Name of the preset that the options came from; changes nothing."""
     result_dir: str = "results"
     """Folder that receives run dirs."""
     resume: str = "none"

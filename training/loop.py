@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import signal
+import sys
 import time
 from pathlib import Path
 from types import FrameType
@@ -195,6 +196,7 @@ class Report:
             initial=state.cur_nimg / 1000,
             bar_format="{percentage:3.0f}%|{bar:24}| {n:.1f}/{total:.1f} kimg [{elapsed}<{remaining}{postfix}]",
             dynamic_ncols=True,
+            mininterval=0.1 if sys.stderr.isatty() else 10,
         )
         stack.callback(self.bar.close)
         self.session_nimg, self.session_start = state.cur_nimg, time.perf_counter()
@@ -223,7 +225,7 @@ class Report:
         nimg = self.state.cur_nimg
         speed = (nimg - self.session_nimg) / (time.perf_counter() - self.session_start)
         self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
-        self.bar.update(nimg / 1000 - self.bar.n)
+        self.bar.update(min(nimg / 1000, self.bar.total) - self.bar.n)
 
     def tick(self, averages: dict[str, float], warmup: float) -> None:
         cfg, state = self.cfg, self.state

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from training.config import TrainConfig, as_dict
 from training.state import load_checkpoint, load_newest
 
 # Options that may differ between a run and its continuation by `--resume auto`.
-FREE = {"result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg", "image_snapshot_ticks",
+FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg", "image_snapshot_ticks",
         "network_snapshot_ticks", "keep_last", "keep_every"}  # fmt: skip
 
 
@@ -125,6 +125,7 @@ def _from_path(cfg: TrainConfig, path: Path, dataset_name: str, device: torch.de
 
 
 def write_config(run: Run, cfg: TrainConfig) -> None:
-    """Write config.json, from which the run can be launched again."""
+    """Write config.json, from which the run can be launched again: as a new run."""
+    cfg = replace(cfg, resume="none")
     with atomic(run.path / "config.json") as temporary:
         temporary.write_text(json.dumps(as_dict(cfg), indent=1) + os.linesep, encoding="utf-8")

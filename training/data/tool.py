@@ -10,6 +10,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from dnnlib import cli
 from dnnlib.errors import UserError
 from training.config import is_power_of_two
 from training.data.image_folder import find_images, read_images
@@ -161,6 +162,6 @@ def _mixed(path: Path, found: Sequence[int], first: Path, expected: Sequence[int
 COMMANDS = {"create_robohash": create_robohash, "create_from_images": create_from_images}
 
 
-def main(args: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Parse the command line and run the command."""
-    tyro.extras.subcommand_cli_from_dict(COMMANDS, description=__doc__, args=args)
+    cli.run_command(COMMANDS, "Create datasets for training.")

@@ -90,7 +90,13 @@ class Blur(nn.Module):
 
     def __init__(self, taps: tuple[int, ...]) -> None:
         super().__init__()
-        self.register_buffer("kernel", blur_kernel(taps) if taps else None, persistent=False)
+        self.taps = taps
+        self.register_buffer("kernel", None, persistent=False)
+        self.reset_buffers()
+
+    def reset_buffers(self) -> None:
+        """Fill what follows from the options and is not stored; needed after building on the meta device."""
+        self.kernel = blur_kernel(self.taps) if self.taps else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x if self.kernel is None else blur2d(x, self.kernel)
