@@ -1,0 +1,43 @@
+"""Resampling against the plain compositions they stand for, in float64, with first and second gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
+
+
+def f64(*shape):
+    return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize("rotate", [False, True])
+def test_conv_up_is_nearest_then_conv(rotate):
+    x, w = f64(2, 3, 4, 5), f64(4, 3, 3, 3)
+    plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), w.rot90(2, (2, 3)) if rotate else w, padding=1)
+    torch.testing.assert_close(conv_up2d(x, w, rotate), plain)
+    assert torch.autograd.gradcheck(lambda x, w: conv_up2d(x, w, rotate), (x, w))
+
+
+def test_conv_down_is_conv_then_mean():
+    x, w = f64(2, 3, 6, 4), f64(4, 3, 3, 3)
+    torch.testing.assert_close(conv_down2d(x, w), F.avg_pool2d(F.conv2d(x, w, padding=1), 2))
+    assert torch.autograd.gradgradcheck(conv_down2d, (x, w))
+
+
+@pytest.mark.parametrize("taps", [(1, 2, 1), (1, 3, 3, 1), (1,), (1, 4, 6, 4, 1)])
+def test_blur_by_hand(taps):
+    x = f64(2, 3, 5, 6)
+    kernel = blur_kernel(taps).double()
+    assert kernel.sum() == pytest.approx(1)
+    k = len(taps)
+    expected = torch.zeros(2, 3, 5, 6, dtype=torch.float64)
+    for i in range(5):
+        for j in range(6):
+            for a in range(k):
+                for b in range(k):
+                    y, z = i + a - (k - 1) // 2, j + b - (k - 1) // 2
+                    if 0 <= y < 5 and 0 <= z < 6:
+                        expected[:, :, i, j] += kernel[a, b] * x[:, :, y, z].detach()
+    torch.testing.assert_close(blur2d(x, kernel), expected)
+    assert torch.autograd.gradgradcheck(lambda x: blur2d(x, kernel).square(), (x,))

@@ -1,0 +1,83 @@
+"""N processes are one process with N micro-batches."""
+
+import pytest
+import torch
+
+from tests.runs import losses, make_dataset, newest_checkpoint, run_dirs, tensors, train
+
+ARGS = ["tiny", "--resolution", "16", "--batch", "8", "--micro-batch", "4", "--total-kimg", "0.024",
+        "--tick-kimg", "0.024", "--precision", "fp32", "--loss.style-mixing-prob", "0.5", "--mirror"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "blobs")
+
+
+def run(data, results, gpus):
+    train(*ARGS, "--data", data, "--result-dir", results, "--gpus", gpus)
+    (folder,) = run_dirs(results)
+    assert folder.name == f"00000-msg-stylegan-blobs-{gpus}gpu"
+    return folder
+
+
+def test_two_ranks_equal_one_with_two_micro_batches(data, tmp_path):
+    one, two = (run(data, tmp_path / str(n), n) for n in (1, 2))
+    a, b = newest_checkpoint(one), newest_checkpoint(two)
+    assert a["progress"]["cur_nimg"] == 24 == 3 * 8
+    for part in ("G", "D", "G_ema", "G_opt", "D_opt"):
+        theirs = tensors(b[part])
+        for name, t in tensors(a[part]).items():
+            worst = (t.double() - theirs[name].double()).abs().max().item()
+            assert worst <= 1e-6 * max(t.double().abs().max().item(), 1e-3), f"{part}{name}: {worst}"
+    assert a["G"]["mapping.w_avg"].abs().max() > 0
+    for x, y in zip(losses(one), losses(two), strict=True):
+        assert x == pytest.approx(y, rel=1e-6)
+
+
+def test_wrong_number_of_processes_is_told(data, tmp_path):
+    out = train(*ARGS, "--data", data, "--result-dir", tmp_path, "--gpus", 3, check=False)
+    assert out.returncode == 2 and "batch 8: expected a multiple of gpus 3" in out.stderr
+
+
+def test_error_in_the_workers_is_one_line(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    out = train(*ARGS, "--data", data, "--result-dir", tmp_path / "file", "--gpus", 2, check=False)
+    assert out.returncode == 2 and "Traceback" not in out.stderr
+    assert len([line for line in out.stderr.splitlines() if line.startswith("error:")]) == 1
+
+
+def test_w_avg_and_gradients_average_over_everything(data, tmp_path):
+    """Micro-batches of one step add up to its mean: w_avg after one D and one G evaluation, by hand."""
+    from pathlib import Path
+
+    from config import tiny
+    from dataclasses import replace
+    from training.data.sampler import SampleOrder, read_batch
+    from training.data.tfrecord import TFRecordDataset
+    from training.latents import generator_inputs, random_labels
+    from training.state import TrainState
+    from training.update import Updater
+
+    cfg = replace(tiny(), batch=8, micro_batch=4, precision="fp32")
+    dataset = TFRecordDataset(Path(data))
+    state = TrainState(cfg, dataset.spec, torch.device("cpu"))
+    G = state.G
+    means = []
+    images, labels = read_batch(dataset, SampleOrder(len(dataset), 0, False), 0, 8)
+    for j in range(2):
+        c = torch.from_numpy(labels[4 * j : 4 * j + 4])
+        means.append(G.mapping(generator_inputs(G, c, (0, "D", 0, j)).z, c)[:, 0].mean(0))
+    expected = 0.005 * torch.stack(means).mean(0)
+    updater = Updater(state, dataset.labels)
+    updater.d_update(images, labels, 0.003)
+    torch.testing.assert_close(G.mapping.w_avg, expected.detach())
+    state.cur_nimg += 8
+    means = []
+    for j in range(2):
+        key = (0, "G", 8, j)
+        c = torch.from_numpy(random_labels(dataset.labels, 4, key))
+        means.append(G.mapping(generator_inputs(G, c, key).z, c)[:, 0].mean(0))
+    expected = 0.995 * expected + 0.005 * torch.stack(means).mean(0)
+    updater.g_update(0.003)
+    torch.testing.assert_close(G.mapping.w_avg, expected.detach())

@@ -1,0 +1,75 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from training.config import AdamConfig
+from training.optimizer import Adam
+
+
+def gradients(steps, shape):
+    g = torch.Generator().manual_seed(1)
+    return [torch.randn(shape, generator=g, dtype=torch.float64) * 10.0**-k for k in range(steps)]
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64).view(2, 3))
+        self.b = nn.Parameter(torch.ones(4, dtype=torch.float64))
+
+
+def run(cfg, grads):
+    model = Model()
+    opt = Adam(model, cfg)
+    for g in grads:
+        opt.zero_grad()
+        (model.a * g[:6].view(2, 3)).sum().backward()
+        (model.b * g[6:]).sum().backward()
+        opt.step(cfg.lr)
+    return model, opt
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.0, 0.99), (0.5, 0.9)])
+def test_torch_form_is_torch_adam(beta1, beta2):
+    grads = gradients(5, 10)
+    model, _ = run(AdamConfig(lr=0.1, beta1=beta1, beta2=beta2, eps=1e-3, form="torch"), grads)
+    other = Model()
+    opt = torch.optim.Adam(other.parameters(), lr=0.1, betas=(beta1, beta2), eps=1e-3)
+    for g in grads:
+        other.a.grad, other.b.grad = g[:6].view(2, 3).clone(), g[6:].clone()
+        opt.step()
+    torch.testing.assert_close(model.a, other.a)
+    torch.testing.assert_close(model.b, other.b)
+
+
+def test_tf_form_by_hand():
+    grads = gradients(4, 10)
+    cfg = AdamConfig(lr=0.1, beta1=0.3, beta2=0.9, eps=1e-3, form="tf")
+    model, _ = run(cfg, grads)
+    p = torch.cat([x.flatten() for x in Model().parameters()]).tolist()
+    for i in range(10):
+        m = v = 0.0
+        for t, g in enumerate(grads, 1):
+            m, v = 0.3 * m + 0.7 * g[i].item(), 0.9 * v + 0.1 * g[i].item() ** 2
+            p[i] -= 0.1 * math.sqrt(1 - 0.9**t) / (1 - 0.3**t) * m / (math.sqrt(v) + 1e-3)
+    torch.testing.assert_close(torch.cat([model.a.flatten(), model.b]).detach(), torch.tensor(p, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_non_finite_step_changes_nothing_and_is_counted(bad):
+    good = gradients(3, 10)
+    broken = good[1].clone()
+    broken[7] = bad
+    with_bad, opt = run(AdamConfig(), [good[0], broken, good[1], good[2]])
+    without, _ = run(AdamConfig(), good)
+    assert torch.equal(with_bad.a, without.a) and torch.equal(with_bad.b, without.b)
+    assert opt.skipped.item() == 1 and opt.t.item() == 3
+
+
+def test_parameters_share_one_buffer():
+    model, opt = run(AdamConfig(), gradients(1, 10))
+    assert torch.equal(opt.flat, torch.cat([model.a.flatten(), model.b]))
+    opt.flat.zero_()
+    assert not model.a.any() and not model.b.any()
