@@ -151,10 +151,10 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
         done = state.cur_nimg >= total_nimg
         ended = tick_of(cfg, state.cur_nimg) > state.tick and state.cur_nimg % block == 0
         if done or ended:
-            before, state.tick = state.tick, max(tick_of(cfg, state.cur_nimg), state.tick + done)
+            before, state.tick = state.tick, tick_of(cfg, state.cur_nimg)
             averages = state.averages.take()
             if report:
-                report.tick(averages, warmup)
+                report.tick(averages, warmup, state.tick if ended else state.tick + 1)
                 if done or _due(cfg.image_snapshot_ticks, before, state.tick):
                     sheets.save_fakes(run.path, state.G_ema, label(cfg, state.cur_nimg))
             state.tick_start_nimg, state.tick_sec, state.wait_sec = state.cur_nimg, 0.0, 0.0
@@ -227,7 +227,7 @@ class Report:
         self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
         self.bar.update(min(nimg / 1000, self.bar.total) - self.bar.n)
 
-    def tick(self, averages: dict[str, float], warmup: float) -> None:
+    def tick(self, averages: dict[str, float], warmup: float, tick: int) -> None:
         cfg, state = self.cfg, self.state
         kimg = (state.cur_nimg - state.tick_start_nimg) / 1000
         skipped = int(state.G_opt.skipped.item() + state.D_opt.skipped.item())
@@ -238,7 +238,7 @@ class Report:
         self.log.write(
             {
                 "kimg": state.cur_nimg / 1000,
-                "tick": state.tick,
+                "tick": tick,
                 "sec_per_kimg": seconds / max(kimg, 1e-9),
                 "img_per_sec": kimg * 1000 / max(seconds, 1e-9),
                 "total_sec": state.total_sec,
@@ -252,7 +252,7 @@ class Report:
         )
         name, peak = next(reversed(memory.items()))
         self.say(
-            f"tick {state.tick:<5d} kimg {state.cur_nimg / 1000:<8.1f} minibatch {cfg.batch:<4d} "
+            f"tick {tick:<5d} kimg {state.cur_nimg / 1000:<8.1f} minibatch {cfg.batch:<4d} "
             f"time {format_time(state.total_sec):<12s} sec/tick {seconds:<7.1f} "
             f"sec/kimg {seconds / max(kimg, 1e-9):<7.2f} img/s {kimg * 1000 / max(seconds, 1e-9):<7.1f} "
             f"data wait {100 * waited:<4.1f}% {'gpumem' if 'gpu' in name else 'mem'} {peak:<5.2f} "

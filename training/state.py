@@ -81,7 +81,7 @@ class TrainState:
             self.tick = tick_of(self.cfg, self.cur_nimg)
 
 
-def tick_of(cfg: TrainConfig, nimg: int) -> int:
+def tick_of(cfg: TrainConfig, nimg: float) -> int:
     """Ticks that are over after `nimg` images."""
     return int(nimg / (cfg.tick_kimg * 1000) + 1e-9)
 
@@ -135,7 +135,8 @@ def remove_old_checkpoints(run_dir: Path, cfg: TrainConfig) -> None:
     """Keep the last `keep_last` checkpoints and every `keep_every`-th."""
     if not cfg.keep_last:
         return
-    paths = checkpoints(run_dir)[::-1]
-    for i, path in enumerate(paths[: -cfg.keep_last]):
-        if not (cfg.keep_every and i % cfg.keep_every == cfg.keep_every - 1):
+    for path in checkpoints(run_dir)[cfg.keep_last :]:
+        nimg = float(path.stem.split("-")[1]) * 1000 + (999 if cfg.tick_kimg >= 1 else 0)  # names round down
+        number = tick_of(cfg, nimg) // max(cfg.network_snapshot_ticks, 1)
+        if not cfg.keep_every or number % cfg.keep_every:
             path.unlink(missing_ok=True)

@@ -1,9 +1,18 @@
 """N processes are one process with N micro-batches."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
+from config import tiny
 from tests.runs import losses, make_dataset, newest_checkpoint, run_dirs, tensors, train
+from training.data.sampler import SampleOrder, read_batch
+from training.data.tfrecord import TFRecordDataset
+from training.latents import generator_inputs, random_labels
+from training.state import TrainState
+from training.update import Updater
 
 ARGS = ["tiny", "--resolution", "16", "--batch", "8", "--micro-batch", "4", "--total-kimg", "0.024",
         "--tick-kimg", "0.024", "--precision", "fp32", "--loss.style-mixing-prob", "0.5", "--mirror"]  # fmt: skip
@@ -47,18 +56,8 @@ def test_error_in_the_workers_is_one_line(data, tmp_path):
     assert len([line for line in out.stderr.splitlines() if line.startswith("error:")]) == 1
 
 
-def test_w_avg_and_gradients_average_over_everything(data, tmp_path):
+def test_w_avg_and_gradients_average_over_everything(data):
     """Micro-batches of one step add up to its mean: w_avg after one D and one G evaluation, by hand."""
-    from pathlib import Path
-
-    from config import tiny
-    from dataclasses import replace
-    from training.data.sampler import SampleOrder, read_batch
-    from training.data.tfrecord import TFRecordDataset
-    from training.latents import generator_inputs, random_labels
-    from training.state import TrainState
-    from training.update import Updater
-
     cfg = replace(tiny(), batch=8, micro_batch=4, precision="fp32")
     dataset = TFRecordDataset(Path(data))
     state = TrainState(cfg, dataset.spec, torch.device("cpu"))

@@ -1,0 +1,219 @@
+"""train.py as a user meets it: options, presets, run dir, bad input."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import config
+from dnnlib.errors import UserError
+from tests.golden_data import GOLDEN
+from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, newest_checkpoint, run_dirs, train
+from train import parse
+from training.config import ImageSpec, TrainConfig, as_dict, from_dict
+from training.networks.msg_stylegan import Discriminator, Generator
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(dataset, run dir, output) of a short run."""
+    folder = tmp_path_factory.mktemp("finished")
+    data = make_dataset(folder / "blobs")
+    out = train(*SMALL, "--data", data, "--result-dir", folder / "results", "--network-snapshot-ticks", 3)
+    return data, run_dirs(folder / "results")[0], out
+
+
+def test_run_dir(finished):
+    _, run, out = finished
+    assert run.name == "00000-msg-stylegan-blobs-1gpu"
+    names = {re.sub(r"tfevents\..*", "tfevents", p.name) for p in run.iterdir()} - {".lock"}
+    snapshots = {"000000.192", "000000.384", "000000.400"}
+    assert names == {
+        "config.json", "log.txt", "stats.jsonl", "events.out.tfevents", "reals.png", "4x4", "8x8", "16x16",
+        *(f"network-snapshot-{s}.safetensors" for s in snapshots),
+        *(f"checkpoint-{s}.pt" for s in sorted(snapshots)[1:]),  # the last two are kept
+    }  # fmt: skip
+    for folder in ("4x4", "8x8", "16x16"):
+        assert len(list((run / folder).glob("fakes*.png"))) == 8  # before training, 6 ticks, the end
+        with Image.open(run / folder / "fakes000000.400.png") as im, Image.open(run / "reals.png") as reals:
+            assert im.size == reals.size == (256, 144)
+    rows = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+    assert [r["tick"] for r in rows] == [1, 2, 3, 4, 5, 6, 7] and rows[-1]["kimg"] == 0.4
+    for key in ("kimg", "tick", "sec_per_kimg", "total_sec", "Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake",
+                "Loss/r1_penalty", "Resources/peak_cpu_mem_gb", "data_wait_sec"):  # fmt: skip
+        assert all(np.isfinite(r[key]) for r in rows), key
+    assert "tick 7" in out.stdout and "img/s" in out.stdout and "data wait" in out.stdout
+    assert (run / "log.txt").read_text() in out.stdout.replace("\r", "")
+
+
+def test_whole_kimg_names(finished, tmp_path):
+    data, _, _ = finished
+    train("tiny", "--resolution", 16, "--data", data, "--result-dir", tmp_path, "--total-kimg", 1)
+    (run,) = run_dirs(tmp_path)
+    assert (run / "network-snapshot-000001.safetensors").exists() and (run / "checkpoint-000001.pt").exists()
+    assert sorted(p.name for p in (run / "16x16").iterdir()) == ["fakes000000.png", "fakes000001.png"]
+
+
+def test_config_json_launches_the_same_run_again(finished, tmp_path):
+    _, run, _ = finished
+    train(run / "config.json", "--result-dir", tmp_path)
+    assert losses(run_dirs(tmp_path)[0]) == losses(run)
+
+
+def test_run_numbers_count_up(finished):
+    data, run, _ = finished
+    short = ("--total-kimg", "0.016", "--result-dir", run.parent)
+    train(*SMALL, "--data", data, *short)
+    train(*SMALL, "--data", data, *short)
+    assert [p.name[:5] for p in run_dirs(run.parent)] == ["00000", "00001", "00002"]
+
+
+def test_help_explains_every_option():
+    out = subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    text = re.sub(r"[│\s]+", " ", out.stdout)
+    for part, fields in (("", as_dict(config.robohash())), ("G.", as_dict(config.robohash())["G"])):
+        for name in fields:
+            if name not in ("G", "D", "G_opt", "D_opt", "loss"):
+                assert f"--{part}{name.replace('_', '-')}" in text, name
+    assert text.count("(default:") >= 60 and all(p in text for p in config.PRESETS)
+
+
+@pytest.mark.parametrize("name", config.PRESETS)
+def test_presets_build_networks(name):
+    import torch
+
+    cfg = config.PRESETS[name]()
+    assert cfg.preset == name
+    assert from_dict(TrainConfig, as_dict(cfg), name) == cfg
+    with torch.device("meta"):
+        spec = ImageSpec(resolution=cfg.resolution or 64)
+        Generator(cfg.G, spec)
+        Discriminator(cfg.D, spec)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nope"], "nope: unknown preset, expected one of robohash"),
+        (["--nope", "3"], "Unrecognized options: --nope"),
+        (["--batch", "x"], "--batch"),
+        (["--batch", "7", "--gpus", "2"], "batch 7: expected a multiple of gpus 2"),
+        (["--batch", "6"], "6 images per forward pass"),
+        (["--micro-batch", "5"], "micro_batch: found 5"),
+        (["--resolution", "48"], "resolution: found 48, expected a power of two"),
+        (["--total-kimg", "0"], "total_kimg: found 0"),
+        (["--G.fused-scale", "maybe"], "invalid choice 'maybe'"),
+        (["missing.json"], "missing.json: cannot read"),
+    ],
+)
+def test_bad_options_are_one_line(args, message):
+    with pytest.raises((UserError, SystemExit)) as e:
+        parse(args)
+    assert message in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "Expecting"),
+        ('{"data": "x", "nope": 1}', "unknown option nope"),
+        ('{"data": "x", "G": {"z_dim": "a"}}', "G: z_dim: found 'a', expected <class 'int'>"),
+        ('{"data": "x", "batch": 0}', "batch: found 0"),
+        ("[]", "expected an object"),
+    ],
+)
+def test_bad_config_json_is_told(tmp_path, content, message):
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(UserError, match=re.escape(message)):
+        parse([str(tmp_path / "c.json")])
+
+
+def _flip(data):
+    path = data / "blobs-r04.tfrecords"
+    raw = bytearray(path.read_bytes())
+    raw[1000] ^= 1
+    path.write_bytes(raw)
+
+
+def _truncate(data):
+    path = data / "blobs-r04.tfrecords"
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_flip, "record 1: damaged: data checksum"),
+        (_truncate, "record 39: truncated"),
+        (lambda d: (d / "blobs-r03.tfrecords").unlink(), None),
+        (lambda d: [p.unlink() for p in d.iterdir()], "no *.tfrecords"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_bad_dataset_is_one_line_and_leaves_nothing(finished, tmp_path, change, message):
+    data = tmp_path / "blobs"
+    shutil.copytree(finished[0], data)
+    change(data)
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--total-kimg", "0.016", check=False)
+    if message is None:  # training reads the largest level only
+        assert out.returncode == 0
+        return
+    assert out.returncode == 2 and not (tmp_path / "r").exists()
+    assert out.stderr.count("\n") == 1 and message in out.stderr and str(data) in out.stderr
+
+
+def test_result_dir_that_cannot_be_written(finished, tmp_path):
+    (tmp_path / "file").write_text("")
+    out = train(*SMALL, "--data", finished[0], "--result-dir", tmp_path / "file" / "x", check=False)
+    assert out.returncode == 2 and "cannot create the folder" in out.stderr and out.stderr.count("\n") == 1
+
+
+def test_dry_run_tells_everything_and_trains_nothing(tmp_path):
+    args = ["ffhq1024", "--dry-run", "--data", tmp_path / "none", "--result-dir", tmp_path / "r", "--batch", 4]
+    out = train(*args).stdout
+    counts = json.loads((GOLDEN / "default_vars.json").read_text())["res1024_label0"]
+    for net in ("G", "D"):
+        assert f"{counts[net]['num_trainable']:,}" in out
+    assert '"total_kimg": 25000' in out and "GFLOP per image" in out and "GiB per process" in out and "s/kimg" in out
+    assert not (tmp_path / "r").exists()
+
+
+def test_warmup_raises_the_learning_rate(finished, tmp_path):
+    train(*SMALL, "--data", finished[0], "--result-dir", tmp_path, "--lr-warmup-kimg", "0.256", "--total-kimg", "0.384")
+    rates = [r["Progress/lr"] for r in losses(run_dirs(tmp_path)[0])]
+    np.testing.assert_allclose(rates, 0.003 * np.array([0.125, 0.375, 0.625, 0.875, 1, 1]))
+
+
+def test_every_training_option_at_once(finished, tmp_path):
+    """R2, lazy regularisation, D repeats, mixing, mirror, accumulation, fp32, no labels, torch's Adam."""
+    train(
+        *SMALL, "--data", finished[0], "--result-dir", tmp_path, "--total-kimg", "0.064", "--loss.r2-gamma", 0.5,
+        "--loss.reg-interval", 2, "--d-repeats", 2, "--loss.style-mixing-prob", 0.5, "--mirror", "--micro-batch", 4,
+        "--precision", "fp32", "--no-use-labels", "--G-opt.form", "torch", "--keep-every", 1, "--ema-rampup", 0.05,
+    )  # fmt: skip
+    (row,) = losses(run_dirs(tmp_path)[0])
+    assert row["Loss/r2_penalty"] > 0 and row["Progress/skipped_steps"] == 0
+    assert newest_checkpoint(run_dirs(tmp_path)[0])["D_opt"]["t"] == 8
+    assert newest_checkpoint(run_dirs(tmp_path)[0])["G_opt"]["t"] == 4
+
+
+def test_keep_every(finished, tmp_path):
+    args = ["--data", finished[0], "--result-dir", tmp_path, "--keep-last", 1, "--keep-every", 2]
+    train(*SMALL, *args, "--network-snapshot-ticks", 1)
+    kept = sorted(p.name for p in run_dirs(tmp_path)[0].glob("checkpoint-*"))
+    assert kept == [f"checkpoint-000000.{n}.pt" for n in (128, 256, 384, 400)]
+
+
+def test_torchrun_is_understood(finished, tmp_path):
+    """An outer launcher's processes are used as they are."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "train.py"]
+    args = [*SMALL, "--data", finished[0], "--result-dir", tmp_path, "--gpus", 2, "--total-kimg", "0.016"]
+    env = {**ENV, "PYTHONWARNINGS": "ignore"}
+    subprocess.run([*command, *map(str, args)], cwd=ROOT, env=env, check=True, capture_output=True, timeout=120)
+    assert os.listdir(tmp_path) == ["00000-msg-stylegan-blobs-2gpu"]
