@@ -59,7 +59,9 @@ def tiny() -> TrainConfig:
     )
 
 
-def _published(preset: str, resolution: int, batch: int, micro_batch: int, mirror: bool, **changes: object) -> TrainConfig:
+def _published(
+    preset: str, resolution: int, batch: int, micro_batch: int, mirror: bool, **changes: object
+) -> TrainConfig:
     """A dataset of the papers. Batch and mirroring are ours where the original's train.py does not state them."""
     cfg = replace(PUBLISHED, preset=preset, data=f"{DATA_DIR}/{preset}", resolution=resolution, mirror=mirror)
     return replace(cfg, batch=batch, micro_batch=micro_batch, use_labels=False, **changes)  # type: ignore[arg-type]
@@ -74,8 +76,8 @@ cifar10 = partial(_published, "cifar10", 32, 64, 64, mirror=True)
 
 # The ablations of the StyleGAN paper that the original's train.py carries, on FFHQ; choose other data with --data and
 # --resolution. Style mixing had no effect in the original, here it has.
-_NO_NOISE = {"use_const_input": True, "use_noise": False}
-_TRADITIONAL = {
+_NO_NOISE: dict[str, object] = {"use_const_input": True, "use_noise": False}
+_TRADITIONAL: dict[str, object] = {
     "use_styles": False,
     "use_pixel_norm": True,
     "use_instance_norm": False,

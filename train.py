@@ -2,8 +2,8 @@
 
 python train.py [PRESET | config.json] [options]
 
-A preset (default: robohash) sets every option below; `--help` after another preset shows its values. A run's config.json
-launches the same run again. `config.py` holds the presets:
+A preset (default: robohash) sets every option below; `--help` after another preset shows its values. The config.json
+of a run launches the same run again. `config.py` holds the presets:
 """
 
 import json
@@ -20,7 +20,7 @@ from training.config import TrainConfig, from_dict
 
 
 def parse(args: Sequence[str]) -> TrainConfig:
-    """Command line -> options; UserError for an unknown preset or a wrong value, exit status 2 for an unknown option."""
+    """Command line -> options; UserError for an unknown preset or a wrong value, for an unknown option too."""
     named = bool(args) and not args[0].startswith("-")
     name = args[0] if named else "robohash"
     try:
@@ -32,9 +32,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
             raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
         description = f"{__doc__}\n{', '.join(config.PRESETS)}"
         return cli.one_line_errors(
-            lambda: tyro.cli(
-                TrainConfig, default=default, args=args[named:], description=description, prog="train.py"
-            )
+            lambda: tyro.cli(TrainConfig, default=default, args=args[named:], description=description, prog="train.py")
         )
     except OSError as e:
         raise UserError(f"{name}: cannot read: {e.strerror}") from e

@@ -13,7 +13,7 @@ from dnnlib.errors import UserError
 
 
 def launch(function: Callable[[Any], None], argument: Any, processes: int) -> int:
-    """Call `function(argument)` in `processes` processes, each with its rank in the environment; returns an exit status.
+    """Call `function(argument)` in `processes` processes, each with its rank in the environment; returns the status.
 
     One process, or processes that an outer launcher (torchrun, Slurm) already started: called here. SIGTERM and SIGINT
     are passed on to the workers, which end as they see fit.

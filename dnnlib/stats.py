@@ -34,7 +34,7 @@ class Averages:
 
 
 class RunLog:
-    """stats.jsonl, TensorBoard events and log.txt of a run dir; on a resumed run, rows past `kimg` are dropped first."""
+    """stats.jsonl, TensorBoard events and log.txt of a run dir; when resuming, rows past `kimg` are dropped first."""
 
     def __init__(self, run_dir: Path, kimg: float) -> None:
         self.path = run_dir / "stats.jsonl"

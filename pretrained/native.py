@@ -11,6 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from pretrained.networks import Networks
 from training.config import DiscriminatorConfig, GeneratorConfig, ImageSpec, from_dict
+from training.networks.layers import Blur
 from training.networks.msg_stylegan import Discriminator, Generator
 from training.snapshot import FORMAT, VERSION
 
@@ -72,5 +73,5 @@ def _assign(net: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, na
             )
     net.load_state_dict(state, assign=True)
     for module in net.modules():
-        if hasattr(module, "reset_buffers"):
+        if isinstance(module, Blur):
             module.reset_buffers()

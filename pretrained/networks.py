@@ -3,24 +3,23 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from dnnlib.errors import UserError
 from training.config import ImageSpec
+from training.networks.msg_stylegan import Discriminator, Generator
 
 
 @dataclass
 class Networks:
     """The networks of one file, in eval mode on the CPU; None where the file has none."""
 
-    G: nn.Module | None
-    D: nn.Module | None
-    G_ema: nn.Module | None
+    G: Generator | None
+    D: Discriminator | None
+    G_ema: Generator | None
     spec: ImageSpec
     cur_nimg: int | None
     """Real images shown to D when the file was written."""
 
-    def generator(self) -> nn.Module:
+    def generator(self) -> Generator:
         """The generator to sample: G_ema, or G if there is no other; UserError without either."""
         net = self.G_ema if self.G_ema is not None else self.G
         if net is None:

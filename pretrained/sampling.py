@@ -4,7 +4,7 @@ Images are computed one at a time: image and seed belong together, whatever else
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,8 +42,8 @@ def sample(
     noise_mode: Literal["const", "random", "none"],
     device_name: Literal["auto", "cuda", "cpu"],
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """(seed, pyramid of uint8 [C,r,r]) for each seed. Everything random of an image follows from its seed; a conditional
-    network without `class_idx` gets a class drawn from it."""
+    """(seed, pyramid of uint8 [C,r,r]) for each seed. Everything random of an image follows from its seed; without
+    `class_idx` a conditional network's class does too."""
     net = load_network(network)
     device = pick_device(device_name)
     G = net.generator().to(device)
@@ -138,7 +138,7 @@ def multiscale(
     print(output)
 
 
-COMMANDS = {"images": images, "multiscale": multiscale}
+COMMANDS: dict[str, Callable[..., None]] = {"images": images, "multiscale": multiscale}
 
 
 def main() -> None:

@@ -97,7 +97,8 @@ def _open(cfg: TrainConfig, name: str, device: torch.device) -> Run:
     error, shared = distributed.broadcast_object((error, (run.path, run.checkpoint) if run else None))
     if error:
         raise error
-    return run or Run(shared[0], None, shared[1], [])
+    path, checkpoint = shared or (Path(), None)
+    return run or Run(path, None, checkpoint, [])
 
 
 def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack) -> None:
@@ -216,7 +217,8 @@ class Report:
         self.say(f"networks  G {g:,} and D {d:,} parameters")
         hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         precision = resolve_precision(cfg.precision, self.device)
-        self.say(f"hardware  {cfg.gpus} x {hardware}, {precision}{', compiled' if cfg.compile else ''}, torch {torch.__version__}")
+        compiled = ", compiled" if cfg.compile else ""
+        self.say(f"hardware  {cfg.gpus} x {hardware}, {precision}{compiled}, torch {torch.__version__}")
         self.say(f"run dir   {self.run.path}")
         if state.cur_nimg:
             self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
@@ -265,6 +267,10 @@ class Report:
         finished = state.cur_nimg >= round(self.cfg.total_kimg * 1000)
         self.bar.close()
         if finished:
-            self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}: {self.run.path}")
+            self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}")
+            r = state.spec.resolution
+            name = label(self.cfg, state.cur_nimg)
+            self.say(f"samples   {self.run.path}/{r}x{r}/fakes{name}.png")
+            self.say(f"network   {self.run.path}/network-snapshot-{name}.safetensors")
         else:
             self.say(f"stopped at {state.cur_nimg / 1000:.3f} kimg; `--resume auto` goes on from here: {self.run.path}")

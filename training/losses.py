@@ -36,9 +36,7 @@ LOSSES = {
 }
 
 
-def scores_and_gradients(
-    score: Callable[[Pyramid], Scores], pyramid: Sequence[torch.Tensor]
-) -> tuple[Scores, Pyramid]:
+def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[torch.Tensor]) -> tuple[Scores, Pyramid]:
     """Scores [N,1] and the total derivatives of their sum with respect to every level, differentiable again.
 
     Through torch.func rather than autograd.grad, because torch.compile traces only that.

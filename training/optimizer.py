@@ -23,8 +23,8 @@ def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1; `form` "tf": the variant of section 2 with eps-hat).
 
-    `.grad` [P] receives the gradients of backward passes, `.extra` [E] values that travel with them; `all_reduce` brings
-    both together, `step` applies the gradients. A step with a non-finite gradient changes nothing but `skipped`.
+    `.grad` [P] receives the gradients of backward passes, `.extra` [E] values that travel with them; `all_reduce`
+    brings both together, `step` applies the gradients. A step with a non-finite gradient changes nothing but `skipped`.
     """
 
     def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0) -> None:

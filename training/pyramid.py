@@ -25,9 +25,9 @@ def from_images(images: torch.Tensor) -> Pyramid:
 def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
     """Partial to total derivatives with respect to the levels of a pyramid made by pooling.
 
-    In the original each smaller real is pooled from the next larger one inside the graph, so the derivative with respect
-    to a level contains the paths through all smaller ones. A 2x2 mean hands a quarter of its gradient to each of its
-    four pixels: total[k] = partial[k] + up(total[k-1]) / 4. Linear, differentiable to any order.
+    In the original each smaller real is pooled from the next larger one inside the graph, so the derivative with
+    respect to a level contains the paths through all smaller ones. A 2x2 mean hands a quarter of its gradient to each
+    of its four pixels: total[k] = partial[k] + up(total[k-1]) / 4. Linear, differentiable to any order.
     """
     total = [partial[0]]
     for g in partial[1:]:

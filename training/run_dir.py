@@ -16,8 +16,8 @@ from training.config import TrainConfig, as_dict
 from training.state import load_checkpoint, load_newest
 
 # Options that may differ between a run and its continuation by `--resume auto`.
-FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg", "image_snapshot_ticks",
-        "network_snapshot_ticks", "keep_last", "keep_every"}  # fmt: skip
+FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
+        "image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every"}  # fmt: skip
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _unfinished(cfg: TrainConfig, path: Path, device: torch.device, messages: li
     config = path / "config.json"
     if config.exists():
         try:
-            theirs = json.loads(config.read_text(encoding="utf-8"))
+            theirs: Any = json.loads(config.read_text(encoding="utf-8"))
         except ValueError:
             messages.append(f"{path}: not continued: config.json is damaged")
             return None
@@ -107,9 +107,9 @@ def _unfinished(cfg: TrainConfig, path: Path, device: torch.device, messages: li
 
 def _from_path(cfg: TrainConfig, path: Path, dataset_name: str, device: torch.device) -> Run:
     if path.is_file():  # a checkpoint: a new run that goes on from it
-        state = load_checkpoint(path, device)
+        checkpoint = load_checkpoint(path, device)
         run = _new(cfg, dataset_name)
-        run.checkpoint = state
+        run.checkpoint = checkpoint
         run.messages.append(f"continuing {path} in a new run dir")
         return run
     if not path.is_dir():

@@ -7,7 +7,7 @@ import torch
 
 from dnnlib.images import save_png, sheet
 from training import pyramid
-from training.config import Precision, TrainConfig
+from training.config import TrainConfig
 from training.data.sampler import Dataset, SampleOrder, read_batch
 from training.latents import seed_of
 from training.networks.msg_stylegan import Generator

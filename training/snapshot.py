@@ -12,9 +12,7 @@ from training.config import ImageSpec, TrainConfig, as_dict
 FORMAT, VERSION = "msg-gan", "1"
 
 
-def save_snapshot(
-    path: Path, networks: dict[str, nn.Module], cfg: TrainConfig, spec: ImageSpec, cur_nimg: int
-) -> None:
+def save_snapshot(path: Path, networks: dict[str, nn.Module], cfg: TrainConfig, spec: ImageSpec, cur_nimg: int) -> None:
     """Write the networks (`G`, `D`, `G_ema`), tensors named `G_ema.synthesis.b4...`, whole or not at all.
 
     Metadata, all strings: format, version, kind (architecture), G and D (their configs) and images as JSON, cur_nimg.

@@ -122,7 +122,7 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 def load_newest(run_dir: Path, device: torch.device) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
     """The newest whole checkpoint, its path, and what was wrong with newer ones."""
-    problems = []
+    problems: list[str] = []
     for path in checkpoints(run_dir):
         try:
             return load_checkpoint(path, device), path, problems

@@ -1,4 +1,4 @@
-"""The losses of one D and one G step on one micro-batch: pure functions of networks and tensors, so that they compile."""
+"""The losses of one D and one G step on one micro-batch: pure functions of networks and tensors, so they compile."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch
     """Images and the batch mean of w [w_dim]; style mixing (StyleGAN, section 3.1) if `z_mix` is given."""
     w = G.mapping(inputs.z, inputs.c)  # [N,num_ws,w_dim]
     w_mean = w[:, 0].detach().mean(0)  # [w_dim]
-    if inputs.z_mix is not None:
+    if inputs.z_mix is not None and inputs.mix_from is not None:
         layer = torch.arange(w.shape[1], device=w.device)[:, None]  # [num_ws,1]
         w = torch.where(layer < inputs.mix_from, w, G.mapping(inputs.z_mix, inputs.c))
     return G.synthesis(w, noise=inputs.noise), w_mean

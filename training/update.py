@@ -8,7 +8,7 @@ import torch
 
 from dnnlib import distributed
 from training import pyramid
-from training.config import Precision, TrainConfig
+from training.config import Precision
 from training.latents import generator_inputs, random_labels
 from training.state import TrainState
 from training.step import StepResult, d_step, g_step

@@ -2,10 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
-from tests.golden_data import Golden, assert_close, golden
+from tests.golden_data import GOLDEN, assert_close, golden
 from tests.tf_names import discriminator_key, from_tf, generator_key
 from training import pyramid
 from training.config import AdamConfig, LossConfig, TrainConfig
@@ -28,7 +29,9 @@ def test_trace(form):
 
     def w_avg(result, row):
         G.mapping.w_avg.lerp_(result.w_mean, 1 - G.cfg.w_avg_beta)
-        assert_close(G.mapping.w_avg, trace["dlatent_avg_trace"][row], 1e-3 if form == "torch" else 1e-4, f"w_avg {row}")
+        assert_close(
+            G.mapping.w_avg, trace["dlatent_avg_trace"][row], 1e-3 if form == "torch" else 1e-4, f"w_avg {row}"
+        )
 
     for i in range(3):
         D_opt.zero_grad()
@@ -54,24 +57,18 @@ def test_trace(form):
 
 
 def _trace():
-    t = Golden.__new__(Golden)
-    import numpy as np
-
-    from tests.golden_data import GOLDEN
-
     with np.load(GOLDEN / "train_trace_c1.npz") as f:
-        t.arrays = {k: f[k] for k in f.files}
-    return t
+        return {k: torch.from_numpy(f[k]) for k in f.files}
 
 
 def _compare(trace, prefix, G, D, ema):
     """Every stored variable: 3e-5 of its largest value (mapping weights have std 100)."""
     ours = {"G": (G.state_dict(), generator_key), "D": (D.state_dict(), discriminator_key), "Gs": (ema, generator_key)}
     found = 0
-    for name in (k for k in trace.arrays if k.startswith(prefix)):
+    for name in (k for k in trace if k.startswith(prefix)):
         net, _, variable = name[len(prefix) :].partition("/")
         state, key = ours[net]
         k = key(variable, 8)
-        torch.testing.assert_close(state[k], from_tf(k, trace.arrays[name]), rtol=1e-5, atol=3e-5, msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(state[k], from_tf(k, trace[name].numpy()), rtol=1e-5, atol=3e-5)
         found += 1
     assert found >= 4

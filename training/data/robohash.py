@@ -29,8 +29,8 @@ def artwork() -> Path:
 
 
 def slots(folder: Path) -> list[list[Path]]:
-    """Part files of one character set, slots from back to front. Folder names are `NNN#TAG`; tags that start with digits
-    give the order of drawing, otherwise the number in front does."""
+    """Part files of one character set, slots from back to front. Folder names are `NNN#TAG`; tags that start with
+    digits give the order of drawing, otherwise the number in front does."""
     folders = sorted(p for p in folder.iterdir() if p.is_dir())
     if any(p.name.split("#")[1][0].isdigit() for p in folders):
         folders.sort(key=lambda p: p.name.split("#")[1])
@@ -75,5 +75,5 @@ def characters(
     variants = load_sets(sets, resolution, workers)
     for i in range(num_images):
         rng = np.random.default_rng((seed, i))
-        s = sets[rng.integers(len(sets))]
+        s = sets[int(rng.integers(len(sets)))]
         yield draw(variants[s][rng.integers(len(variants[s]))], rng), s - 1

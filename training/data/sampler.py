@@ -1,6 +1,6 @@
 """Which image is shown when: a function of the seed and the global sample index, and nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Protocol
@@ -55,9 +55,9 @@ def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> 
 
 def batches(
     dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further, and
-    so on without end; the next one is read in a thread meanwhile."""
+) -> Generator[tuple[np.ndarray, np.ndarray]]:
+    """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further,
+    and so on without end; the next one is read in a thread meanwhile."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
         ahead = [pool.submit(read_batch, dataset, order, start + offset + i * step, count) for i in range(2)]
         while True:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,8 +17,6 @@ from training.data.image_folder import find_images, read_images
 from training.data.robohash import CLASSES, characters
 from training.data.tfrecord import TFRecordWriter
 
-Position = tyro.conf.Positional
-
 
 def _workers(workers: int) -> int:
     if workers < 0:
@@ -27,7 +25,7 @@ def _workers(workers: int) -> int:
 
 
 def create_robohash(
-    dataset_dir: Position[Path],
+    dataset_dir: tyro.conf.Positional[Path],
     *,
     resolution: int = 64,
     num_images: int = 4000,
@@ -75,8 +73,8 @@ def create_robohash(
 
 
 def create_from_images(
-    dataset_dir: Position[Path],
-    image_dir: Position[Path],
+    dataset_dir: tyro.conf.Positional[Path],
+    image_dir: tyro.conf.Positional[Path],
     *,
     resize: int | None = None,
     shuffle: Literal[0, 1] = 1,
@@ -159,7 +157,10 @@ def _mixed(path: Path, found: Sequence[int], first: Path, expected: Sequence[int
     return f"{path}: {found[1]}x{found[2]} pixels, expected {expected[1]}x{expected[2]} as in {first}, or --resize LOG2"
 
 
-COMMANDS = {"create_robohash": create_robohash, "create_from_images": create_from_images}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "create_robohash": create_robohash,
+    "create_from_images": create_from_images,
+}
 
 
 def main() -> None:

@@ -153,15 +153,14 @@ class SynthesisNetwork(nn.Module):
 
     def layers(self) -> list[SynthesisLayer]:
         """All layers, 4x4 first, two a resolution."""
-        blocks = [self.get_submodule(f"b{r}") for r in self.resolutions]
-        return [layer for b in blocks for layer in (b.layer0, b.layer1)]
+        return [m for m in self.modules() if isinstance(m, SynthesisLayer)]
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
         """Shapes [n,1,h,w] of the noise of each layer; empty without noise."""
         return [(n, 1, r, r) for r in self.resolutions for _ in (0, 1)] if self.cfg.use_noise else []
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
-        """`noise`, one tensor [N or 1,1,h,w] a layer, overrides `noise_mode`: fresh (random), stored (const) or none."""
+        """`noise`, one tensor [N or 1,1,h,w] a layer, overrides `noise_mode`: fresh (random), stored (const), none."""
         sources: list[torch.Tensor | None] = [None] * (2 * len(self.resolutions))
         if self.cfg.use_noise and noise is not None:
             sources = list(noise)

@@ -66,8 +66,8 @@ def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    """AdaIN (StyleGAN, eq. 1): normalise each map of x [N,C,H,W] (biased variance, eps 1e-8), then x * (scale+1) + shift
-    with style [N,2C] = (scale, shift). Statistics in at least float32."""
+    """AdaIN (StyleGAN, eq. 1): normalise each map of x [N,C,H,W] (biased variance, eps 1e-8), then x * (scale+1) +
+    shift with style [N,2C] = (scale, shift). Statistics in at least float32."""
     return _InstanceNormStyle.apply(x, style)[0]  # type: ignore[no-untyped-call]
 
 

@@ -7,8 +7,8 @@ def minibatch_stddev(x: torch.Tensor, group_size: int, num_features: int) -> tor
     """Append `num_features` maps to x [N,C,H,W] -> [N,C+num_features,H,W]: the mean over a group of channels and all
     pixels of the standard deviation over a group of samples.
 
-    Sample i belongs to group i mod (N / group_size). Statistics are taken in at least float32, eps 1e-8 inside the root.
-    N must be at most `group_size` or a multiple of it.
+    Sample i belongs to group i mod (N / group_size). Statistics are taken in at least float32, eps 1e-8 in the root. N
+    must be at most `group_size` or a multiple of it.
     """
     n, c, h, w = x.shape
     g, f = min(group_size, n), num_features

@@ -9,7 +9,7 @@ from tests.golden_data import GOLDEN
 from training import pyramid
 from training.config import DiscriminatorConfig, GeneratorConfig, ImageSpec, LossConfig
 from training.networks.msg_stylegan import Discriminator, Generator
-from training.step import GeneratorInputs, d_step, g_step
+from training.step import GeneratorInputs, d_step, g_step, run_generator
 
 COUNTS = json.loads((GOLDEN / "default_vars.json").read_text())
 SMALL_G = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "mapping_fmaps": 8, "fmap_base": 64, "fmap_max": 8}
@@ -18,7 +18,7 @@ SMALL_D = {"fmap_base": 64, "fmap_max": 8}
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_parameter_counts_of_the_originals_defaults(name):
-    resolution, labels = (int(part.strip("reslabel")) for part in name.split("_"))
+    resolution, labels = (int(part.removeprefix("res").removeprefix("label")) for part in name.split("_"))
     spec = ImageSpec(resolution=resolution, c_dim=labels)
     with torch.device("meta"):
         nets = {"G": Generator(GeneratorConfig(), spec), "D": Discriminator(DiscriminatorConfig(), spec)}
@@ -100,6 +100,7 @@ def test_noise_modes():
         torch.nn.init.ones_(layer.noise_strength)
     z = torch.randn(2, 8)
     with torch.no_grad():
+
         def out(mode):
             return G(z, noise_mode=mode)[-1]
 
@@ -116,11 +117,9 @@ def test_truncation_to_zero_is_the_average():
 
 
 def test_style_mixing_uses_the_second_latent_from_a_layer_on():
-    G, D = networks(ImageSpec(resolution=16))
+    G, _ = networks(ImageSpec(resolution=16))
     z, z2, c = torch.randn(2, 8), torch.randn(2, 8), torch.zeros(2, 0)
     noise = tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(2))
-    from training.step import run_generator
-
     with torch.no_grad():
         mixed, w_mean = run_generator(G, GeneratorInputs(z, c, noise, z2, torch.tensor(2)))
         first, second = G(z, noise=noise), G(z2, noise=noise)
