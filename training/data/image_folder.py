@@ -116,7 +116,10 @@ def read_image(path: Path, resolution: int | None, channels: int | None) -> Pict
     if channels:
         im = im.convert("L" if channels == 1 else "RGB")
     if resolution:
-        im = ImageOps.fit(im, (resolution, resolution), Image.Resampling.LANCZOS)
+        side = min(im.size)
+        left, top = (im.width - side) // 2, (im.height - side) // 2
+        im = im.crop((left, top, left + side, top + side))
+        im = im.resize((resolution, resolution), Image.Resampling.LANCZOS)
     elif im.width != im.height or not is_power_of_two(im.width):
         return f"{im.width}x{im.height} pixels"
     x = np.asarray(im)

@@ -1,0 +1,157 @@
+"""Snapshots and generate.py."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import config
+from dnnlib.errors import UserError
+from pretrained import load_network
+from pretrained.sampling import parse_seeds
+from tests.runs import ENV, ROOT
+from training.config import ImageSpec
+from training.networks.msg_stylegan import Discriminator, Generator
+from training.snapshot import save_snapshot
+
+SPEC = ImageSpec(resolution=16, c_dim=3)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    torch.manual_seed(0)
+    cfg = replace(config.tiny(), G=replace(config.tiny().G, blur_filter=(1, 3, 3, 1)))
+    nets = {"G": Generator(cfg.G, SPEC), "D": Discriminator(cfg.D, SPEC), "G_ema": Generator(cfg.G, SPEC)}
+    for G in (nets["G"], nets["G_ema"]):
+        torch.nn.init.normal_(G.mapping.w_avg)
+        for layer in G.synthesis.layers():
+            torch.nn.init.normal_(layer.noise_strength)
+    return cfg, nets
+
+
+@pytest.fixture
+def snapshot(networks, tmp_path):
+    cfg, nets = networks
+    save_snapshot(tmp_path / "network-snapshot-000012.safetensors", nets, cfg, SPEC, 12345)
+    return tmp_path / "network-snapshot-000012.safetensors"
+
+
+def generate(*args, check=True):
+    out = subprocess.run(
+        [sys.executable, "generate.py", *map(str, args)], cwd=ROOT, env=ENV, capture_output=True, text=True
+    )
+    if check:
+        assert out.returncode == 0, out.stderr
+    return out
+
+
+def test_round_trip(networks, snapshot):
+    _, nets = networks
+    net = load_network(snapshot)
+    assert (net.spec, net.cur_nimg) == (SPEC, 12345)
+    z, c = torch.randn(4, 16), torch.eye(3)[[0, 1, 2, 0]]
+    with torch.no_grad():
+        for name in ("G", "G_ema"):
+            ours = getattr(net, name)(z, c, truncation_psi=0.7, truncation_cutoff=8, noise_mode="const")
+            theirs = nets[name](z, c, truncation_psi=0.7, truncation_cutoff=8, noise_mode="const")
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert torch.equal(net.D(theirs, c), nets["D"](theirs, c))
+        w = net.G_ema.mapping(z, c)
+        assert w.shape == (4, 6, 16)
+        assert torch.equal(net.G_ema.synthesis(w, noise_mode="const")[-1], net.G_ema(z, c, noise_mode="const")[-1])
+        assert len(net.G_ema(z, None, noise_mode="none")) == 3
+    assert net.generator() is net.G_ema
+
+
+def _rewrite(path, metadata=None, drop=None, reshape=None):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        meta = dict(f.metadata())
+    meta.update(metadata or {})
+    tensors = load_file(path)
+    if drop:
+        del tensors[drop]
+    if reshape:
+        tensors[reshape] = tensors[reshape][..., :-1].contiguous()
+    save_file(tensors, path, {k: v for k, v in meta.items() if v is not None})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: _rewrite(p, {"version": "99"}), "snapshot version 99, expected 1"),
+        (lambda p: _rewrite(p, {"format": "pt"}), "of another program"),
+        (lambda p: _rewrite(p, {"kind": "other"}), "kind other"),
+        (lambda p: _rewrite(p, {"images": None}), "no 'images' in the metadata"),
+        (lambda p: _rewrite(p, {"G": '{"nope": 1}'}), "unknown option nope"),
+        (lambda p: _rewrite(p, drop="D.b4.fc0.weight"), "another architecture: missing tensor D.b4.fc0.weight"),
+        (lambda p: _rewrite(p, reshape="G.synthesis.b4.layer0.source.const"), "another architecture"),
+        (lambda p: _rewrite(p, {"D": json.dumps({"fmap_max": 8})}), "another architecture"),
+        (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a whole safetensors file"),
+        (lambda p: p.write_bytes(b"<html>404</html>"), "not a whole safetensors file"),
+        (lambda p: p.write_bytes(b""), "not a whole safetensors file"),
+        (lambda p: p.unlink(), "no such file"),
+        (lambda p: (p.unlink(), p.mkdir()), "a folder"),
+    ],
+)
+def test_bad_files_are_one_line(snapshot, change, message):
+    change(snapshot)
+    with pytest.raises(UserError) as e:
+        load_network(snapshot)
+    assert message in str(e.value) and str(snapshot) in str(e.value)
+
+
+def test_images_are_those_of_the_network(networks, snapshot, tmp_path):
+    generate("images", "--network", snapshot, "--seeds", "3", "--outdir", tmp_path / "o", "--class", 1, "--trunc", 0.5)
+    z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
+    with torch.no_grad():
+        x = networks[1]["G_ema"](z, torch.eye(3)[[1]], truncation_psi=0.5, truncation_cutoff=8, noise_mode="const")[-1]
+    expected = ((x[0] + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    with Image.open(tmp_path / "o" / "seed0003.png") as im:
+        np.testing.assert_array_equal(np.asarray(im), expected)
+
+
+@pytest.mark.parametrize("noise", ["const", "random", "none"])
+def test_same_seed_same_image_whatever_else_is_asked_for(snapshot, tmp_path, noise):
+    for out, seeds in (("a", "0-4,9"), ("b", "9"), ("c", "4,3")):
+        generate("images", "--network", snapshot, "--seeds", seeds, "--outdir", tmp_path / out, "--noise-mode", noise)
+    assert [p.name for p in sorted((tmp_path / "a").iterdir())] == [f"seed000{i}.png" for i in (0, 1, 2, 3, 4, 9)]
+    for out, seed in (("b", 9), ("c", 4), ("c", 3)):
+        name = f"seed000{seed}.png"
+        assert (tmp_path / out / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+def test_level_and_multiscale_sheet(snapshot, tmp_path):
+    generate("images", "--network", snapshot, "--seeds", "0", "--outdir", tmp_path / "o", "--level", 0)
+    generate("multiscale", "--network", snapshot, "--seeds", "0-2", "--output", tmp_path / "sheet.png")
+    with Image.open(tmp_path / "o" / "seed0000.png") as small, Image.open(tmp_path / "sheet.png") as sheet:
+        assert small.size == (4, 4) and sheet.size == (3 * 16, 3 * 16)
+        np.testing.assert_array_equal(np.asarray(sheet)[:16, :16], np.asarray(small).repeat(4, 0).repeat(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--seeds", "5-3"], "--seeds 5-3: found `5-3`"),
+        (["--seeds", "x"], "--seeds x"),
+        (["--class", 3], "--class 3: expected 0 to 2"),
+        (["--level", 3], "--level 3: expected -3 to 2"),
+        (["--noise-mode", "loud"], "invalid choice 'loud'"),
+        (["--network", "nowhere.safetensors"], "nowhere.safetensors: cannot read"),
+    ],
+)
+def test_bad_options_are_one_line(snapshot, tmp_path, args, message):
+    out = generate("images", "--network", snapshot, "--outdir", tmp_path / "o", *args, check=False)
+    assert out.returncode == 2 and "Traceback" not in out.stderr and not (tmp_path / "o").exists()
+    assert [line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]
+
+
+def test_parse_seeds():
+    assert parse_seeds("0-3,20, 7") == [0, 1, 2, 3, 20, 7]
