@@ -3,8 +3,8 @@
 python benchmarks/train_step.py [--fmap-base 2048] [--settings plain-fp32 fp32 bf16 bf16-compile] [--json FILE]
 
 Settings: fp32, bf16, and with `-compile`. `plain-fp32` is the network as a plain PyTorch port would write it:
-contiguous NCHW, resampling and convolution apart, the rest of the code the same. `share` is the fraction of the convolution rate
-measured beside it that the operations of the step reach; it counts the operations of our form of the network.
+contiguous NCHW, resampling and convolution apart, the rest of the code the same. `share` is the fraction of the
+convolution rate measured beside it that the operations of the step reach; it counts the operations of our form.
 """
 
 import json
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Literal
 from unittest import mock
 
 import numpy as np
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from config import PRESETS
 from dnnlib.distributed import pick_device
-from training.config import ImageSpec, TrainConfig
+from training.config import ImageSpec, Precision, TrainConfig
 from training.forecast import convolution_rate, count
 from training.state import TrainState
 from training.update import Updater, autocast
@@ -50,8 +51,8 @@ class Options:
     """Which of plain-fp32, fp32, bf16, fp32-compile, bf16-compile, in turn."""
     repeats: int = 5
     """Timed steps of each kind; the median counts."""
-    device: str = "auto"
-    """auto, cuda or cpu."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where."""
     json: Path | None = field(default=None)
     """Also write the figures here."""
 
@@ -116,15 +117,15 @@ def main() -> None:
     device = pick_device(options.device)
     cfg = PRESETS[options.preset]()
     spec = ImageSpec(resolution=options.resolution, c_dim=5 if options.preset == "robohash" else 0)
-    maps = {"fmap_base": options.fmap_base, "fmap_max": options.fmap_max}
+    base, most = options.fmap_base, options.fmap_max
     cfg = replace(
-        cfg, batch=options.batch, micro_batch=None, loss=replace(cfg.loss, reg_interval=1),
-        G=replace(cfg.G, **maps), D=replace(cfg.D, **maps), device=device.type,
+        cfg, batch=options.batch, micro_batch=None, loss=replace(cfg.loss, reg_interval=1), device=options.device,
+        G=replace(cfg.G, fmap_base=base, fmap_max=most), D=replace(cfg.D, fmap_base=base, fmap_max=most),
     )  # fmt: skip
     cost = count(cfg, spec)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in options.settings:
-        precision = "bf16" if "bf16" in name else "fp32"
+        precision: Precision = "bf16" if "bf16" in name else "fp32"
         one = replace(cfg, precision=precision, compile=name.endswith("-compile"))
         rate = convolution_rate(device, precision)
         if name.startswith("plain"):

@@ -7,6 +7,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from dnnlib.errors import UserError
+
 T = TypeVar("T")
 
 
@@ -27,7 +29,10 @@ def pick_device(name: str) -> torch.device:
     """`auto`, `cuda` or `cpu` to this process's device."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= found:
+        raise UserError(f"--device {name}: process {local} of this machine needs a GPU of its own, found {found}")
+    device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     return device
 

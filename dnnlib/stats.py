@@ -46,7 +46,7 @@ class RunLog:
             temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
             os.replace(temporary, self.path)
         self.rows = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
-        self.events = SummaryWriter(str(run_dir), purge_step=int(kimg * 1000) + 1 if kept else None)
+        self.events = SummaryWriter(str(run_dir), purge_step=max(0, int(kimg * 1000) + 1))
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one object to stats.jsonl and its numbers to TensorBoard."""

@@ -25,7 +25,7 @@ from training.ema import ema_beta, update_ema
 from training.run_dir import Run, open_run, write_config
 from training.sheets import Sheets
 from training.snapshot import save_snapshot
-from training.state import TrainState, label, remove_old_checkpoints, save_checkpoint, tick_of
+from training.state import TrainState, label, save_checkpoint, tick_of
 from training.update import Updater, resolve_precision
 
 VERIFY_BYTES = 2**30  # a dataset file up to this size has all its checksums verified before training
@@ -86,12 +86,12 @@ def train(cfg: TrainConfig) -> None:
         distributed.shutdown()
 
 
-def _open(cfg: TrainConfig, name: str, device: torch.device) -> Run:
+def _open(cfg: TrainConfig, name: str) -> Run:
     """The main process opens the run dir, the others learn what it found."""
     error, run = None, None
     if distributed.is_main():
         try:
-            run = open_run(cfg, name, device)
+            run = open_run(cfg, name)
         except UserError as e:
             error = e
     error, shared = distributed.broadcast_object((error, (run.path, run.checkpoint) if run else None))
@@ -104,12 +104,11 @@ def _open(cfg: TrainConfig, name: str, device: torch.device) -> Run:
 def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack) -> None:
     # Data, state, run dir.
     dataset = open_dataset(cfg)
-    run = _open(cfg, dataset.name, device)
+    run = _open(cfg, dataset.name)
     main = distributed.is_main()
     state = TrainState(cfg, dataset.spec, device)
     if run.checkpoint:
-        state.load_state_dict(run.checkpoint, run.path)
-        run.checkpoint = None
+        state.load(run.checkpoint)
     updater = Updater(state, dataset.labels)
     sheets = Sheets(cfg, dataset, device)
     total_nimg = round(cfg.total_kimg * 1000)
@@ -165,8 +164,6 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
                     name = f"network-snapshot-{label(cfg, state.cur_nimg)}.safetensors"
                     save_snapshot(run.path / name, networks, cfg, dataset.spec, state.cur_nimg)
                 save_checkpoint(run.path, state)
-                if main:
-                    remove_old_checkpoints(run.path, cfg)
             state.total_sec += time.perf_counter() - clock
             clock = time.perf_counter()
         if not done and stop():

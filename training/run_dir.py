@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, os_error, remove_partial
 from training.config import TrainConfig, as_dict
-from training.state import load_checkpoint, load_newest
+from training.state import load_checkpoint, newest_whole
 
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
@@ -26,7 +24,7 @@ class Run:
 
     path: Path
     lock: Any  # open file; the lock goes with the process, however it ends
-    checkpoint: dict[str, Any] | None
+    checkpoint: Path | None
     messages: list[str]
 
 
@@ -46,15 +44,15 @@ def lock(path: Path) -> Any:
         raise os_error(e, path, "write") from e
 
 
-def open_run(cfg: TrainConfig, dataset_name: str, device: torch.device) -> Run:
+def open_run(cfg: TrainConfig, dataset_name: str) -> Run:
     """The run dir that `cfg.resume` asks for, locked and cleaned of half-written files."""
     if cfg.resume == "none":
         return _new(cfg, dataset_name)
     if cfg.resume != "auto":
-        return _from_path(cfg, Path(cfg.resume), dataset_name, device)
+        return _from_path(cfg, Path(cfg.resume), dataset_name)
     messages: list[str] = []
     for path in reversed(_runs(Path(cfg.result_dir), description(cfg, dataset_name))):
-        found = _unfinished(cfg, path, device, messages)
+        found = _unfinished(cfg, path, messages)
         if found:
             return found
     new = _new(cfg, dataset_name)
@@ -80,7 +78,7 @@ def _new(cfg: TrainConfig, dataset_name: str) -> Run:
         return Run(path, lock(path), None, [])
 
 
-def _unfinished(cfg: TrainConfig, path: Path, device: torch.device, messages: list[str]) -> Run | None:
+def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None:
     """The run at `path` if it is one to continue; else says why not."""
     config = path / "config.json"
     if config.exists():
@@ -98,18 +96,20 @@ def _unfinished(cfg: TrainConfig, path: Path, device: torch.device, messages: li
         messages.append(f"{path}: not continued: another process is training it")
         return None
     remove_partial(path)
-    state, _, problems = load_newest(path, device)
-    if state and state["progress"]["cur_nimg"] >= cfg.total_kimg * 1000:
+    checkpoint, cur_nimg, problems = newest_whole(path)
+    if cur_nimg >= round(cfg.total_kimg * 1000):
         held.close()
         return None
-    return Run(path, held, state, problems)
+    if problems and not checkpoint:
+        problems.append(f"{path}: no whole checkpoint is left: starting over")
+    return Run(path, held, checkpoint, problems)
 
 
-def _from_path(cfg: TrainConfig, path: Path, dataset_name: str, device: torch.device) -> Run:
+def _from_path(cfg: TrainConfig, path: Path, dataset_name: str) -> Run:
     if path.is_file():  # a checkpoint: a new run that goes on from it
-        checkpoint = load_checkpoint(path, device)
+        load_checkpoint(path)
         run = _new(cfg, dataset_name)
-        run.checkpoint = checkpoint
+        run.checkpoint = path
         run.messages.append(f"continuing {path} in a new run dir")
         return run
     if not path.is_dir():
@@ -118,10 +118,10 @@ def _from_path(cfg: TrainConfig, path: Path, dataset_name: str, device: torch.de
     if held is None:
         raise UserError(f"{path}: another process is training this run")
     remove_partial(path)
-    state, _, problems = load_newest(path, device)
-    if state is None:
+    checkpoint, _, problems = newest_whole(path)
+    if checkpoint is None:
         raise UserError(problems[0] if problems else f"{path}: no checkpoint in it, expected checkpoint-*.pt")
-    return Run(path, held, state, problems)
+    return Run(path, held, checkpoint, problems)
 
 
 def write_config(run: Run, cfg: TrainConfig) -> None:

@@ -58,8 +58,9 @@ class TrainState:
             "tick_kimg": self.cfg.tick_kimg,
         }
 
-    def load_state_dict(self, state: dict[str, Any], path: Path) -> None:
-        """Take over a checkpoint; UserError if it is of another architecture."""
+    def load(self, path: Path) -> None:
+        """Take over a checkpoint; UserError if it is damaged or of another architecture."""
+        state = load_checkpoint(path)
         ours, theirs = architecture(self.cfg, self.spec), state["architecture"]
         for key in sorted(ours.keys() | theirs.keys()):
             if ours.get(key) != theirs.get(key):
@@ -92,21 +93,23 @@ def label(cfg: TrainConfig, nimg: int) -> str:
 
 
 def save_checkpoint(run_dir: Path, state: TrainState) -> None:
-    """The main process writes `checkpoint-KIMG.pt`, whole or not at all; all must call it together."""
+    """The main process writes `checkpoint-KIMG.pt`, whole or not at all, then deletes those that need not be kept. All
+    must call it together."""
     content = state.state_dict()
     if distributed.is_main():
         with atomic(run_dir / f"checkpoint-{label(state.cfg, state.cur_nimg)}.pt") as temporary:
             torch.save(content, temporary)
+        _remove_old(run_dir, state.cfg)
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint after checking every byte against its checksums; UserError if it is damaged."""
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to CPU memory after checking all of it against its checksums; UserError if it is damaged."""
     try:
         with zipfile.ZipFile(path) as z:
             bad = z.testzip()
         if bad is not None:
             raise UserError(f"{path}: damaged checkpoint: wrong checksum of {bad}, expected a whole file")
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise UserError(f"{path}: damaged checkpoint: {reason}, expected a whole file") from e
@@ -120,18 +123,18 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted(run_dir.glob("checkpoint-*.pt"), reverse=True)
 
 
-def load_newest(run_dir: Path, device: torch.device) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
-    """The newest whole checkpoint, its path, and what was wrong with newer ones."""
+def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
+    """The newest whole checkpoint, its progress in images, and what was wrong with newer ones."""
     problems: list[str] = []
     for path in checkpoints(run_dir):
         try:
-            return load_checkpoint(path, device), path, problems
+            return path, load_checkpoint(path)["progress"]["cur_nimg"], problems
         except UserError as e:
             problems.append(str(e))
-    return None, None, problems
+    return None, 0, problems
 
 
-def remove_old_checkpoints(run_dir: Path, cfg: TrainConfig) -> None:
+def _remove_old(run_dir: Path, cfg: TrainConfig) -> None:
     """Keep the last `keep_last` checkpoints and every `keep_every`-th."""
     if not cfg.keep_last:
         return

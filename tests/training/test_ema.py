@@ -1,0 +1,29 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from config import tiny
+from training.config import ImageSpec
+from training.ema import ema_beta, update_ema
+from training.state import TrainState
+
+
+def test_half_life():
+    cfg = replace(tiny(), batch=10, ema_kimg=1)
+    assert ema_beta(cfg, 0) ** 100 == pytest.approx(0.5)
+    assert ema_beta(replace(cfg, ema_kimg=0), 0) == 0
+    ramped = replace(cfg, ema_rampup=0.1)
+    assert ema_beta(ramped, 1000) ** 10 == pytest.approx(0.5)
+    assert ema_beta(ramped, 50_000) == ema_beta(cfg, 0)
+
+
+def test_parameters_move_and_buffers_are_copied():
+    state = TrainState(tiny(), ImageSpec(resolution=16), torch.device("cpu"))
+    before = state.ema_flat.clone()
+    state.G_opt.flat.add_(1)
+    state.G.mapping.w_avg.fill_(3)
+    update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, 0.75)
+    torch.testing.assert_close(state.ema_flat, before + 0.25)
+    assert torch.equal(state.G_ema.mapping.w_avg, state.G.mapping.w_avg)
+    torch.testing.assert_close(torch.cat([p.flatten() for p in state.G_ema.parameters()]), before + 0.25)
