@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid, total_gradients
 
 Scores = torch.Tensor
@@ -44,7 +45,7 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
 
     def summed(levels: Pyramid) -> tuple[torch.Tensor, Scores]:
         s = score(levels)
-        return s.float().sum(), s
+        return at_least_fp32(s).sum(), s
 
     partial, scores = torch.func.grad(summed, has_aux=True)(tuple(pyramid))
     return scores, total_gradients(partial)
@@ -53,4 +54,4 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
 def gradient_penalty(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """R1 or R2 (Mescheder et al. 2018, eq. 9) per sample: the squared norm of each level's gradient, averaged over
     levels, as MSG-StyleGAN does (a sum would grow with the number of levels). [N,C,h,w] each -> [N]."""
-    return torch.stack([g.float().square().sum((1, 2, 3)) for g in gradients]).mean(0)
+    return torch.stack([at_least_fp32(g).square().sum((1, 2, 3)) for g in gradients]).mean(0)

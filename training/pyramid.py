@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from training.ops.dtype import at_least_fp32
+
 Pyramid = tuple[torch.Tensor, ...]
 
 
@@ -37,4 +39,4 @@ def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """Float [-1,1] to uint8 by rounding (x+1) * 127.5 to the nearest even, as the original's image grids."""
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return ((at_least_fp32(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

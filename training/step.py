@@ -7,6 +7,7 @@ import torch
 from training.config import LossConfig
 from training.losses import LOSSES, gradient_penalty, scores_and_gradients
 from training.networks.msg_stylegan import Discriminator, Generator
+from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid
 
 
@@ -66,7 +67,7 @@ def d_step(
 
     real_scores = scores(reals, cfg.r1_gamma, "r1")  # [N,1]
     fake_scores = scores(fakes, cfg.r2_gamma, "r2")  # [N,1]
-    loss = LOSSES[cfg.name].d(real_scores.float(), fake_scores.float()) + penalty  # [N,1]
+    loss = LOSSES[cfg.name].d(at_least_fp32(real_scores), at_least_fp32(fake_scores)) + penalty  # [N,1]
     stats["Loss/scores/real"] = real_scores.detach().flatten()
     stats["Loss/scores/fake"] = fake_scores.detach().flatten()
     stats["Loss/D"] = loss.detach().flatten()
@@ -77,5 +78,5 @@ def g_step(G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInp
     """Loss of G."""
     fakes, w_mean = run_generator(G, inputs)
     fake_scores = D(fakes, inputs.c)  # [N,1]
-    loss = LOSSES[cfg.name].g(fake_scores.float())  # [N,1]
+    loss = LOSSES[cfg.name].g(at_least_fp32(fake_scores))  # [N,1]
     return StepResult(loss.mean(), {"Loss/G": loss.detach().flatten()}, w_mean)

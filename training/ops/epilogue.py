@@ -5,23 +5,23 @@ from typing import Any
 import torch
 
 from training.ops.bias_act import bias_act
+from training.ops.dtype import at_least_fp32
 
 EPS = 1e-8
 
 
 def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
     """Scale feature vectors along `dim` to unit mean square (ProGAN, section 4.2)."""
-    y = x.to(torch.promote_types(x.dtype, torch.float32))
+    y = at_least_fp32(x)
     return (y * (y.square().mean(dim, keepdim=True) + EPS).rsqrt()).to(x.dtype)
 
 
 def instance_norm_style_ref(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """The specification of `instance_norm_style`, left to autograd."""
-    wide = torch.promote_types(x.dtype, torch.float32)
-    y = x.to(wide)
+    y = at_least_fp32(x)
     y = y - y.mean((2, 3), keepdim=True)
     y = y * (y.square().mean((2, 3), keepdim=True) + EPS).rsqrt()
-    scale, shift = style.to(wide)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
+    scale, shift = style.to(y.dtype)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
     return (y * (scale + 1) + shift).to(x.dtype)
 
 
@@ -52,7 +52,7 @@ class _InstanceNormStyle(torch.autograd.Function):
 
 def _pixel_sum(x: torch.Tensor) -> torch.Tensor:
     """[N,C,H,W] -> [N,C,1,1], in at least float32."""
-    return x.to(torch.promote_types(x.dtype, torch.float32)).sum((2, 3), keepdim=True)
+    return at_least_fp32(x).sum((2, 3), keepdim=True)
 
 
 def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -2,6 +2,8 @@
 
 import torch
 
+from training.ops.dtype import at_least_fp32
+
 
 def minibatch_stddev(x: torch.Tensor, group_size: int, num_features: int) -> torch.Tensor:
     """Append `num_features` maps to x [N,C,H,W] -> [N,C+num_features,H,W]: the mean over a group of channels and all
@@ -16,7 +18,7 @@ def minibatch_stddev(x: torch.Tensor, group_size: int, num_features: int) -> tor
         raise ValueError(f"minibatch stddev: found {n} images, expected at most {g} or a multiple of it")
     if c % f:
         raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {f}")
-    y = x.to(torch.promote_types(x.dtype, torch.float32)).reshape(g, n // g, f, c // f, h, w)  # [g,M,f,c,H,W]
+    y = at_least_fp32(x).reshape(g, n // g, f, c // f, h, w)  # [g,M,f,c,H,W]
     y = y - y.mean(0, keepdim=True)  # [g,M,f,c,H,W]
     y = (y.square().mean(0) + 1e-8).sqrt()  # [M,f,c,H,W]
     y = y.mean((2, 3, 4))[:, :, None, None]  # [M,f,1,1]
