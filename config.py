@@ -41,10 +41,10 @@ def robohash() -> TrainConfig:
 
 
 def tiny() -> TrainConfig:
-    """32x32, a few feature maps, a few seconds a tick on a CPU: for tests and for trying things out."""
+    """The 32x32 level, a few feature maps, a few seconds a tick on a CPU: for tests and for trying things out."""
     return TrainConfig(
         preset="tiny",
-        data=f"{DATA_DIR}/robohash32",
+        data=f"{DATA_DIR}/robohash64",
         result_dir=RESULT_DIR,
         resolution=32,
         total_kimg=4,

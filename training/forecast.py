@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from dnnlib.distributed import pick_device
-from dnnlib.errors import UserError
 from dnnlib.stats import format_time
 from training.config import ImageSpec, Precision, TrainConfig, as_dict
 from training.data.tfrecord import TFRecordDataset
@@ -171,7 +170,7 @@ def _spec(cfg: TrainConfig) -> ImageSpec:
     """The dataset's images, or without a dataset those that the options name."""
     if Path(cfg.data).exists():
         return TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
-    if cfg.resolution is None:
-        raise UserError(f"{cfg.data}: no such folder; expected a dataset, or --resolution to forecast without one")
-    print(f"{cfg.data}: no such folder; forecast for {cfg.resolution}x{cfg.resolution} RGB without labels\n")
-    return ImageSpec(resolution=cfg.resolution)
+    spec = ImageSpec(resolution=cfg.resolution or 64)
+    size = f"{spec.resolution}x{spec.resolution}"
+    print(f"{cfg.data}: no such folder; forecast for {size} RGB without labels (--resolution: another size)\n")
+    return spec

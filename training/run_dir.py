@@ -36,12 +36,15 @@ def lock(path: Path) -> Any:
     """Take the run dir for this process; None if another has it."""
     try:
         f = open(path / ".lock", "w")  # noqa: SIM115 - open as long as the process
-        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return f
-    except BlockingIOError:
-        return None
     except OSError as e:
         raise os_error(e, path, "write") from e
+    try:
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return None
+    except OSError:  # a file system without locks, as some network ones: go on without
+        pass
+    return f
 
 
 def open_run(cfg: TrainConfig, dataset_name: str) -> Run:

@@ -55,7 +55,7 @@ def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> 
 
 def batches(
     dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int
-) -> Generator[tuple[np.ndarray, np.ndarray]]:
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further,
     and so on without end; the next one is read in a thread meanwhile."""
     with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
