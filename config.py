@@ -27,16 +27,18 @@ def robohash() -> TrainConfig:
         preset="robohash",
         data=f"{DATA_DIR}/robohash64",
         result_dir=RESULT_DIR,
-        total_kimg=20,
+        total_kimg=40,
         tick_kimg=1,
-        image_snapshot_ticks=1,
-        network_snapshot_ticks=5,
-        batch=16,
-        ema_kimg=2,
+        image_snapshot_ticks=2,
+        network_snapshot_ticks=2,
+        batch=8,
+        ema_kimg=4,
         ema_rampup=0.1,
-        G=GeneratorConfig(z_dim=64, w_dim=64, mapping_layers=4, mapping_fmaps=64, fmap_base=1024, fmap_max=64),
-        D=DiscriminatorConfig(fmap_base=1024, fmap_max=64),
-        loss=LossConfig(r1_gamma=1.0),
+        G=GeneratorConfig(
+            z_dim=64, w_dim=64, mapping_layers=4, mapping_fmaps=64, fmap_base=512, fmap_max=64, use_noise=False
+        ),
+        D=DiscriminatorConfig(fmap_base=512, fmap_max=64),
+        loss=LossConfig(r1_gamma=1.0, reg_interval=4),
     )
 
 

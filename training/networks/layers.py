@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.ops.bias_act import bias_act
+from training.ops.minibatch_stddev import conv2d_with_constants
 from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
 
 GAIN_RELU = math.sqrt(2.0)
@@ -63,7 +64,8 @@ class Dense(EqualizedWeight):
 
 
 class Conv2d(EqualizedWeight):
-    """SAME convolution with odd kernel: [N,in,H,W] -> [N,out,H,W]; bias and activation are optional."""
+    """SAME convolution with odd kernel: [N,in,H,W] -> [N,out,H,W]; bias and activation are optional. The last
+    channels may come as `constants` [N,F], one value for all pixels: then x is [N,in-F,H,W]."""
 
     def __init__(
         self,
@@ -78,8 +80,12 @@ class Conv2d(EqualizedWeight):
         super().__init__((n_out, n_in, kernel, kernel), bias, gain, use_wscale)
         self.activation = activation
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.conv2d(x, self.weight * self.weight_scale, padding=self.weight.shape[-1] // 2)  # [N,out,H,W]
+    def forward(self, x: torch.Tensor, constants: torch.Tensor | None = None) -> torch.Tensor:
+        weight = self.weight * self.weight_scale
+        if constants is None:
+            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)  # [N,out,H,W]
+        else:
+            x = conv2d_with_constants(x, constants, weight)  # [N,out,H,W]
         return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
 
 

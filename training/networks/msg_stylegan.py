@@ -103,7 +103,8 @@ class ConstInput(nn.Module):
         self.const = nn.Parameter(torch.ones(1, channels, 4, 4))
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
-        return self.const.to(compute_dtype(self.const)).expand(w.shape[0], -1, -1, -1)  # [N,C,4,4]
+        x = self.const.to(compute_dtype(self.const)).expand(w.shape[0], -1, -1, -1)  # [N,C,4,4]
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class DenseInput(nn.Module):
@@ -114,7 +115,8 @@ class DenseInput(nn.Module):
         self.fc = Dense(w_dim, channels * 16, gain=GAIN_RELU / 4, use_wscale=use_wscale, bias=False)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
-        return self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
+        x = self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
+        return x.contiguous(memory_format=torch.channels_last)
 
 
 class SynthesisBlock(nn.Module):
@@ -257,9 +259,10 @@ class DiscriminatorBlock(nn.Module):
             x = self.fromrgb(image)  # [N,nf,r,r]
         elif hasattr(self, "combine"):
             x = self.combine(x, image)
+        stddev = None
         if self.mbstd_features:
-            x = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,+features,r,r]
-        x = self.conv0(x)  # [N,nf,r,r]
+            stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
+        x = self.conv0(x, stddev)  # [N,nf,r,r]
         if self.resolution > 4:
             return self.conv1(x)  # [N,nf',r/2,r/2]
         return self.fc1(self.fc0(x.flatten(1)))  # [N,max(c_dim,1)]

@@ -22,9 +22,9 @@ def blur_kernel(taps: tuple[int, ...]) -> torch.Tensor:
     return torch.outer(f, f) / f.sum() ** 2
 
 
-def _corners(weight: torch.Tensor) -> torch.Tensor:
-    """3x3 kernels to the 4x4 kernels of the same convolution followed or preceded by a 2x2 sum."""
-    return sum(F.pad(weight, (i, 1 - i, j, 1 - j)) for i in (0, 1) for j in (0, 1))  # type: ignore[return-value]
+def _spread(weight: torch.Tensor) -> torch.Tensor:
+    """3x3 kernels to the 4x4 kernels of the same convolution followed or preceded by a 2x2 mean."""
+    return F.avg_pool2d(F.pad(weight, (1, 1, 1, 1)), 2, stride=1)  # [O,I,4,4]
 
 
 def conv_up2d(x: torch.Tensor, weight: torch.Tensor, rotate: bool) -> torch.Tensor:
@@ -34,10 +34,10 @@ def conv_up2d(x: torch.Tensor, weight: torch.Tensor, rotate: bool) -> torch.Tens
     3x3 kernel by 180 degrees, which is what the original's fused layers do (SEMANTICS 7).
     """
     w = weight if rotate else weight.flip((2, 3))
-    return F.conv_transpose2d(x, _corners(w).transpose(0, 1), stride=2, padding=1)  # [N,O,2H,2W]
+    return F.conv_transpose2d(x, 4 * _spread(w).transpose(0, 1), stride=2, padding=1)  # [N,O,2H,2W]
 
 
 def conv_down2d(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """A 3x3 convolution and a 2x2 mean in one: [N,I,H,W], weight [O,I,3,3] -> [N,O,H/2,W/2]; a convolution of stride 2
     with a 4x4 kernel, at 4/9 of the multiplications."""
-    return F.conv2d(x, _corners(weight) / 4, stride=2, padding=1)  # [N,O,H/2,W/2]
+    return F.conv2d(x, _spread(weight), stride=2, padding=1)  # [N,O,H/2,W/2]

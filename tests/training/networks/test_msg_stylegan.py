@@ -158,3 +158,22 @@ def test_compiled_steps_equal_eager():
             results.append((result.loss, *torch.autograd.grad(result.loss, list(net.parameters()))))
         for a, b in zip(*results, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("const_input", [True, False])
+def test_maps_are_channels_last(const_input):
+    """Every convolution of G and D receives and returns channels_last."""
+    G, D = networks(ImageSpec(resolution=16), g={"use_const_input": const_input})
+    seen = []
+
+    def look(module, args, out):
+        seen.append(type(module).__name__)
+        for t in (args[0], out):
+            assert t.is_contiguous(memory_format=torch.channels_last), seen[-1]
+
+    for m in [*G.modules(), *D.modules()]:
+        if type(m).__name__ in ("Conv2d", "ConvUp2d", "ConvDown2d", "Blur"):
+            m.register_forward_hook(look)
+    with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+        D(G(torch.randn(4, 8)))
+    assert len(seen) > 15
