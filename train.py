@@ -36,6 +36,8 @@ def parse(args: Sequence[str]) -> TrainConfig:
         )
     except OSError as e:
         raise UserError(f"{name}: cannot read: {e.strerror}") from e
+    except json.JSONDecodeError as e:
+        raise UserError(f"{name}: not JSON: {e}, expected the config.json of a run") from e
     except ValueError as e:
         raise UserError(str(e)) from e
 

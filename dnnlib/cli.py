@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,7 +18,8 @@ T = TypeVar("T")
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main` and exit with its status: 0, or 2 for a UserError, or 130 after Ctrl-C."""
+    """Call `main` and exit with its status: 0, or 2 for a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that half-written files are removed
     try:
         sys.exit(main() or 0)
     except UserError as e:

@@ -25,6 +25,11 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def cpu_count() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pick_device(name: str) -> torch.device:
     """`auto`, `cuda` or `cpu` to this process's device."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
@@ -34,6 +39,7 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"--device {name}: process {local} of this machine needs a GPU of its own, found {found}")
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as on a CPU
     return device
 
 

@@ -56,6 +56,18 @@ def remove_partial(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+def remove_abandoned(path: Path) -> None:
+    """Delete what killed processes left of their attempts to write `path`."""
+    for left in path.parent.glob(f".{path.name}.*{PARTIAL}"):
+        pid = left.name.removesuffix(PARTIAL).rpartition(".")[2]
+        try:
+            os.kill(int(pid), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        except PermissionError:  # it lives, as another user's
+            continue
+
+
 def make_dir(path: Path) -> Path:
     """Create a folder and its parents; UserError if that cannot be."""
     try:

@@ -1,4 +1,4 @@
-"""Start several processes of one function on this machine, through torch's elastic launcher."""
+"""Processes on this machine: training processes through torch's elastic launcher, and pools of workers."""
 
 import logging
 import multiprocessing
@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from dnnlib.cli import fail
 from dnnlib.errors import UserError
+
+INTERRUPTED = 130  # exit status after a second Ctrl-C
 
 
 def launch(function: Callable[[Any], None], argument: Any, processes: int) -> int:
@@ -41,21 +43,36 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     try:
         elastic_launch(config, _worker)(function, argument)
     except ChildFailedError as e:
-        codes = [f.exitcode for f in e.failures.values()]
-        return 2 if 2 in codes else 1
+        _, failure = e.get_first_failure()
+        recorded = failure.error_file_data.get("message") if isinstance(failure.error_file_data, dict) else None
+        if not isinstance(recorded, dict):  # it ended without an exception: a signal, an exit
+            if failure.exitcode != INTERRUPTED:
+                print(f"error: process {failure.local_rank} ended with status {failure.exitcode}", file=sys.stderr)
+            return failure.exitcode if failure.exitcode > 0 else 1
+        if recorded["message"].startswith(f"{UserError.__name__}: "):
+            raise UserError(recorded["message"].removeprefix(f"{UserError.__name__}: ")) from e
+        print(recorded["extraInfo"]["py_callstack"], file=sys.stderr)
+        return 1
     return 0
 
 
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """Worker processes that leave Ctrl-C to the process that started them."""
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=signal.signal, initargs=ignore)
+
+
 def _pass_on(signum: int, frame: Any) -> None:
-    for child in multiprocessing.active_children():
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGTERM)
+    children = [c.pid for c in multiprocessing.active_children() if c.pid is not None]
+    if not children:  # too early: nothing runs yet
+        sys.exit(128 + signum)
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
 
 
 def _worker(function: Callable[[Any], None], argument: Any) -> None:
     try:
         function(argument)
-    except UserError as e:
-        if os.environ.get("RANK") == "0":
-            fail(str(e))
-        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

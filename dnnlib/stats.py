@@ -9,6 +9,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from dnnlib import distributed
+from dnnlib.files import atomic
 
 
 class Averages:
@@ -42,9 +43,8 @@ class RunLog:
         rows = read_stats(self.path) if self.path.exists() else []
         kept = [r for r in rows if r["kimg"] <= kimg]
         if self.path.exists():
-            temporary = self.path.with_suffix(".partial")
-            temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
-            os.replace(temporary, self.path)
+            with atomic(self.path) as temporary:
+                temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
         self.rows = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         self.events = SummaryWriter(str(run_dir), purge_step=max(0, int(kimg * 1000) + 1))
 
@@ -52,6 +52,7 @@ class RunLog:
         """Append one object to stats.jsonl and its numbers to TensorBoard."""
         self.rows.write(json.dumps(row) + "\n")
         self.rows.flush()
+        os.fsync(self.rows.fileno())  # before the checkpoint that vouches for it
         for name, value in row.items():
             if isinstance(value, int | float):
                 self.events.add_scalar(name, value, global_step=int(row["kimg"] * 1000))

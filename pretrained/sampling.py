@@ -29,6 +29,8 @@ def parse_seeds(text: str) -> list[int]:
         m = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not m or (m[2] and int(m[2]) < int(m[1])):
             raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
+        if int(m[2] or m[1]) >= 2**32:
+            raise UserError(f"--seeds {text}: found {m[2] or m[1]}, expected seeds below 2^32")
         seeds += range(int(m[1]), int(m[2] or m[1]) + 1)
     return seeds
 
@@ -52,7 +54,7 @@ def sample(
         expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
         raise UserError(f"--class {class_idx}: expected {expected}")
     for seed in seeds:
-        rng = np.random.RandomState(seed % 2**32)
+        rng = np.random.RandomState(seed)
         z = torch.from_numpy(rng.randn(1, cfg.z_dim)).float().to(device)
         c = torch.zeros(1, c_dim, device=device)
         if c_dim:

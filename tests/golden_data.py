@@ -62,7 +62,9 @@ class Golden:
     def networks(self) -> tuple[Generator, Discriminator]:
         """Fresh G and D with the file's variables; strict both ways."""
         G = Generator(GeneratorConfig(**options(self.meta["G_static_kwargs"])), self.spec)
-        D = Discriminator(DiscriminatorConfig(**options(self.meta["D_static_kwargs"])), self.spec)
+        d_options = options(self.meta["D_static_kwargs"])
+        d_options.pop("fused_scale", None)  # both forms are equal in D
+        D = Discriminator(DiscriminatorConfig(**d_options), self.spec)
         G.load_state_dict(self.state("G/", generator_key), strict=True)
         D.load_state_dict(self.state("D/", discriminator_key), strict=True)
         return G, D

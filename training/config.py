@@ -59,10 +59,6 @@ class _NetworkConfig:
     """Activation of all hidden layers; lrelu has slope 0.2 (TF: nonlinearity)."""
     use_wscale: bool = True
     """Equalised learning rate: weights ~ N(0,1), scaled at run time by gain / sqrt(fan_in)."""
-    fused_scale: FusedScale = "auto"
-    """Up/down-sampling fused with its convolution. In G `true` rotates the kernel by 180 degrees against `false`
-    (a property of the original; pretrained weights depend on it); in D both are equal. `auto`: fused where the larger
-    side is >= 128."""
     blur_filter: tuple[int, ...] = (1, 2, 1)
     """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
 
@@ -76,10 +72,6 @@ class _NetworkConfig:
     def nf(self, stage: int) -> int:
         """Feature maps at `stage` (0 = the dense layers of the 4x4 block; resolution R uses log2(R) - 1)."""
         return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
-
-    def is_fused(self, larger_side: int) -> bool:
-        """Is an up- or down-sampling layer whose larger side is `larger_side` pixels fused?"""
-        return self.fused_scale == "true" or (self.fused_scale == "auto" and larger_side >= 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +92,10 @@ class GeneratorConfig(_NetworkConfig):
     """Learning rate multiplier of the mapping network."""
     mapping_activation: Activation = "lrelu"
     """Activation of the mapping layers (TF: mapping_nonlinearity)."""
+    fused_scale: FusedScale = "auto"
+    """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers do;
+    pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms are
+    equal, so it has no such option.)"""
     use_styles: bool = True
     """Modulate every layer by w; without, w only enters at 4x4."""
     use_noise: bool = True
@@ -121,10 +117,16 @@ class GeneratorConfig(_NetworkConfig):
         super().__post_init__()
         _check(min(self.z_dim, self.w_dim, self.mapping_fmaps) >= 1, "z_dim, w_dim, mapping_fmaps: expected >= 1")
         _check(self.mapping_layers >= 0, f"mapping_layers: found {self.mapping_layers}, expected >= 0")
+        _check(self.mapping_lrmul > 0, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0")
+        _check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
         _check(
             self.use_styles or not self.use_const_input,
             "use_const_input: expected false when use_styles is false (w would enter nowhere)",
         )
+
+    def rotates_kernels(self, resolution: int) -> bool:
+        """Is the up-sampling layer with this output resolution one of the original's fused layers?"""
+        return self.fused_scale == "true" or (self.fused_scale == "auto" and resolution >= 128)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +283,8 @@ class TrainConfig:
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
             _check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
         _check(self.tick_kimg > 0, f"tick_kimg: found {self.tick_kimg}, expected > 0")
-        _check(self.total_kimg > 0, f"total_kimg: found {self.total_kimg}, expected > 0")
+        _check(0 < self.total_kimg < 1e9, f"total_kimg: found {self.total_kimg}, expected > 0 and below 1e9")
+        _check(self.ema_rampup is None or self.ema_rampup > 0, f"ema_rampup: found {self.ema_rampup}, expected > 0")
         _check(self.lr_warmup_kimg >= 0 and self.ema_kimg >= 0, "lr_warmup_kimg, ema_kimg: expected >= 0")
         _check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus

@@ -20,6 +20,7 @@ from training.config import ImageSpec, Precision, TrainConfig, as_dict
 from training.data.tfrecord import TFRecordDataset
 from training.networks.layers import Conv2d, ConvDown2d, Dense
 from training.networks.msg_stylegan import Combine, Discriminator, Generator, SynthesisLayer
+from training.state import check_networks
 from training.step import GeneratorInputs, d_step, g_step
 from training.update import autocast, resolve_precision
 
@@ -145,6 +146,7 @@ def layer_table(net: torch.nn.Module, spec: ImageSpec) -> list[tuple[str, int, l
 def print_forecast(cfg: TrainConfig) -> None:
     """Print what `--dry-run` promises."""
     spec = _spec(cfg)
+    check_networks(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
     with FakeTensorMode():
         for title, net in (("G", Generator(cfg.G, spec)), ("D", Discriminator(cfg.D, spec))):
@@ -156,7 +158,9 @@ def print_forecast(cfg: TrainConfig) -> None:
     cost = count(cfg, spec)
     device = pick_device(cfg.device)
     rate = convolution_rate(device, cfg.precision)
-    per_image = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY) / cfg.gpus
+    per_image = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY)
+    if device.type == "cuda":  # processes on a CPU share the cores that the rate was measured on
+        per_image /= cfg.gpus
     print(f"\nimages      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
     print(f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image")
     print(f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass")

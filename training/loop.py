@@ -19,15 +19,16 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from dnnlib.stats import RunLog, format_time
 from training.config import TrainConfig
-from training.data.sampler import SampleOrder, batches
+from training.data.sampler import Dataset, SampleOrder, batches
 from training.data.tfrecord import TFRecordDataset
 from training.ema import ema_beta, update_ema
 from training.run_dir import Run, open_run, write_config
 from training.sheets import Sheets
 from training.snapshot import save_snapshot
-from training.state import TrainState, label, save_checkpoint, tick_of
+from training.state import TrainState, check_networks, label, save_checkpoint, tick_of
 from training.update import Updater, resolve_precision
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 VERIFY_BYTES = 2**30  # a dataset file up to this size has all its checksums verified before training
 
 
@@ -57,10 +58,11 @@ class Stop:
 
 
 def open_dataset(cfg: TrainConfig) -> TFRecordDataset:
-    """The dataset of a run; UserError if it is missing or damaged."""
+    """The dataset of a run; UserError if it is missing or damaged, or if no networks can be built for it."""
     dataset = TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     if dataset.file.path.stat().st_size <= VERIFY_BYTES:
         dataset.file.verify()
+    check_networks(cfg, dataset.spec)
     return dataset
 
 
@@ -68,7 +70,7 @@ def train(cfg: TrainConfig) -> None:
     """Train from `cfg` to its end, or until a signal; called once in each process. UserError says what is wrong."""
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // cfg.gpus))
+        torch.set_num_threads(max(1, distributed.cpu_count() // cfg.gpus))
     torch.backends.cudnn.deterministic = True  # a resumed run repeats the bits of one never stopped
     distributed.init(device)
     if distributed.world_size() != cfg.gpus:
@@ -78,7 +80,7 @@ def train(cfg: TrainConfig) -> None:
         with contextlib.ExitStack() as stack:
             _train(cfg, device, stop, stack)
     except OSError as e:
-        if e.errno != errno.ENOSPC:
+        if e.errno not in DISK_ERRORS:
             raise
         raise os_error(e, Path(e.filename or cfg.result_dir), "write") from e
     finally:
@@ -86,12 +88,12 @@ def train(cfg: TrainConfig) -> None:
         distributed.shutdown()
 
 
-def _open(cfg: TrainConfig, name: str) -> Run:
+def _open(cfg: TrainConfig, dataset: Dataset) -> Run:
     """The main process opens the run dir, the others learn what it found."""
     error, run = None, None
     if distributed.is_main():
         try:
-            run = open_run(cfg, name)
+            run = open_run(cfg, dataset)
         except UserError as e:
             error = e
     error, shared = distributed.broadcast_object((error, (run.path, run.checkpoint) if run else None))
@@ -104,7 +106,7 @@ def _open(cfg: TrainConfig, name: str) -> Run:
 def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack) -> None:
     # Data, state, run dir.
     dataset = open_dataset(cfg)
-    run = _open(cfg, dataset.name)
+    run = _open(cfg, dataset)
     main = distributed.is_main()
     state = TrainState(cfg, dataset.spec, device)
     if run.checkpoint:
@@ -115,9 +117,11 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
     report = Report(cfg, state, run, stack, device) if main else None
     if report:
         report.start(dataset)
+        sheets.save_reals(run.path)
         if state.cur_nimg == 0:
-            sheets.save_reals(run.path)
             sheets.save_fakes(run.path, state.G_ema, label(cfg, 0))
+    if run.checkpoint and run.checkpoint.parent != run.path:  # a new run that goes on from another's checkpoint
+        save_checkpoint(run.path, state, off_tick=True)
     distributed.barrier()
 
     per_rank = cfg.batch // cfg.gpus
@@ -149,12 +153,13 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
 
         # Once per tick: figures, sheets, snapshot, and the checkpoint last, so that it vouches for all before it.
         done = state.cur_nimg >= total_nimg
-        ended = tick_of(cfg, state.cur_nimg) > state.tick and state.cur_nimg % block == 0
+        looking = state.cur_nimg // block > (state.cur_nimg - cfg.d_repeats * cfg.batch) // block
+        ended = looking and tick_of(cfg, state.cur_nimg) > state.tick
         if done or ended:
             before, state.tick = state.tick, tick_of(cfg, state.cur_nimg)
             averages = state.averages.take()
             if report:
-                report.tick(averages, warmup, state.tick if ended else state.tick + 1)
+                report.tick(averages, warmup, max(state.tick, before + 1))
                 if done or _due(cfg.image_snapshot_ticks, before, state.tick):
                     sheets.save_fakes(run.path, state.G_ema, label(cfg, state.cur_nimg))
             state.tick_start_nimg, state.tick_sec, state.wait_sec = state.cur_nimg, 0.0, 0.0
@@ -167,7 +172,7 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
             state.total_sec += time.perf_counter() - clock
             clock = time.perf_counter()
         if not done and stop():
-            save_checkpoint(run.path, state)
+            save_checkpoint(run.path, state, off_tick=True)
             break
     if report:
         report.end()
@@ -231,7 +236,9 @@ class Report:
         kimg = (state.cur_nimg - state.tick_start_nimg) / 1000
         skipped = int(state.G_opt.skipped.item() + state.D_opt.skipped.item())
         seconds, waited = state.tick_sec, state.wait_sec / max(state.tick_sec, 1e-9)
-        memory = {"Resources/peak_cpu_mem_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+        unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        memory = {"Resources/peak_cpu_mem_gb": peak_rss / 2**30}
         if self.device.type == "cuda":
             memory["Resources/peak_gpu_mem_gb"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         self.log.write(

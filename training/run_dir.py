@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, os_error, remove_partial
 from training.config import TrainConfig, as_dict
-from training.state import load_checkpoint, newest_whole
+from training.data.sampler import Dataset
+from training.state import check_architecture, load_checkpoint, newest_whole
 
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
@@ -32,33 +34,39 @@ def description(cfg: TrainConfig, dataset_name: str) -> str:
     return f"msg-stylegan-{dataset_name}-{cfg.gpus}gpu"
 
 
-def lock(path: Path) -> Any:
-    """Take the run dir for this process; None if another has it."""
+def lock(path: Path, patience: float = 0) -> Any:
+    """Take the run dir for this process; None if another still has it after `patience` seconds (a worker whose launcher
+    was killed needs a moment to notice)."""
     try:
         f = open(path / ".lock", "w")  # noqa: SIM115 - open as long as the process
     except OSError as e:
         raise os_error(e, path, "write") from e
-    try:
-        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return None
-    except OSError:  # a file system without locks, as some network ones: go on without
-        pass
-    return f
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(0.1)
+                continue
+            return None
+        except OSError:  # a file system without locks, as some network ones: go on without
+            pass
+        return f
 
 
-def open_run(cfg: TrainConfig, dataset_name: str) -> Run:
+def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
     """The run dir that `cfg.resume` asks for, locked and cleaned of half-written files."""
     if cfg.resume == "none":
-        return _new(cfg, dataset_name)
+        return _new(cfg, dataset.name)
     if cfg.resume != "auto":
-        return _from_path(cfg, Path(cfg.resume), dataset_name)
+        return _from_path(cfg, Path(cfg.resume), dataset)
     messages: list[str] = []
-    for path in reversed(_runs(Path(cfg.result_dir), description(cfg, dataset_name))):
+    for path in reversed(_runs(Path(cfg.result_dir), description(cfg, dataset.name))):
         found = _unfinished(cfg, path, messages)
         if found:
             return found
-    new = _new(cfg, dataset_name)
+    new = _new(cfg, dataset.name)
     new.messages[:0] = messages
     return new
 
@@ -78,7 +86,9 @@ def _new(cfg: TrainConfig, dataset_name: str) -> Run:
             continue
         except OSError as e:
             raise os_error(e, path, "create the folder") from e
-        return Run(path, lock(path), None, [])
+        held = lock(path)
+        if held:
+            return Run(path, held, None, [])
 
 
 def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None:
@@ -94,7 +104,7 @@ def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None
         if differing:
             messages.append(f"{path}: not continued: started with another {', '.join(differing)}")
             return None
-    held = lock(path)
+    held = lock(path, patience=5)
     if held is None:
         messages.append(f"{path}: not continued: another process is training it")
         return None
@@ -108,16 +118,16 @@ def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None
     return Run(path, held, checkpoint, problems)
 
 
-def _from_path(cfg: TrainConfig, path: Path, dataset_name: str) -> Run:
+def _from_path(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
     if path.is_file():  # a checkpoint: a new run that goes on from it
-        load_checkpoint(path)
-        run = _new(cfg, dataset_name)
+        check_architecture(load_checkpoint(path), cfg, dataset.spec, path)
+        run = _new(cfg, dataset.name)
         run.checkpoint = path
         run.messages.append(f"continuing {path} in a new run dir")
         return run
     if not path.is_dir():
         raise UserError(f"{path}: no such run dir or checkpoint, expected `auto`, `none` or a path")
-    held = lock(path)
+    held = lock(path, patience=5)
     if held is None:
         raise UserError(f"{path}: another process is training this run")
     remove_partial(path)
@@ -129,6 +139,7 @@ def _from_path(cfg: TrainConfig, path: Path, dataset_name: str) -> Run:
 
 def write_config(run: Run, cfg: TrainConfig) -> None:
     """Write config.json, from which the run can be launched again: as a new run."""
-    cfg = replace(cfg, resume="none")
+    if not Path(cfg.resume).is_file():  # a checkpoint to start from is part of what the run is
+        cfg = replace(cfg, resume="none")
     with atomic(run.path / "config.json") as temporary:
         temporary.write_text(json.dumps(as_dict(cfg), indent=1) + os.linesep, encoding="utf-8")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from dnnlib.files import atomic
@@ -32,4 +32,4 @@ def save_snapshot(path: Path, networks: dict[str, nn.Module], cfg: TrainConfig, 
         "cur_nimg": str(cur_nimg),
     }
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        temporary.write_bytes(save(tensors, metadata))

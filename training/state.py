@@ -1,6 +1,7 @@
 """All that a checkpoint holds: what a run needs to go on as if it had never stopped."""
 
 import copy
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -61,12 +62,7 @@ class TrainState:
     def load(self, path: Path) -> None:
         """Take over a checkpoint; UserError if it is damaged or of another architecture."""
         state = load_checkpoint(path)
-        ours, theirs = architecture(self.cfg, self.spec), state["architecture"]
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                raise UserError(
-                    f"{path}: checkpoint of another architecture: {key} is {theirs.get(key)}, expected {ours.get(key)}"
-                )
+        check_architecture(state, self.cfg, self.spec, path)
         for name in ("G", "D", "G_ema"):
             getattr(self, name).load_state_dict(state[name])
         self.G_opt.load_state_dict(state["G_opt"])
@@ -82,24 +78,39 @@ class TrainState:
             self.tick = tick_of(self.cfg, self.cur_nimg)
 
 
+def check_networks(cfg: TrainConfig, spec: ImageSpec) -> None:
+    """UserError if no networks can be built from these options for these images."""
+    try:
+        with torch.device("meta"):
+            Generator(cfg.G, spec)
+            Discriminator(cfg.D, spec)
+    except ValueError as e:
+        raise UserError(str(e)) from e
+
+
 def tick_of(cfg: TrainConfig, nimg: float) -> int:
     """Ticks that are over after `nimg` images."""
     return int(nimg / (cfg.tick_kimg * 1000) + 1e-9)
 
 
-def label(cfg: TrainConfig, nimg: int) -> str:
-    """What file names carry for progress: whole kimg in six digits; with ticks below 1 kimg three decimals more."""
-    return f"{nimg // 1000:06d}" if cfg.tick_kimg >= 1 else f"{nimg / 1000:010.3f}"
+def label(cfg: TrainConfig, nimg: int, off_tick: bool = False) -> str:
+    """What file names carry for progress: whole kimg in six digits, with three decimals more if ticks or the end of the
+    run do not fall on whole kimg, or if the file belongs to no tick."""
+    whole = cfg.tick_kimg % 1 == 0 and cfg.total_kimg % 1 == 0 and not off_tick
+    return f"{nimg // 1000:06d}" if whole else f"{nimg / 1000:010.3f}"
 
 
-def save_checkpoint(run_dir: Path, state: TrainState) -> None:
+def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) -> None:
     """The main process writes `checkpoint-KIMG.pt`, whole or not at all, then deletes those that need not be kept. All
     must call it together."""
     content = state.state_dict()
     if distributed.is_main():
-        with atomic(run_dir / f"checkpoint-{label(state.cfg, state.cur_nimg)}.pt") as temporary:
-            torch.save(content, temporary)
-        _remove_old(run_dir, state.cfg)
+        path = run_dir / f"checkpoint-{label(state.cfg, state.cur_nimg, off_tick)}.pt"
+        with atomic(path) as temporary:
+            buffer = io.BytesIO()  # so that the disk is written, and fails, in one place
+            torch.save(content, buffer)
+            temporary.write_bytes(buffer.getbuffer())
+        _remove_old(run_dir, state.cfg, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if bad is not None:
             raise UserError(f"{path}: damaged checkpoint: wrong checksum of {bad}, expected a whole file")
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as e:
+    except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, pickle.PickleError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise UserError(f"{path}: damaged checkpoint: {reason}, expected a whole file") from e
     if not isinstance(state, dict) or state.get("version") != 1:
@@ -118,28 +129,47 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def check_architecture(state: dict[str, Any], cfg: TrainConfig, spec: ImageSpec, path: Path) -> None:
+    """UserError that names the first difference if the checkpoint `state`, read from `path`, is of other networks."""
+    ours, theirs = architecture(cfg, spec), state["architecture"]
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"{path}: checkpoint of another architecture: {key} is {theirs.get(key)}, expected {ours.get(key)}"
+            )
+
+
+def _kimg(path: Path) -> float:
+    """The progress that a checkpoint's name carries."""
+    return float(path.stem.split("-")[1])
+
+
 def checkpoints(run_dir: Path) -> list[Path]:
     """Checkpoint files, newest first."""
-    return sorted(run_dir.glob("checkpoint-*.pt"), reverse=True)
+    return sorted(run_dir.glob("checkpoint-*.pt"), key=_kimg, reverse=True)
 
 
 def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
-    """The newest whole checkpoint, its progress in images, and what was wrong with newer ones."""
+    """The newest whole checkpoint, its progress in images, and what was wrong with newer ones, which are put aside under
+    another name."""
     problems: list[str] = []
     for path in checkpoints(run_dir):
         try:
             return path, load_checkpoint(path)["progress"]["cur_nimg"], problems
         except UserError as e:
             problems.append(str(e))
+            path.rename(path.with_name(f"{path.name}.damaged"))
     return None, 0, problems
 
 
-def _remove_old(run_dir: Path, cfg: TrainConfig) -> None:
-    """Keep the last `keep_last` checkpoints and every `keep_every`-th."""
+def _remove_old(run_dir: Path, cfg: TrainConfig, written: Path) -> None:
+    """Keep the one just written, the last `keep_last`, and of those that came with a snapshot every `keep_every`-th."""
     if not cfg.keep_last:
         return
     for path in checkpoints(run_dir)[cfg.keep_last :]:
-        nimg = float(path.stem.split("-")[1]) * 1000 + (999 if cfg.tick_kimg >= 1 else 0)  # names round down
-        number = tick_of(cfg, nimg) // max(cfg.network_snapshot_ticks, 1)
-        if not cfg.keep_every or number % cfg.keep_every:
+        name = path.stem.removeprefix("checkpoint-")
+        tick = tick_of(cfg, _kimg(path) * 1000 + (0 if "." in name else 999))  # whole numbers are rounded down
+        number = tick // max(cfg.network_snapshot_ticks, 1)
+        regular = (run_dir / f"network-snapshot-{name}.safetensors").exists()
+        if path != written and not (regular and cfg.keep_every and number % cfg.keep_every == 0):
             path.unlink(missing_ok=True)

@@ -2,18 +2,27 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dnnlib.errors import UserError
+from dnnlib.launch import process_pool
 from training.config import is_power_of_two
 
-Picture = np.ndarray | str  # uint8 [C,R,R], or why it could not be read
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a file gave no image."""
+
+    reason: str
+    readable: bool  # an image, but not of a size that can be stored
+
+
+Picture = np.ndarray | Refused  # uint8 [C,R,R]
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ def _labels_from_json(folder: Path, files: list[Path]) -> list[ImageFile]:
         raise UserError(f"{path}: no label for {missing[0].relative_to(folder).as_posix()} and {len(missing) - 1} more")
     values = [table[p.relative_to(folder).as_posix()] for p in files]
     if all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values):
-        classes = max(v for v in table.values()) + 1
+        classes = max(values) + 1
         return [ImageFile(p, _one_hot(v, classes)) for p, v in zip(files, values, strict=True)]
     try:
         vectors = [tuple(float(x) for x in v) for v in values]
@@ -102,7 +111,7 @@ def to_8bit(im: Image.Image) -> Image.Image:
 
 
 def read_image(path: Path, resolution: int | None, channels: int | None) -> Picture:
-    """One file as uint8 [C,R,R], or the reason why not.
+    """One file as uint8 [C,R,R], or why not.
 
     resolution: centre-crop to a square and scale (Lanczos); None = the image must be a square with a power of two as
     side. channels: 1 or 3 converts; None keeps gray images gray.
@@ -110,9 +119,9 @@ def read_image(path: Path, resolution: int | None, channels: int | None) -> Pict
     try:
         with Image.open(path) as opened:
             im = to_8bit(opened)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        reason = str(e).replace(f"'{path}'", "").replace(repr(str(path)), "").strip()
-        return f"not a readable image: {reason or type(e).__name__}"
+    except Exception as e:  # decoders raise whatever a damaged file leads them to
+        reason = str(e).replace(repr(str(path)), "").strip()
+        return Refused(f"not a readable image: {reason or type(e).__name__}", readable=False)
     if channels:
         im = im.convert("L" if channels == 1 else "RGB")
     if resolution:
@@ -121,7 +130,7 @@ def read_image(path: Path, resolution: int | None, channels: int | None) -> Pict
         im = im.crop((left, top, left + side, top + side))
         im = im.resize((resolution, resolution), Image.Resampling.LANCZOS)
     elif im.width != im.height or not is_power_of_two(im.width):
-        return f"{im.width}x{im.height} pixels"
+        return Refused(f"{im.width}x{im.height} pixels", readable=True)
     x = np.asarray(im)
     return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)
 
@@ -130,12 +139,12 @@ def read_images(
     files: list[ImageFile], resolution: int | None, channels: int | None, workers: int
 ) -> Iterator[tuple[ImageFile, Picture]]:
     """`read_image` of all files by `workers` processes, in their order, a bounded number ahead."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         ahead: list[tuple[ImageFile, Future[Picture]]] = []
         todo = iter(files)
         try:
             while True:
-                while len(ahead) < 16 * workers and (f := next(todo, None)):
+                while len(ahead) < 4 * workers and (f := next(todo, None)):
                     ahead.append((f, pool.submit(read_image, f.path, resolution, channels)))
                 if not ahead:
                     return

@@ -6,14 +6,13 @@ Artists: set 1 Zikri Kader (CC-BY), set 2 Hrvoje Novakovic (CC-BY), set 3 Julian
 
 import importlib.util
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from dnnlib.errors import UserError
+from dnnlib.launch import process_pool
 
 CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
 
@@ -53,7 +52,7 @@ def load_sets(sets: Sequence[int], resolution: int, workers: int) -> dict[int, l
         s: [slots(f) for f in (sorted((root / "set1").iterdir()) if s == 1 else [root / f"set{s}"])] for s in sets
     }
     jobs = [(path, resolution) for vs in variants.values() for v in vs for slot in v for path in slot]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with process_pool(workers) as pool:
         images = iter([p.astype(np.float32) / 255 for p in pool.map(load_part, jobs, chunksize=16)])
     return {s: [[[next(images) for _ in slot] for slot in v] for v in vs] for s, vs in variants.items()}
 

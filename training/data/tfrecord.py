@@ -15,7 +15,7 @@ import crc32c
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, os_error
+from dnnlib.files import atomic, os_error, remove_abandoned
 from training.config import ImageSpec, is_power_of_two
 
 _HEADER = struct.Struct("<QI")
@@ -308,6 +308,7 @@ class TFRecordWriter:
     def __enter__(self) -> "TFRecordWriter":
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self.path)
             self._atomic = atomic(self.path)
             self._folder = self._atomic.__enter__()
             self._folder.mkdir()

@@ -1,6 +1,5 @@
 """The commands of dataset_tool.py."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dnnlib import cli
+from dnnlib import cli, distributed
 from dnnlib.errors import UserError
 from training.config import is_power_of_two
-from training.data.image_folder import find_images, read_images
+from training.data.image_folder import Refused, find_images, read_images
 from training.data.robohash import CLASSES, characters
 from training.data.tfrecord import TFRecordWriter
 
@@ -21,7 +20,7 @@ from training.data.tfrecord import TFRecordWriter
 def _workers(workers: int) -> int:
     if workers < 0:
         raise UserError(f"--workers {workers}: expected >= 0")
-    return workers or os.cpu_count() or 1
+    return workers or distributed.cpu_count()
 
 
 def create_robohash(
@@ -112,13 +111,13 @@ def create_from_images(
         pictures = read_images(files, resolution, channels, _workers(workers))
         first = None
         for file, picture in tqdm(pictures, total=len(files), unit="img", desc=str(dataset_dir)):
-            if isinstance(picture, str):
-                if picture.endswith("pixels"):
+            if isinstance(picture, Refused):
+                if picture.readable:
                     expected = "a square with a power of two as side, or --resize LOG2"
-                    raise UserError(f"{file.path}: {picture}, expected {expected}")
+                    raise UserError(f"{file.path}: {picture.reason}, expected {expected}")
+                skipped.append(f"{file.path}: {picture.reason}")
                 if strict:
-                    raise UserError(f"{file.path}: {picture}")
-                skipped.append(f"{file.path}: {picture}")
+                    raise UserError(skipped[-1])
                 continue
             if first is None:
                 first = file.path, picture.shape

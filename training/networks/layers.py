@@ -111,13 +111,13 @@ class Blur(nn.Module):
 class ConvUp2d(EqualizedWeight):
     """2x up-sampling + 3x3 convolution + blur, without bias: [N,in,H,W] -> [N,out,2H,2W] (SEMANTICS 7)."""
 
-    def __init__(self, n_in: int, n_out: int, fused: bool, taps: tuple[int, ...], use_wscale: bool = True) -> None:
+    def __init__(self, n_in: int, n_out: int, rotate: bool, taps: tuple[int, ...], use_wscale: bool = True) -> None:
         super().__init__((n_out, n_in, 3, 3), bias=False, use_wscale=use_wscale)
-        self.fused = fused
+        self.rotate = rotate
         self.blur = Blur(taps)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blur(conv_up2d(x, self.weight * self.weight_scale, rotate=self.fused))  # [N,out,2H,2W]
+        return self.blur(conv_up2d(x, self.weight * self.weight_scale, rotate=self.rotate))  # [N,out,2H,2W]
 
 
 class ConvDown2d(EqualizedWeight):

@@ -128,7 +128,9 @@ class SynthesisBlock(nn.Module):
         n_out = cfg.nf(stage)
         source: nn.Module
         if resolution > 4:
-            source = ConvUp2d(cfg.nf(stage - 1), n_out, cfg.is_fused(resolution), cfg.blur_filter, cfg.use_wscale)
+            source = ConvUp2d(
+                cfg.nf(stage - 1), n_out, cfg.rotates_kernels(resolution), cfg.blur_filter, cfg.use_wscale
+            )
         elif cfg.use_const_input:
             source = ConstInput(n_out)
         else:
@@ -192,14 +194,15 @@ class Generator(nn.Module):
         self,
         z: torch.Tensor,
         c: torch.Tensor | None = None,
-        truncation_psi: float = 1.0,
-        truncation_cutoff: int | None = None,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = 8,
         noise_mode: NoiseMode = "random",
         noise: Noise | None = None,
     ) -> Pyramid:
-        """Not truncated unless asked: psi 1 is the distribution that was trained and that metrics measure."""
+        """Not truncated unless asked: psi None or 1 is the distribution that was trained and that metrics measure.
+        truncation_cutoff: number of layers that are truncated, None = all."""
         w = self.mapping(z, c)
-        if truncation_psi != 1:
+        if truncation_psi is not None and truncation_psi != 1:
             w = self.mapping.truncate(w, truncation_psi, truncation_cutoff)
         return self.synthesis(w, noise_mode, noise)
 

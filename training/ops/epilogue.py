@@ -29,16 +29,16 @@ class _InstanceNormStyle(torch.autograd.Function):
     """The backward pass in two reductions and two passes over the maps, where autograd takes about ten."""
 
     @staticmethod
-    def forward(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         centred, gain, scale, shift = _moments(x, style)
-        return torch.addcmul(shift.to(x.dtype), centred, (gain * scale).to(x.dtype)), gain
+        return torch.addcmul(shift.to(x.dtype), centred, (gain * scale).to(x.dtype))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: Any) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, g: torch.Tensor, _: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x, style = ctx.saved_tensors
         centred, gain, scale, _ = _moments(x, style)
         n = x.shape[2] * x.shape[3]
@@ -67,8 +67,8 @@ def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """AdaIN (StyleGAN, eq. 1): normalise each map of x [N,C,H,W] (biased variance, eps 1e-8), then x * (scale+1) +
-    shift with style [N,2C] = (scale, shift). Statistics in at least float32."""
-    return _InstanceNormStyle.apply(x, style)[0]  # type: ignore[no-untyped-call]
+    shift with style [N,2C] = (scale, shift). Sums over pixels in at least float32."""
+    return _InstanceNormStyle.apply(x, style)  # type: ignore[no-untyped-call]
 
 
 def synthesis_epilogue(
