@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dnnlib.downloads import fetch, is_url
 from dnnlib.errors import UserError
 from training.config import ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
@@ -28,7 +29,8 @@ class Networks:
 
 
 def load_network(path: str | Path) -> Networks:
-    """Open a snapshot of `train.py` (safetensors). Runs no code from the file. UserError if it is not one."""
+    """Open a snapshot of `train.py` (safetensors): a file, or a URL whose copy is kept in torch.hub's cache. Runs no
+    code from the file. UserError if it is not one."""
     from pretrained.native import load_snapshot
 
-    return load_snapshot(Path(path))
+    return load_snapshot(fetch(str(path)) if is_url(str(path)) else Path(path))

@@ -36,7 +36,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def sample(
-    network: Path,
+    network: str,
     seeds: Sequence[int],
     trunc: float | None,
     cutoff: int | None,
@@ -75,7 +75,7 @@ def sample(
 
 def images(
     *,
-    network: Path,
+    network: str,
     seeds: str = "0-15",
     outdir: Path = Path("out"),
     trunc: float | None = None,
@@ -88,7 +88,7 @@ def images(
     """One PNG per seed: OUTDIR/seed0000.png.
 
     Args:
-        network: Network file: network-snapshot-*.safetensors.
+        network: Network file, network-snapshot-*.safetensors, or its URL.
         seeds: Numbers and ranges, e.g. 0-15,20.
         outdir: Folder for the images.
         trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.
@@ -110,7 +110,7 @@ def images(
 
 def multiscale(
     *,
-    network: Path,
+    network: str,
     seeds: str = "0-7",
     output: Path = Path("multiscale.png"),
     trunc: float | None = None,
@@ -122,7 +122,7 @@ def multiscale(
     """One sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
 
     Args:
-        network: Network file: network-snapshot-*.safetensors.
+        network: Network file, network-snapshot-*.safetensors, or its URL.
         seeds: Numbers and ranges, e.g. 0-7,20.
         output: PNG file.
         trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.

@@ -121,7 +121,7 @@ def test_bad_options_are_one_line(args, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "Expecting"),
+        ("{", "c.json: not JSON: Expecting"),
         ('{"data": "x", "nope": 1}', "unknown option nope"),
         ('{"data": "x", "G": {"z_dim": "a"}}', "G: z_dim: found 'a', expected <class 'int'>"),
         ('{"data": "x", "batch": 0}', "batch: found 0"),
@@ -201,6 +201,40 @@ def test_every_training_option_at_once(finished, tmp_path):
     assert row["Loss/r2_penalty"] > 0 and row["Progress/skipped_steps"] == 0
     assert newest_checkpoint(run_dirs(tmp_path)[0])["D_opt"]["t"] == 8
     assert newest_checkpoint(run_dirs(tmp_path)[0])["G_opt"]["t"] == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--G.mapping-layers", 0], "w_dim: found 16, expected 32"),
+        (["--D.levels", 64], "D.levels: found [64]"),
+        (["--D.mbstd-num-features", 3], "expected a divisor of the"),
+        (["--G.mapping-lrmul", 0], "mapping_lrmul: found 0"),
+        (["--total-kimg", "inf"], "total_kimg: found inf"),
+    ],
+)
+def test_networks_that_cannot_be_built_are_one_line(finished, tmp_path, args, message):
+    for extra in ([], ["--dry-run"]):
+        command = [*SMALL, "--data", finished[0], "--result-dir", tmp_path / "r", *args, *extra]
+        out = train(*command, check=False)
+        assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_ticks_are_numbered_without_gaps(finished, tmp_path):
+    """The end falls on a tick but on no look at the schedule: 400 images, looks every 32, ticks of 100."""
+    train(*SMALL, "--data", finished[0], "--result-dir", tmp_path, "--tick-kimg", "0.1")
+    assert [r["tick"] for r in losses(run_dirs(tmp_path)[0])] == [1, 2, 3, 4]
+
+
+def test_zero_means_only_at_the_end_and_keep_all(finished, tmp_path):
+    args = ["--data", finished[0], "--result-dir", tmp_path / "a", "--total-kimg", "0.2"]
+    train(*SMALL, *args, "--image-snapshot-ticks", 0, "--network-snapshot-ticks", 0)
+    (run,) = run_dirs(tmp_path / "a")
+    assert [p.name for p in run.glob("network*")] == ["network-snapshot-000000.200.safetensors"]
+    assert sorted(p.name for p in (run / "4x4").iterdir()) == ["fakes000000.000.png", "fakes000000.200.png"]
+    train(*SMALL, *args[:2], "--result-dir", tmp_path / "b", "--keep-last", 0)
+    assert len(list(run_dirs(tmp_path / "b")[0].glob("checkpoint-*"))) == 7
 
 
 def test_keep_every(finished, tmp_path):

@@ -93,9 +93,9 @@ class GeneratorConfig(_NetworkConfig):
     mapping_activation: Activation = "lrelu"
     """Activation of the mapping layers (TF: mapping_nonlinearity)."""
     fused_scale: FusedScale = "auto"
-    """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers do;
-    pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms are
-    equal, so it has no such option.)"""
+    """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers
+    do; pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms
+    are equal, so it has no such option.)"""
     use_styles: bool = True
     """Modulate every layer by w; without, w only enters at 4x4."""
     use_noise: bool = True

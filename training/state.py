@@ -150,8 +150,8 @@ def checkpoints(run_dir: Path) -> list[Path]:
 
 
 def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
-    """The newest whole checkpoint, its progress in images, and what was wrong with newer ones, which are put aside under
-    another name."""
+    """The newest whole checkpoint, its progress in images, and what was wrong with newer ones, which are put aside
+    under another name."""
     problems: list[str] = []
     for path in checkpoints(run_dir):
         try:

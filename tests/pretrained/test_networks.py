@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -141,6 +144,7 @@ def test_level_and_multiscale_sheet(snapshot, tmp_path):
     [
         (["--seeds", "5-3"], "--seeds 5-3: found `5-3`"),
         (["--seeds", "x"], "--seeds x"),
+        (["--seeds", "4294967296"], "expected seeds below 2^32"),
         (["--class", 3], "--class 3: expected 0 to 2"),
         (["--level", 3], "--level 3: expected -3 to 2"),
         (["--noise-mode", "loud"], "invalid choice 'loud'"),
@@ -151,6 +155,22 @@ def test_bad_options_are_one_line(snapshot, tmp_path, args, message):
     out = generate("images", "--network", snapshot, "--outdir", tmp_path / "o", *args, check=False)
     assert out.returncode == 2 and "Traceback" not in out.stderr and not (tmp_path / "o").exists()
     assert [line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]
+
+
+def test_url_is_downloaded_once(snapshot, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    handler = partial(SimpleHTTPRequestHandler, directory=snapshot.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{snapshot.name}"
+        assert load_network(url).cur_nimg == 12345
+        with pytest.raises(UserError, match="cannot download: Not Found"):
+            load_network(url + ".not")
+        server.shutdown()
+    assert load_network(url).cur_nimg == 12345  # from the cache
+    with pytest.raises(UserError, match="cannot download"):
+        load_network(url + ".other")
+    assert len(list((tmp_path / "cache").rglob("*.*"))) == 1
 
 
 def test_parse_seeds():

@@ -1,5 +1,8 @@
 """N processes are one process with N micro-batches."""
 
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +10,8 @@ import pytest
 import torch
 
 from config import tiny
-from tests.runs import losses, make_dataset, newest_checkpoint, run_dirs, tensors, train
+from dnnlib.errors import UserError
+from tests.runs import ENV, ROOT, losses, make_dataset, newest_checkpoint, run_dirs, tensors, train
 from training.data.sampler import SampleOrder, read_batch
 from training.data.tfrecord import TFRecordDataset
 from training.latents import generator_inputs, random_labels
@@ -54,6 +58,25 @@ def test_error_in_the_workers_is_one_line(data, tmp_path):
     out = train(*ARGS, "--data", data, "--result-dir", tmp_path / "file", "--gpus", 2, check=False)
     assert out.returncode == 2 and "Traceback" not in out.stderr
     assert len([line for line in out.stderr.splitlines() if line.startswith("error:")]) == 1
+
+
+def _fail_on_rank_1(kind):
+    import os
+
+    if os.environ["RANK"] == "1":
+        raise UserError("only rank 1 knows") if kind == "user" else RuntimeError("a bug")
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(("kind", "status", "text"), [("user", 2, "error: only rank 1 knows"), ("bug", 1, "a bug")])
+def test_error_of_any_rank_is_told(kind, status, text):
+    code = (
+        "from dnnlib import cli, launch\nfrom tests.training.test_distributed import _fail_on_rank_1\n"
+        f"if __name__ == '__main__': cli.run(lambda: launch.launch(_fail_on_rank_1, '{kind}', 2))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100)
+    assert out.returncode == status and text in out.stderr
+    assert ("Traceback" in out.stderr) == (kind == "bug")
 
 
 def test_w_avg_and_gradients_average_over_everything(data):

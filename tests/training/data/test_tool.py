@@ -206,10 +206,19 @@ def test_missing_folder_and_existing_target(folder, tmp_path):
 def test_interrupted_conversion_leaves_nothing(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "dataset_tool.py", "create_robohash", str(tmp_path / "x"), "--num-images", "100000"],
-        cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     while process.poll() is None and not any(tmp_path.glob(".x.*/*r06*")):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the whole group
-    assert process.wait(30) == 130
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_conversion_after_a_killed_one_removes_its_rest(folder, tmp_path):
+    left = tmp_path / ".out.999999.partial"
+    left.mkdir()
+    (left / "out-r04.tfrecords").write_bytes(b"half")
+    tool("create_from_images", tmp_path / "out", folder)
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}

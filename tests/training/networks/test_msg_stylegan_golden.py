@@ -42,6 +42,10 @@ def test_images_and_scores_of_generated(name, psi):
         assert_close(x[: len(expected)], expected, FORWARD, f"{r}x{r}")
         stats = torch.stack([x.mean((1, 2, 3)), x.std((1, 2, 3), correction=0), x.abs().amax((1, 2, 3))], 1)
         assert_close(stats, g[f"out/images_{tag}_stats"][level], FORWARD, f"{r}x{r} stats")
+        if f"extra/uint8_pil_{tag}_{r}" in g:
+            pixels = pyramid.to_uint8(x).permute(0, 2, 3, 1).int()
+            assert (pixels - g[f"extra/uint8_pil_{tag}_{r}"].int()).abs().max() <= 1  # float rounding
+            assert (pixels != g[f"extra/uint8_pil_{tag}_{r}"].int()).float().mean() < 1e-3
     assert_close(scores, g[f"out/scores_gen_{tag}"], FORWARD)
 
 
@@ -81,8 +85,11 @@ def _check_gradients(g, network, prefix, norms, names, key):
         ours = key(name, g.spec.resolution)
         assert_close(grads[ours], from_tf(ours, g.arrays[prefix + name]), GRADIENT, name)
         checked += 1
+    total = np.array([grads[key(n, g.spec.resolution)].double().sum().item() for n in names])
+    scale = g.arrays[norms].max()
+    np.testing.assert_allclose(total, g.arrays[norms.replace("norm", "sum")], rtol=GRADIENT, atol=GRADIENT * scale)
     norm = np.array([grads[key(n, g.spec.resolution)].double().norm().item() for n in names])
-    np.testing.assert_allclose(norm, g.arrays[norms], rtol=GRADIENT, atol=GRADIENT * g.arrays[norms].max() * 1e-2)
+    np.testing.assert_allclose(norm, g.arrays[norms], rtol=GRADIENT, atol=GRADIENT * scale * 1e-2)
     assert checked >= 5
 
 
