@@ -22,9 +22,9 @@ def fetch(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if not path.exists():
         make_dir(path.parent)
-        try:
-            with atomic(path) as temporary:
+        with atomic(path) as temporary:
+            try:
                 torch.hub.download_url_to_file(url, str(temporary))
-        except (urllib.error.URLError, UserError) as e:
-            raise UserError(f"{url}: cannot download: {getattr(e, 'reason', e)}") from e
+            except urllib.error.URLError as e:
+                raise UserError(f"{url}: cannot download: {e.reason}") from e
     return path

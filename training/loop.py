@@ -111,6 +111,8 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
     state = TrainState(cfg, dataset.spec, device)
     if run.checkpoint:
         state.load(run.checkpoint)
+        if run.checkpoint.parent != run.path:  # a new run that goes on from another's checkpoint
+            save_checkpoint(run.path, state, off_tick=True)
     updater = Updater(state, dataset.labels)
     sheets = Sheets(cfg, dataset, device)
     total_nimg = round(cfg.total_kimg * 1000)
@@ -120,8 +122,6 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
         sheets.save_reals(run.path)
         if state.cur_nimg == 0:
             sheets.save_fakes(run.path, state.G_ema, label(cfg, 0))
-    if run.checkpoint and run.checkpoint.parent != run.path:  # a new run that goes on from another's checkpoint
-        save_checkpoint(run.path, state, off_tick=True)
     distributed.barrier()
 
     per_rank = cfg.batch // cfg.gpus

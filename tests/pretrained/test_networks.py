@@ -164,7 +164,7 @@ def test_url_is_downloaded_once(snapshot, monkeypatch, tmp_path):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{snapshot.name}"
         assert load_network(url).cur_nimg == 12345
-        with pytest.raises(UserError, match="cannot download: Not Found"):
+        with pytest.raises(UserError, match="cannot download: File not found"):
             load_network(url + ".not")
         server.shutdown()
     assert load_network(url).cur_nimg == 12345  # from the cache

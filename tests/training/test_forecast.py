@@ -20,7 +20,7 @@ def test_operations_by_hand():
 
 
 def test_costs_are_ordered():
-    spec = ImageSpec(resolution=16)
+    spec = ImageSpec(resolution=8)
     every = count(tiny(), spec)
     lazy = count(replace(tiny(), loss=replace(tiny().loss, reg_interval=4)), spec)
     assert every.sample_flops < every.g_flops and lazy.d_flops < every.d_flops

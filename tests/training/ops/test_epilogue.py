@@ -18,6 +18,7 @@ def test_instance_norm_style_equals_reference():
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+    x, style = f64(1, 2, 2, 3), f64(1, 4)
     assert torch.autograd.gradcheck(instance_norm_style, (x, style))
     assert torch.autograd.gradgradcheck(instance_norm_style, (x, style))
 
