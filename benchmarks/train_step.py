@@ -3,8 +3,9 @@
 python benchmarks/train_step.py [--fmap-base 2048] [--settings plain-fp32 fp32 bf16 bf16-compile] [--json FILE]
 
 Settings: fp32, bf16, and with `-compile`. `plain-fp32` is the network as a plain PyTorch port would write it:
-contiguous NCHW, resampling and convolution apart, the rest of the code the same. `share` is the fraction of the
-convolution rate measured beside it that the operations of the step reach; it counts the operations of our form.
+contiguous NCHW, resampling and convolution apart, AdaIN and minibatch stddev left to autograd and concatenation.
+`share` is the fraction of the convolution rate measured beside it that the operations of the step reach; it counts the
+operations of our form.
 """
 
 import json
@@ -29,6 +30,7 @@ from config import PRESETS
 from dnnlib.distributed import pick_device
 from training.config import ImageSpec, Precision, TrainConfig
 from training.forecast import convolution_rate, count
+from training.ops.epilogue import instance_norm_style_ref
 from training.state import TrainState
 from training.update import Updater, autocast
 
@@ -66,12 +68,28 @@ def _plain_down(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(F.conv2d(x, weight, padding=1), 2)
 
 
+def _plain_constants(x: torch.Tensor, constants: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    maps = constants.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    return F.conv2d(torch.cat([x, maps], 1), weight, padding=weight.shape[-1] // 2)
+
+
+def _plain_stddev(x: torch.Tensor, group_size: int, num_features: int) -> torch.Tensor:
+    n, c, h, w = x.shape
+    g = min(group_size, n)
+    y = x.reshape(g, n // g, num_features, c // num_features, h, w)
+    y = y - y.mean(0, keepdim=True)
+    return (y.square().mean(0) + 1e-8).sqrt().mean((2, 3, 4)).repeat(g, 1)
+
+
 @contextmanager
 def _plain() -> Iterator[None]:
     contiguous = torch.Tensor.contiguous
     with (
         mock.patch("training.networks.layers.conv_up2d", _plain_up),
         mock.patch("training.networks.layers.conv_down2d", _plain_down),
+        mock.patch("training.networks.layers.conv2d_with_constants", _plain_constants),
+        mock.patch("training.networks.msg_stylegan.minibatch_stddev", _plain_stddev),
+        mock.patch("training.ops.epilogue.instance_norm_style", instance_norm_style_ref),
         mock.patch.object(torch.Tensor, "contiguous", lambda x, memory_format=None: contiguous(x)),
     ):
         yield

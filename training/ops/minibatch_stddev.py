@@ -19,10 +19,11 @@ def minibatch_stddev(x: torch.Tensor, group_size: int, num_features: int) -> tor
         raise ValueError(f"minibatch stddev: found {n} images, expected at most {g} or a multiple of it")
     if c % f:
         raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {f}")
-    y = at_least_fp32(x).reshape(g, n // g, f, c // f, h, w)  # [g,M,f,c,H,W]
-    y = y - y.mean(0, keepdim=True)  # [g,M,f,c,H,W]
-    y = (y.square().mean(0) + 1e-8).sqrt()  # [M,f,c,H,W]
-    return y.mean((2, 3, 4)).repeat(g, 1)  # [N,f]
+    members = at_least_fp32(x).reshape(g, n // g, c, h, w).unbind(0)  # g times [M,C,H,W]; faster than one tensor
+    mean = sum(members[1:], members[0]) / g  # [M,C,H,W]
+    squares = [(m - mean).square() for m in members]
+    y = (sum(squares[1:], squares[0]) / g + 1e-8).sqrt()  # [M,C,H,W]
+    return y.reshape(n // g, f, c // f, h, w).mean((2, 3, 4)).repeat(g, 1)  # [N,f]
 
 
 def conv2d_with_constants(x: torch.Tensor, constants: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
