@@ -24,7 +24,7 @@ from training.state import check_networks
 from training.step import GeneratorInputs, d_step, g_step
 from training.update import autocast, resolve_precision
 
-EFFICIENCY = 0.45  # share of the bare convolution rate that training reaches (docs/performance.md)
+EFFICIENCY = 0.44  # share of the bare convolution rate that training reaches (docs/performance.md)
 
 
 @dataclass(frozen=True)
