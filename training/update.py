@@ -10,6 +10,7 @@ from dnnlib import distributed
 from training import pyramid
 from training.config import Precision
 from training.latents import generator_inputs, random_labels
+from training.optimizer import Adam
 from training.state import TrainState
 from training.step import StepResult, d_step, g_step
 
@@ -50,14 +51,14 @@ class Updater:
         first = distributed.rank() * cfg.micro_batches
         return [(cfg.seed, purpose, self.state.cur_nimg, first + j) for j in range(cfg.micro_batches)]
 
-    def _finish(self, name: str, lr: float) -> None:
-        opt = self.state.D_opt if name == "D" else self.state.G_opt
+    def _finish(self, opt: Adam, lr: float) -> None:
+        """Gradients and w means of all processes together, update, move w_avg."""
         opt.all_reduce()
         opt.step(lr)
         self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)
 
-    def _accumulate(self, name: str, result: StepResult) -> None:
-        opt = self.state.D_opt if name == "D" else self.state.G_opt
+    def _accumulate(self, opt: Adam, result: StepResult) -> None:
+        """Add a micro-batch's share of the gradients, of the mean of w, and of the statistics."""
         share = 1 / (self.cfg.micro_batches * distributed.world_size())
         (result.loss * share).backward()  # type: ignore[no-untyped-call]
         opt.extra.add_(result.w_mean, alpha=share)
@@ -77,10 +78,11 @@ class Updater:
             inputs = generator_inputs(state.G, cj, key, cfg.loss.style_mixing_prob)
             with autocast(cfg.precision, self.device):
                 result = self.run_d(state.G, state.D, cfg.loss, reals, cj, inputs, reg_weight)
-            self._accumulate("D", result)
-        self._finish("D", lr)
+            self._accumulate(state.D_opt, result)
+        self._finish(state.D_opt, lr)
 
     def g_update(self, lr: float) -> None:
+        """One step of G; its labels are drawn from the dataset's."""
         cfg, state = self.cfg, self.state
         state.G_opt.zero_grad()
         state.D.requires_grad_(False)
@@ -89,6 +91,6 @@ class Updater:
             inputs = generator_inputs(state.G, c, key, cfg.loss.style_mixing_prob)
             with autocast(cfg.precision, self.device):
                 result = self.run_g(state.G, state.D, cfg.loss, inputs)
-            self._accumulate("G", result)
+            self._accumulate(state.G_opt, result)
         state.D.requires_grad_(True)
-        self._finish("G", lr)
+        self._finish(state.G_opt, lr)
