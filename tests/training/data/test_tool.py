@@ -205,8 +205,9 @@ def test_missing_folder_and_existing_target(folder, tmp_path):
 
 def test_interrupted_conversion_leaves_nothing(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "dataset_tool.py", "create_robohash", str(tmp_path / "x"), "--num-images", "100000"],
+        [sys.executable, "dataset_tool.py", "create_robohash", str(tmp_path / "x"), "--num-images", "1000000"],
         cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
     )  # fmt: skip
     while process.poll() is None and not any(tmp_path.glob(".x.*/*r06*")):
         time.sleep(0.05)
