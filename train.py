@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -25,7 +26,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
     name = args[0] if named else "robohash"
     try:
         if name.endswith(".json"):
-            default = from_dict(TrainConfig, json.loads(Path(name).read_text(encoding="utf-8")), name)
+            default = from_dict(TrainConfig, _read_json(name), name)
         elif name in config.PRESETS:
             default = config.PRESETS[name]()
         else:
@@ -34,12 +35,17 @@ def parse(args: Sequence[str]) -> TrainConfig:
         return cli.one_line_errors(
             lambda: tyro.cli(TrainConfig, default=default, args=args[named:], description=description, prog="train.py")
         )
-    except OSError as e:
-        raise UserError(f"{name}: cannot read: {e.strerror}") from e
-    except json.JSONDecodeError as e:
-        raise UserError(f"{name}: not JSON: {e}, expected the config.json of a run") from e
     except ValueError as e:
         raise UserError(str(e)) from e
+
+
+def _read_json(name: str) -> Any:
+    try:
+        return json.loads(Path(name).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UserError(f"{name}: cannot read: {e.strerror}") from e
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{name}: not JSON: {e}, expected the config.json of a run") from e
 
 
 def main() -> int:

@@ -45,7 +45,7 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         with contextlib.redirect_stderr(captured):
             return parse()
     except SystemExit as e:
-        if not e.code:
+        if e.code != 2:
             raise
         lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in captured.getvalue().splitlines()]
         noise = ("For full helptext", "Perhaps you meant", "Missing from")

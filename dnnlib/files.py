@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,14 +53,15 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Delete what interrupted writers left in `folder`."""
-    for path in folder.glob(f"**/.*{PARTIAL}"):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    """Delete files that interrupted writers left in `folder` and its folders, by the names that `atomic` gives them."""
+    for path in (*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")):
+        if re.fullmatch(rf"\..+\.\d+{re.escape(PARTIAL)}", path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def remove_abandoned(path: Path) -> None:
     """Delete what killed processes left of their attempts to write `path`."""
-    for left in path.parent.glob(f".{path.name}.*{PARTIAL}"):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
         pid = left.name.removesuffix(PARTIAL).rpartition(".")[2]
         try:
             os.kill(int(pid), 0)

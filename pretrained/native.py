@@ -19,20 +19,21 @@ from training.snapshot import FORMAT, VERSION
 def load_snapshot(path: Path) -> Networks:
     """A snapshot as modules; UserError if the file is not a whole snapshot of a known version."""
     metadata, tensors = _read(path)
-    if metadata.get("format") != FORMAT:
-        raise UserError(f"{path}: safetensors of another program, expected metadata `format` {FORMAT}")
-    if metadata.get("version") != VERSION:
-        raise UserError(f"{path}: snapshot version {metadata.get('version')}, expected {VERSION}")
-    if metadata.get("kind") != "msg_stylegan":
-        raise UserError(f"{path}: network of kind {metadata.get('kind')}, expected msg_stylegan")
+    if FORMAT not in metadata:
+        raise UserError(f"{path}: safetensors of another program, expected metadata `{FORMAT}`")
     try:
-        spec = from_dict(ImageSpec, json.loads(metadata["images"]), "images")
-        g_cfg = from_dict(GeneratorConfig, json.loads(metadata["G"]), "G")
-        d_cfg = from_dict(DiscriminatorConfig, json.loads(metadata["D"]), "D")
-        cur_nimg = int(metadata["cur_nimg"])
+        facts = json.loads(metadata[FORMAT])
+        if facts["version"] != VERSION:
+            raise UserError(f"{path}: snapshot version {facts['version']}, expected {VERSION}")
+        if facts["kind"] != "msg_stylegan":
+            raise UserError(f"{path}: network of kind {facts['kind']}, expected msg_stylegan")
+        spec = from_dict(ImageSpec, facts["images"], "images")
+        g_cfg = from_dict(GeneratorConfig, facts["G"], "G")
+        d_cfg = from_dict(DiscriminatorConfig, facts["D"], "D")
+        cur_nimg = int(facts["cur_nimg"])
     except KeyError as e:
         raise UserError(f"{path}: no {e} in the metadata, expected a snapshot of train.py") from e
-    except ValueError as e:
+    except (ValueError, TypeError, RecursionError) as e:
         raise UserError(f"{path}: metadata: {e}") from e
     nets: dict[str, Any] = {}
     for name in ("G", "D", "G_ema"):
@@ -48,6 +49,8 @@ def load_snapshot(path: Path) -> Networks:
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.exists():
+        raise UserError(f"{path}: no such file, expected a network file")
     if path.is_dir():
         raise UserError(f"{path}: a folder, expected a network file such as network-snapshot-000020.safetensors")
     try:

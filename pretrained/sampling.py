@@ -21,6 +21,8 @@ from dnnlib.images import save_png, sheet
 from pretrained import load_network
 from training import pyramid
 
+MAX_SEEDS = 10**6
+
 
 def parse_seeds(text: str) -> list[int]:
     """`0-15,20` to [0, ..., 15, 20]."""
@@ -31,6 +33,8 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
         if int(m[2] or m[1]) >= 2**32:
             raise UserError(f"--seeds {text}: found {m[2] or m[1]}, expected seeds below 2^32")
+        if int(m[2] or m[1]) - int(m[1]) >= MAX_SEEDS:
+            raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds")
         seeds += range(int(m[1]), int(m[2] or m[1]) + 1)
     return seeds
 
@@ -46,6 +50,10 @@ def sample(
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """(seed, pyramid of uint8 [C,r,r]) for each seed. Everything random of an image follows from its seed; without
     `class_idx` a conditional network's class does too."""
+    if trunc is not None and not -10 <= trunc <= 10:
+        raise UserError(f"--trunc {trunc}: expected -10 to 10")
+    if cutoff is not None and cutoff < 0:
+        raise UserError(f"--cutoff {cutoff}: expected >= 0")
     net = load_network(network)
     device = pick_device(device_name)
     G = net.generator().to(device)
@@ -131,6 +139,8 @@ def multiscale(
         noise_mode: const = stored noise, random = noise that follows from the seed, none.
         device: auto = cuda if there is one.
     """
+    if output.suffix.lower() != ".png":
+        raise UserError(f"--output {output}: expected a file name that ends in .png")
     cells = []
     for _, images in sample(network, parse_seeds(seeds), trunc, cutoff, class_idx, noise_mode, device):
         size = images[-1].shape[1:]

@@ -110,6 +110,11 @@ def test_presets_build_networks(name):
         (["--total-kimg", "0"], "total_kimg: found 0"),
         (["--G.fused-scale", "maybe"], "invalid choice 'maybe'"),
         (["missing.json"], "missing.json: cannot read"),
+        (["--G.fmap-decay", "nan"], "fmap_decay: found nan"),
+        (["--G.z-dim", "1000000000000"], "z_dim: found 1000000000000"),
+        (["--G-opt.lr", "inf"], "lr: found inf"),
+        (["--seed", "99999999999999999999"], "seed: found"),
+        (["--total-kimg", "1e-9"], "total_kimg: found 1e-09"),
     ],
 )
 def test_bad_options_are_one_line(args, message):

@@ -63,7 +63,9 @@ class _NetworkConfig:
     """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
 
     def __post_init__(self) -> None:
-        _check(self.fmap_base >= 1 and self.fmap_max >= 1, "fmap_base, fmap_max: expected >= 1")
+        for name in ("fmap_base", "fmap_max"):
+            _check(1 <= getattr(self, name) <= 2**20, f"{name}: found {getattr(self, name)}, expected 1 to 2^20")
+        _check(0 <= self.fmap_decay <= 10, f"fmap_decay: found {self.fmap_decay}, expected 0 to 10")
         _check(
             not self.blur_filter or sum(self.blur_filter) != 0,
             f"blur_filter: found {self.blur_filter}, expected a filter whose sum is not 0",
@@ -115,9 +117,11 @@ class GeneratorConfig(_NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(min(self.z_dim, self.w_dim, self.mapping_fmaps) >= 1, "z_dim, w_dim, mapping_fmaps: expected >= 1")
-        _check(self.mapping_layers >= 0, f"mapping_layers: found {self.mapping_layers}, expected >= 0")
-        _check(self.mapping_lrmul > 0, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0")
+        for name in ("z_dim", "w_dim", "mapping_fmaps"):
+            _check(1 <= getattr(self, name) <= 2**16, f"{name}: found {getattr(self, name)}, expected 1 to 2^16")
+        _check(0 <= self.mapping_layers <= 100, f"mapping_layers: found {self.mapping_layers}, expected 0 to 100")
+        _check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
+        _check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
         _check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
         _check(
             self.use_styles or not self.use_const_input,
@@ -166,7 +170,8 @@ class AdamConfig:
     moment. They differ only where gradients are tiny, in the first steps."""
 
     def __post_init__(self) -> None:
-        _check(self.lr >= 0 and self.eps > 0, f"lr {self.lr}, eps {self.eps}: expected lr >= 0 and eps > 0")
+        _check(0 <= self.lr <= 1e3, f"lr: found {self.lr}, expected 0 to 1000")
+        _check(0 < self.eps <= 1, f"eps: found {self.eps}, expected > 0, <= 1")
         _check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
 
 
@@ -187,7 +192,8 @@ class LossConfig:
     MSG-StyleGAN ignored it)."""
 
     def __post_init__(self) -> None:
-        _check(self.r1_gamma >= 0 and self.r2_gamma >= 0, "r1_gamma, r2_gamma: expected >= 0")
+        for name in ("r1_gamma", "r2_gamma"):
+            _check(0 <= getattr(self, name) <= 1e6, f"{name}: found {getattr(self, name)}, expected 0 to 10^6")
         _check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
         _check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
 
@@ -282,10 +288,15 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
             _check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
-        _check(self.tick_kimg > 0, f"tick_kimg: found {self.tick_kimg}, expected > 0")
-        _check(0 < self.total_kimg < 1e9, f"total_kimg: found {self.total_kimg}, expected > 0 and below 1e9")
-        _check(self.ema_rampup is None or self.ema_rampup > 0, f"ema_rampup: found {self.ema_rampup}, expected > 0")
-        _check(self.lr_warmup_kimg >= 0 and self.ema_kimg >= 0, "lr_warmup_kimg, ema_kimg: expected >= 0")
+        for name in ("tick_kimg", "total_kimg"):
+            _check(0.001 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0.001 to 10^9")
+        for name in ("lr_warmup_kimg", "ema_kimg"):
+            _check(0 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0 to 10^9")
+        _check(
+            self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,
+            f"ema_rampup: found {self.ema_rampup}, expected > 0, <= 1000",
+        )
+        _check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
         _check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus
         _check(

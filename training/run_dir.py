@@ -1,6 +1,7 @@
 """Run dirs: `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`, the next free number; which one to continue."""
 
 import fcntl
+import glob
 import json
 import os
 import re
@@ -72,7 +73,9 @@ def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
 
 
 def _runs(result_dir: Path, desc: str) -> list[Path]:
-    return sorted(p for p in result_dir.glob(f"*-{desc}") if re.fullmatch(rf"\d+-{re.escape(desc)}", p.name))
+    return sorted(
+        p for p in result_dir.glob(f"*-{glob.escape(desc)}") if re.fullmatch(rf"\d+-{re.escape(desc)}", p.name)
+    )
 
 
 def _new(cfg: TrainConfig, dataset_name: str) -> Run:
@@ -95,12 +98,7 @@ def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None
     """The run at `path` if it is one to continue; else says why not."""
     config = path / "config.json"
     if config.exists():
-        try:
-            theirs: Any = json.loads(config.read_text(encoding="utf-8"))
-        except ValueError:
-            messages.append(f"{path}: not continued: config.json is damaged")
-            return None
-        differing = [k for k, v in as_dict(cfg).items() if k not in FREE and theirs.get(k) != v]
+        differing = _differences(cfg, path)
         if differing:
             messages.append(f"{path}: not continued: started with another {', '.join(differing)}")
             return None
@@ -118,6 +116,15 @@ def _unfinished(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None
     return Run(path, held, checkpoint, problems)
 
 
+def _differences(cfg: TrainConfig, path: Path) -> list[str]:
+    """The options in which the run at `path` differs from `cfg` in more than where, how long and how often."""
+    try:
+        theirs = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        return [k for k, v in as_dict(cfg).items() if k not in FREE and theirs.get(k) != v]
+    except (ValueError, AttributeError, RecursionError):
+        return ["config.json (it is damaged)"]
+
+
 def _from_path(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
     if path.is_file():  # a checkpoint: a new run that goes on from it
         check_architecture(load_checkpoint(path), cfg, dataset.spec, path)
@@ -127,6 +134,9 @@ def _from_path(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
         return run
     if not path.is_dir():
         raise UserError(f"{path}: no such run dir or checkpoint, expected `auto`, `none` or a path")
+    if not (path / "config.json").is_file():  # before anything in it is touched
+        raise UserError(f"{path}: not a run dir: no config.json in it, expected e.g. results/00000-...")
+    differing = _differences(cfg, path)
     held = lock(path, patience=5)
     if held is None:
         raise UserError(f"{path}: another process is training this run")
@@ -134,6 +144,8 @@ def _from_path(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
     checkpoint, _, problems = newest_whole(path)
     if checkpoint is None:
         raise UserError(problems[0] if problems else f"{path}: no checkpoint in it, expected checkpoint-*.pt")
+    if differing:
+        problems.append(f"{path}: continued with another {', '.join(differing)}")
     return Run(path, held, checkpoint, problems)
 
 

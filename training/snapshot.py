@@ -9,27 +9,27 @@ from torch import nn
 from dnnlib.files import atomic
 from training.config import ImageSpec, TrainConfig, as_dict
 
-FORMAT, VERSION = "msg-gan", "1"
+FORMAT, VERSION = "msg-gan", 1
 
 
 def save_snapshot(path: Path, networks: dict[str, nn.Module], cfg: TrainConfig, spec: ImageSpec, cur_nimg: int) -> None:
     """Write the networks (`G`, `D`, `G_ema`), tensors named `G_ema.synthesis.b4...`, whole or not at all.
 
-    Metadata, all strings: format, version, kind (architecture), G and D (their configs) and images as JSON, cur_nimg.
+    The metadata has one entry, `msg-gan`, so that the same networks give the same bytes: JSON with version, kind
+    (architecture), G and D (their configs), images and cur_nimg.
     """
     tensors = {
         f"{name}.{key}": t.detach().cpu().clone().contiguous()
         for name, net in networks.items()
         for key, t in net.state_dict().items()
     }
-    metadata = {
-        "format": FORMAT,
+    facts = {
         "version": VERSION,
         "kind": "msg_stylegan",
-        "G": json.dumps(as_dict(cfg.G)),
-        "D": json.dumps(as_dict(cfg.D)),
-        "images": json.dumps(as_dict(spec)),
-        "cur_nimg": str(cur_nimg),
+        "G": as_dict(cfg.G),
+        "D": as_dict(cfg.D),
+        "images": as_dict(spec),
+        "cur_nimg": cur_nimg,
     }
     with atomic(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(save(tensors, {FORMAT: json.dumps(facts)}))

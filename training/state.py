@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 
 from dnnlib import distributed
 from dnnlib.errors import UserError
-from dnnlib.files import atomic
+from dnnlib.files import atomic, os_error
 from dnnlib.stats import Averages
 from training.config import ImageSpec, TrainConfig, architecture, as_dict
 from training.networks.msg_stylegan import Discriminator, Generator
@@ -113,17 +114,23 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
         _remove_old(run_dir, state.cfg, path)
 
 
+class Damaged(UserError):
+    """A checkpoint that is not whole."""
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint to CPU memory after checking all of it against its checksums; UserError if it is damaged."""
     try:
         with zipfile.ZipFile(path) as z:
             bad = z.testzip()
         if bad is not None:
-            raise UserError(f"{path}: damaged checkpoint: wrong checksum of {bad}, expected a whole file")
+            raise Damaged(f"{path}: damaged checkpoint: wrong checksum of {bad}, expected a whole file")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, pickle.PickleError) as e:
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path}: damaged checkpoint: {reason}, expected a whole file") from e
+        if isinstance(e, OSError):
+            raise os_error(e, path, "read") from e
+        raise Damaged(f"{path}: damaged checkpoint, or none: {reason}, expected a whole checkpoint-*.pt") from e
     if not isinstance(state, dict) or state.get("version") != 1:
         raise UserError(f"{path}: not a checkpoint of this program, expected version 1")
     return state
@@ -146,7 +153,8 @@ def _kimg(path: Path) -> float:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Checkpoint files, newest first."""
-    return sorted(run_dir.glob("checkpoint-*.pt"), key=_kimg, reverse=True)
+    named = [p for p in run_dir.glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d{6,}(\.\d{3})?\.pt", p.name)]
+    return sorted(named, key=_kimg, reverse=True)
 
 
 def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
@@ -158,7 +166,8 @@ def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
             return path, load_checkpoint(path)["progress"]["cur_nimg"], problems
         except UserError as e:
             problems.append(str(e))
-            path.rename(path.with_name(f"{path.name}.damaged"))
+            if isinstance(e, Damaged):
+                path.rename(path.with_name(f"{path.name}.damaged"))
     return None, 0, problems
 
 

@@ -29,12 +29,14 @@ def test_atomic_reports_a_full_disk(tmp_path):
 
 
 def test_remove_partial(tmp_path):
-    (tmp_path / ".a.1.partial").mkdir()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / ".b.2.partial").write_text("")
-    (tmp_path / "keep").write_text("")
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    for name in (".a.1.partial", "sub/.b.2.partial"):
+        (tmp_path / name).write_text("")
+    others = ["keep", ".thesis.partial", "sub/deep/.c.3.partial"]  # not by our names, not where we write
+    for name in others:
+        (tmp_path / name).write_text("")
     remove_partial(tmp_path)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["keep", "sub"]
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(others)
 
 
 def test_sheet_places_images_row_by_row(tmp_path):

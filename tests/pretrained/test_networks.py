@@ -77,26 +77,29 @@ def _rewrite(path, metadata=None, drop=None, reshape=None):
 
     with safe_open(path, "pt") as f:
         meta = dict(f.metadata())
-    meta.update(metadata or {})
+    facts = json.loads(meta["msg-gan"])
+    facts.update(metadata or {})
+    facts = {k: v for k, v in facts.items() if v is not None}
+    meta = {"other": "program"} if facts.pop("foreign", False) else {"msg-gan": json.dumps(facts)}
     tensors = load_file(path)
     if drop:
         del tensors[drop]
     if reshape:
         tensors[reshape] = tensors[reshape][..., :-1].contiguous()
-    save_file(tensors, path, {k: v for k, v in meta.items() if v is not None})
+    save_file(tensors, path, meta)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: _rewrite(p, {"version": "99"}), "snapshot version 99, expected 1"),
-        (lambda p: _rewrite(p, {"format": "pt"}), "of another program"),
+        (lambda p: _rewrite(p, {"version": 99}), "snapshot version 99, expected 1"),
+        (lambda p: _rewrite(p, {"foreign": True}), "of another program"),
         (lambda p: _rewrite(p, {"kind": "other"}), "kind other"),
         (lambda p: _rewrite(p, {"images": None}), "no 'images' in the metadata"),
-        (lambda p: _rewrite(p, {"G": '{"nope": 1}'}), "unknown option nope"),
+        (lambda p: _rewrite(p, {"G": {"nope": 1}}), "unknown option nope"),
         (lambda p: _rewrite(p, drop="D.b4.fc0.weight"), "another architecture: missing tensor D.b4.fc0.weight"),
         (lambda p: _rewrite(p, reshape="G.synthesis.b4.layer0.source.const"), "another architecture"),
-        (lambda p: _rewrite(p, {"D": json.dumps({"fmap_max": 8})}), "another architecture"),
+        (lambda p: _rewrite(p, {"D": {"fmap_max": 8}}), "another architecture"),
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a whole safetensors file"),
         (lambda p: p.write_bytes(b"<html>404</html>"), "not a whole safetensors file"),
         (lambda p: p.write_bytes(b""), "not a whole safetensors file"),
@@ -148,7 +151,9 @@ def test_level_and_multiscale_sheet(snapshot, tmp_path):
         (["--class", 3], "--class 3: expected 0 to 2"),
         (["--level", 3], "--level 3: expected -3 to 2"),
         (["--noise-mode", "loud"], "invalid choice 'loud'"),
-        (["--network", "nowhere.safetensors"], "nowhere.safetensors: cannot read"),
+        (["--network", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--trunc", "nan"], "--trunc nan: expected -10 to 10"),
+        (["--seeds", "0-4000000000"], "at most 1000000 seeds"),
     ],
 )
 def test_bad_options_are_one_line(snapshot, tmp_path, args, message):

@@ -233,3 +233,44 @@ def test_g_ema_moves_before_the_g_step(reference, tmp_path):
     for name, p in initial.named_parameters():
         assert torch.equal(state["G_ema"][name], p)
     assert any(not torch.equal(state["G"][name], p) for name, p in initial.named_parameters())
+
+
+def test_folder_that_is_no_run_is_left_alone(reference, tmp_path):
+    data, _ = reference
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    for name in ("checkpoint-000001.pt", ".x.1.partial", "sub/.y.2.partial"):
+        (other / name).write_text("mine")
+    before = sorted(other.rglob("*"))
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--resume", other, check=False)
+    assert out.returncode == 2 and "not a run dir: no config.json" in out.stderr and sorted(other.rglob("*")) == before
+
+
+def test_users_copies_of_checkpoints_are_ignored_and_differences_told(reference, tmp_path):
+    data, whole = reference
+    run = tmp_path / whole.name
+    shutil.copytree(whole, run)
+    copies = ["checkpoint-best.pt", "checkpoint-000000.400 (copy).pt"]
+    for name in copies:
+        (run / name).write_text("mine")
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--total-kimg", "0.45"]
+    out = train(*args, "--resume", run, "--G-opt.lr", "0.001")
+    assert "continued with another G_opt" in out.stdout
+    assert all((run / name).read_text() == "mine" for name in copies)
+
+
+def test_dataset_names_may_hold_glob_characters(tmp_path):
+    data = make_dataset(tmp_path / "b[1]*")
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path / "r"]
+    train(*args, "--total-kimg", "0.016")
+    train(*args, "--total-kimg", "0.032", "--resume", "auto")
+    assert [p.name for p in run_dirs(tmp_path / "r")] == ["00000-msg-stylegan-b[1]*-1gpu"]
+
+
+def test_same_run_same_bytes(reference, tmp_path):
+    data, whole = reference
+    train(*SMALL, "--data", data, "--result-dir", tmp_path)
+    (run,) = run_dirs(tmp_path)
+    assert_same_run(whole, run)
+    snapshots = sorted(p.name for p in whole.glob("*.safetensors"))
+    assert snapshots and all((run / n).read_bytes() == (whole / n).read_bytes() for n in snapshots)

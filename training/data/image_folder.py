@@ -1,7 +1,9 @@
 """A folder of pictures of any format Pillow reads, as training images."""
 
 import json
-from collections.abc import Iterator
+import math
+import warnings
+from collections.abc import Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from PIL import Image, ImageOps
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
 from training.config import is_power_of_two
+
+MAX_CLASSES = 2**16
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,13 @@ def _labels_from_folders(folder: Path, files: list[Path]) -> list[ImageFile]:
     outside = [p for p in files if p.parent == folder]
     if outside:
         raise UserError(f"{outside[0]}: not in a sub-folder, expected one folder per class with `--labels folders`")
-    names = sorted({p.relative_to(folder).parts[0] for p in files})
+    names = folder_names([ImageFile(p, None) for p in files], folder)
     return [ImageFile(p, _one_hot(names.index(p.relative_to(folder).parts[0]), len(names))) for p in files]
+
+
+def folder_names(files: list[ImageFile], folder: Path) -> list[str]:
+    """The first folder level of a collection: its classes, in order."""
+    return sorted({f.path.relative_to(folder).parts[0] for f in files})
 
 
 def _labels_from_json(folder: Path, files: list[Path]) -> list[ImageFile]:
@@ -71,22 +80,25 @@ def _labels_from_json(folder: Path, files: list[Path]) -> list[ImageFile]:
         if entries is None:
             return [ImageFile(p, None) for p in files]
         table = dict(entries)
-    except (ValueError, KeyError, TypeError) as e:
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise UserError(f'{path}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
     missing = [p for p in files if p.relative_to(folder).as_posix() not in table]
     if missing:
-        raise UserError(f"{path}: no label for {missing[0].relative_to(folder).as_posix()} and {len(missing) - 1} more")
+        name = missing[0].relative_to(folder).as_posix()
+        raise UserError(f"{path}: no label for {len(missing)} of {len(files)} images, the first is {name}")
     values = [table[p.relative_to(folder).as_posix()] for p in files]
-    if all(isinstance(v, int) and not isinstance(v, bool) and v >= 0 for v in values):
+    if all(type(v) is int for v in values):
+        for v in values:
+            if not 0 <= v < MAX_CLASSES:
+                raise UserError(f"{path}: class {v}, expected 0 to {MAX_CLASSES - 1}")
         classes = max(values) + 1
         return [ImageFile(p, _one_hot(v, classes)) for p, v in zip(files, values, strict=True)]
-    try:
-        vectors = [tuple(float(x) for x in v) for v in values]
-    except (TypeError, ValueError) as e:
-        raise UserError(f"{path}: labels are neither all class numbers >= 0 nor all lists of numbers") from e
-    if len({len(v) for v in vectors}) != 1:
-        raise UserError(f"{path}: label vectors of different lengths")
-    return [ImageFile(p, v) for p, v in zip(files, vectors, strict=True)]
+    for p, v in zip(files, values, strict=True):
+        numbers = isinstance(v, list) and v and all(type(x) in (int, float) and math.isfinite(x) for x in v)
+        if not numbers or len(v) != len(values[0]):
+            expected = "class numbers for all images, or lists of as many finite numbers for all"
+            raise UserError(f"{path}: label of {p.relative_to(folder).as_posix()} is {v!r:.40}, expected {expected}")
+    return [ImageFile(p, tuple(map(float, v))) for p, v in zip(files, values, strict=True)]
 
 
 def _one_hot(k: int, n: int) -> tuple[float, ...]:
@@ -101,7 +113,7 @@ def to_8bit(im: Image.Image) -> Image.Image:
         wide = np.asarray(im).astype(np.float64)
         return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
     if im.mode == "F":
-        return im.convert("L")
+        raise ValueError("float pixels have no known range, expected integers")
     if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
         gray = im.mode in ("LA", "La")
         rgba = im.convert("RGBA")
@@ -117,8 +129,8 @@ def read_image(path: Path, resolution: int | None, channels: int | None) -> Pict
     side. channels: 1 or 3 converts; None keeps gray images gray.
     """
     try:
-        with Image.open(path) as opened:
-            im = to_8bit(opened)
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(path) as f:
+            im = to_8bit(f)
     except Exception as e:  # decoders raise whatever a damaged file leads them to
         reason = str(e).replace(repr(str(path)), "").strip()
         return Refused(f"not a readable image: {reason or type(e).__name__}", readable=False)
@@ -137,7 +149,7 @@ def read_image(path: Path, resolution: int | None, channels: int | None) -> Pict
 
 def read_images(
     files: list[ImageFile], resolution: int | None, channels: int | None, workers: int
-) -> Iterator[tuple[ImageFile, Picture]]:
+) -> Generator[tuple[ImageFile, Picture], None, None]:
     """`read_image` of all files by `workers` processes, in their order, a bounded number ahead."""
     with process_pool(workers) as pool:
         ahead: list[tuple[ImageFile, Future[Picture]]] = []

@@ -283,6 +283,8 @@ class TFRecordDataset:
             raise UserError(
                 f"{names[0]}: labels {labels.dtype} {list(labels.shape)}, expected float32 [{len(self)}, classes]"
             )
+        if not np.isfinite(labels).all():
+            raise UserError(f"{names[0]}: label {np.argwhere(~np.isfinite(labels))[0][0]} is not finite")
         return labels.astype(np.float32)
 
     def __len__(self) -> int:

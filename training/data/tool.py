@@ -1,5 +1,6 @@
 """The commands of dataset_tool.py."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
 from training.config import is_power_of_two
-from training.data.image_folder import Refused, find_images, read_images
+from training.data.image_folder import Refused, find_images, folder_names, read_images
 from training.data.robohash import CLASSES, characters
 from training.data.tfrecord import TFRecordWriter
 
@@ -107,8 +108,8 @@ def create_from_images(
     resolution = None if resize is None else 2**resize
     skipped: list[str] = []
     kept = []
-    with TFRecordWriter(dataset_dir) as out:
-        pictures = read_images(files, resolution, channels, _workers(workers))
+    pictures = read_images(files, resolution, channels, _workers(workers))
+    with TFRecordWriter(dataset_dir) as out, contextlib.closing(pictures):
         first = None
         for file, picture in tqdm(pictures, total=len(files), unit="img", desc=str(dataset_dir)):
             if isinstance(picture, Refused):
@@ -139,6 +140,9 @@ def create_from_images(
                 "resize": resize,
                 "filter": None if resize is None else "centre crop, lanczos",
                 "shuffle": shuffle,
+                "channels": first[1][0],  # type: ignore[index]
+                "labels": labels,
+                "classes": folder_names(files, image_dir) if labels == "folders" else None,
                 "skipped": skipped,
             }
         )

@@ -181,6 +181,7 @@ def _second(folder):
         (lambda f: (f / "set-rxx.labels").write_bytes(b"junk"), "not a readable array"),
         (lambda f: _labels(f, np.array([{}] * 5)), "not a readable"),
         (lambda f: [p.unlink() for p in f.glob("*.tfrecords")], r"no \*\.tfrecords"),
+        (lambda f: _labels(f, np.full((5, 3), np.nan)), "label 0 is not finite"),
         (shutil.rmtree, "no such folder"),
     ],
 )

@@ -171,6 +171,14 @@ def _json(text):
     return lambda folder: (folder / "dataset.json").write_text(text)
 
 
+def _every(label):
+    def change(folder):
+        names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*.png"))]
+        (folder / "dataset.json").write_text(json.dumps({"labels": [[n, label] for n in names]}))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "args", "message"),
     [
@@ -181,8 +189,13 @@ def _json(text):
         (_clear, [], "no image in it"),
         (lambda f: None, ["--resize", 2], "--resize 2: expected"),
         (_larger, ["--labels", "folders"], "not in a sub-folder"),
-        (_json('{"labels": [["a.png", 1]]}'), [], "no label for birds/0.png and 5 more"),
+        (_json('{"labels": [["a.png", 1]]}'), [], "no label for 6 of 6 images, the first is birds/0.png"),
         (_json("{"), [], "dataset.json: not readable"),
+        (_json("[" * 100_000), [], "dataset.json: not readable"),
+        (_every(1000000000), [], "class 1000000000, expected 0 to 65535"),
+        (_every([float("nan")]), [], "label of birds/0.png is [nan], expected"),
+        (_every("12"), [], "label of birds/0.png is '12', expected"),
+        (_every([]), [], "label of birds/0.png is [], expected"),
         (lambda f: None, ["--workers", -1], "--workers -1"),
     ],
 )
