@@ -83,7 +83,7 @@ def test_signal_checkpoints_and_exits_0(reference, tmp_path, sig, gpus):
     process = start(*args)
     while process.poll() is None and not any(tmp_path.glob("*/4x4")):
         time.sleep(0.02)
-    time.sleep(0.3)
+    time.sleep(0.05)
     process.send_signal(sig)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
