@@ -56,9 +56,9 @@ def main() -> int:
         print_forecast(cfg)
         return 0
     from dnnlib.launch import launch
-    from training.loop import open_dataset, train
+    from training.loop import check, train
 
-    open_dataset(cfg)  # what is wrong with the data is said once, before any process starts
+    check(cfg)
     return launch(train, cfg, cfg.gpus)
 
 

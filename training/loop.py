@@ -58,12 +58,17 @@ class Stop:
 
 
 def open_dataset(cfg: TrainConfig) -> TFRecordDataset:
-    """The dataset of a run; UserError if it is missing or damaged, or if no networks can be built for it."""
-    dataset = TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    """The dataset of a run; UserError if it is missing or incomplete."""
+    return TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+
+
+def check(cfg: TrainConfig) -> None:
+    """What can be told before any process starts or folder is made: UserError if the dataset is missing or damaged, or
+    if no networks can be built for it."""
+    dataset = open_dataset(cfg)
     if dataset.file.path.stat().st_size <= VERIFY_BYTES:
         dataset.file.verify()
     check_networks(cfg, dataset.spec)
-    return dataset
 
 
 def train(cfg: TrainConfig) -> None:

@@ -1,8 +1,6 @@
 """Snapshots and generate.py."""
 
 import json
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from functools import partial
@@ -18,7 +16,7 @@ import config
 from dnnlib.errors import UserError
 from pretrained import load_network
 from pretrained.sampling import parse_seeds
-from tests.runs import ENV, ROOT
+from tests.runs import script
 from training.config import ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 from training.snapshot import save_snapshot
@@ -46,12 +44,7 @@ def snapshot(networks, tmp_path):
 
 
 def generate(*args, check=True):
-    out = subprocess.run(
-        [sys.executable, "generate.py", *map(str, args)], cwd=ROOT, env=ENV, capture_output=True, text=True
-    )
-    if check:
-        assert out.returncode == 0, out.stderr
-    return out
+    return script("generate.py", *args, check=check)
 
 
 def test_round_trip(networks, snapshot):

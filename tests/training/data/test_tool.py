@@ -11,17 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.runs import ENV, ROOT
+from tests.runs import ENV, ROOT, script
 from training.data.tfrecord import TFRecordDataset
 
 
 def tool(*args, check=True):
-    out = subprocess.run(
-        [sys.executable, "dataset_tool.py", *map(str, args)], cwd=ROOT, env=ENV, capture_output=True, text=True
-    )
-    if check:
-        assert out.returncode == 0, out.stderr
-    return out
+    return script("dataset_tool.py", *args, check=check)
 
 
 def files(folder):
