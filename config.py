@@ -4,7 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from training.config import DiscriminatorConfig, GeneratorConfig, LossConfig, TrainConfig
+from training.config import AdamConfig, LossConfig, TrainConfig
+from training.networks.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ProGANDiscriminatorConfig,
+    ProGANGeneratorConfig,
+)
 
 DATA_DIR = "datasets"
 RESULT_DIR = "results"
@@ -117,6 +123,40 @@ def _ablation(name: str) -> TrainConfig:
     )
 
 
+# MSG-ProGAN as published (BMSG-GAN): relativistic hinge loss without penalty, Adam 0.003 for both networks in torch's
+# form, G_ema with a decay of 0.999 a step, the same latents for D and G, one minibatch stddev over the whole batch.
+# Batch and length are ours, since its train.py leaves them to the user.
+def _progan(preset: str, data: str, resolution: int, batch: int, total_kimg: float, features: int = 512) -> TrainConfig:
+    adam = AdamConfig(lr=0.003, form="torch")
+    return replace(
+        PUBLISHED,
+        preset=preset,
+        data=f"{DATA_DIR}/{data}",
+        resolution=resolution,
+        mirror=True,
+        use_labels=False,
+        batch=batch,
+        total_kimg=total_kimg,
+        ema_decay=0.999,
+        G=ProGANGeneratorConfig(z_dim=features),
+        D=ProGANDiscriminatorConfig(features=features),
+        G_opt=adam,
+        D_opt=adam,
+        loss=LossConfig(name="relativistic-hinge", r1_gamma=0.0, same_latents=True),
+    )
+
+
+progan_cifar10 = partial(_progan, "progan-cifar10", "cifar10", 32, 64, 12000)
+progan_flowers256 = partial(_progan, "progan-flowers256", "flowers256", 256, 16, 10000)
+progan_celebahq1024 = partial(_progan, "progan-celebahq1024", "celebahq1024", 1024, 8, 25000)
+
+
+def progan_robohash() -> TrainConfig:
+    """MSG-ProGAN on the 64x64 characters, small enough for two CPU cores; without classes, as published."""
+    cfg = _progan("progan-robohash", "robohash64", 64, 16, 40, features=64)
+    return replace(cfg, mirror=False, tick_kimg=1, image_snapshot_ticks=2, network_snapshot_ticks=2)
+
+
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "robohash": robohash,
     "tiny": tiny,
@@ -126,5 +166,9 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "flowers256": flowers256,
     "indian-celebs256": indian_celebs256,
     "cifar10": cifar10,
+    "progan-robohash": progan_robohash,
+    "progan-cifar10": progan_cifar10,
+    "progan-flowers256": progan_flowers256,
+    "progan-celebahq1024": progan_celebahq1024,
     **{name: partial(_ablation, name) for name in ABLATIONS},
 }

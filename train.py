@@ -9,6 +9,7 @@ of a run launches the same run again. `config.py` holds the presets:
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,23 @@ def parse(args: Sequence[str]) -> TrainConfig:
             default = config.PRESETS[name]()
         else:
             raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
-        description = f"{__doc__}\n{', '.join(config.PRESETS)}"
-        return cli.one_line_errors(
-            lambda: tyro.cli(TrainConfig, default=default, args=args[named:], description=description, prog="train.py")
-        )
+        cfg = _parse_options(default, args[named:])
+        if cfg.init and not name.endswith(".json"):
+            from pretrained.initial import with_networks_of
+
+            cfg = _parse_options(with_networks_of(default, cfg.init), args[named:])
+        return cfg
     except ValueError as e:
         raise UserError(str(e)) from e
+
+
+def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:
+    description = f"{__doc__}\n{', '.join(config.PRESETS)}"
+    kind = (tyro.conf.AvoidSubcommands,)  # of the networks: the default's
+    parsed: TrainConfig = cli.one_line_errors(
+        lambda: tyro.cli(TrainConfig, default=default, args=args, description=description, prog="train.py", config=kind)
+    )
+    return parsed
 
 
 def _read_json(name: str) -> Any:
@@ -56,10 +68,11 @@ def main() -> int:
         print_forecast(cfg)
         return 0
     from dnnlib.launch import launch
+    from pretrained.initial import load_initial
     from training.loop import check, train
 
-    check(cfg)
-    return launch(train, cfg, cfg.gpus)
+    check(cfg, load_initial)
+    return launch(partial(train, load_initial=load_initial), cfg, cfg.gpus)
 
 
 if __name__ == "__main__":

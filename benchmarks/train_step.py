@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from config import PRESETS
 from dnnlib.distributed import pick_device
-from training.config import ImageSpec, Precision, TrainConfig
+from training.config import Precision, TrainConfig
 from training.forecast import convolution_rate, count
+from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from training.ops.epilogue import instance_norm_style_ref
 from training.state import TrainState
 from training.update import Updater, autocast
@@ -138,7 +139,10 @@ def main() -> None:
     base, most = options.fmap_base, options.fmap_max
     cfg = replace(
         cfg, batch=options.batch, micro_batch=None, loss=replace(cfg.loss, reg_interval=1), device=options.device,
-        G=replace(cfg.G, fmap_base=base, fmap_max=most), D=replace(cfg.D, fmap_base=base, fmap_max=most),
+        G=replace(cfg.G, z_dim=most) if isinstance(cfg.G, ProGANGeneratorConfig)
+        else replace(cfg.G, fmap_base=base, fmap_max=most),
+        D=replace(cfg.D, features=most) if isinstance(cfg.D, ProGANDiscriminatorConfig)
+        else replace(cfg.D, fmap_base=base, fmap_max=most),
     )  # fmt: skip
     cost = count(cfg, spec)
     rows: list[dict[str, Any]] = []

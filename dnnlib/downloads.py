@@ -1,6 +1,8 @@
 """Files from the web, kept in a cache."""
 
 import hashlib
+import http.client
+import re
 import urllib.error
 from pathlib import Path
 from urllib.parse import urlparse
@@ -17,7 +19,11 @@ def is_url(path: str) -> bool:
 
 def fetch(url: str) -> Path:
     """The cached copy of `url`, downloaded first if there is none: `<torch.hub dir>/msg-gan/<hash>-<name>`. Whole or
-    absent; UserError if it cannot be had."""
+    absent; `#sha256=<64 hex digits>` at the end of the url is checked. UserError if it cannot be had."""
+    url, _, fragment = url.partition("#")
+    expected = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if fragment and not expected:
+        raise UserError(f"{url}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
     name = Path(urlparse(url).path).name or "file"
     path = Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if not path.exists():
@@ -25,6 +31,17 @@ def fetch(url: str) -> Path:
         with atomic(path) as temporary:
             try:
                 torch.hub.download_url_to_file(url, str(temporary))
-            except urllib.error.URLError as e:
-                raise UserError(f"{url}: cannot download: {e.reason}") from e
+            except (urllib.error.URLError, http.client.HTTPException) as e:
+                raise UserError(f"{url}: cannot download: {getattr(e, 'reason', None) or e!r}") from e
+            if expected:
+                _check_hash(temporary, expected[1], url)
+    elif expected:
+        _check_hash(path, expected[1], f"{url}: cached as {path}")
     return path
+
+
+def _check_hash(path: Path, expected: str, what: str) -> None:
+    with open(path, "rb") as f:
+        found = hashlib.file_digest(f, "sha256").hexdigest()
+    if found != expected.lower():
+        raise UserError(f"{what}: sha256 is {found}, expected {expected.lower()}")

@@ -1,6 +1,7 @@
 """Snapshots written by `training.snapshot`."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,72 +10,57 @@ from safetensors import SafetensorError, safe_open
 
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
-from pretrained.networks import Networks
-from training.config import DiscriminatorConfig, GeneratorConfig, ImageSpec, from_dict
-from training.networks.layers import Blur
-from training.networks.msg_stylegan import Discriminator, Generator
+from pretrained.networks import Networks, Part, Stored
+from training.config import from_dict
+from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig, ImageSpec
 from training.snapshot import FORMAT, VERSION
 
 
 def load_snapshot(path: Path) -> Networks:
-    """A snapshot as modules; UserError if the file is not a whole snapshot of a known version."""
-    metadata, tensors = _read(path)
+    """A snapshot; UserError if the file is not a whole one of a known version."""
+    metadata, tensors = _open(path)
     if FORMAT not in metadata:
         raise UserError(f"{path}: safetensors of another program, expected metadata `{FORMAT}`")
     try:
         facts = json.loads(metadata[FORMAT])
         if facts["version"] != VERSION:
             raise UserError(f"{path}: snapshot version {facts['version']}, expected {VERSION}")
-        if facts["kind"] != "msg_stylegan":
-            raise UserError(f"{path}: network of kind {facts['kind']}, expected msg_stylegan")
         spec = from_dict(ImageSpec, facts["images"], "images")
-        g_cfg = from_dict(GeneratorConfig, facts["G"], "G")
-        d_cfg = from_dict(DiscriminatorConfig, facts["D"], "D")
-        cur_nimg = int(facts["cur_nimg"])
+        options: dict[str, Any] = {"G": AnyGeneratorConfig, "D": AnyDiscriminatorConfig}
+        configs = {k: facts[k] and from_dict(options[k], facts[k], k) for k in options}
+        cur_nimg = facts["cur_nimg"] if facts["cur_nimg"] is None else int(facts["cur_nimg"])
+        origin = str(facts.get("origin", ""))
     except KeyError as e:
         raise UserError(f"{path}: no {e} in the metadata, expected a snapshot of train.py") from e
-    except (ValueError, TypeError, RecursionError) as e:
+    except (ValueError, TypeError, AttributeError, RecursionError) as e:
         raise UserError(f"{path}: metadata: {e}") from e
-    nets: dict[str, Any] = {}
-    for name in ("G", "D", "G_ema"):
-        state = {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
-        if not state:
-            nets[name] = None
-            continue
-        with torch.device("meta"):  # no time for initial weights that are replaced at once
-            net = Discriminator(d_cfg, spec) if name == "D" else Generator(g_cfg, spec)
-        _assign(net, state, path, name)
-        nets[name] = net.eval().requires_grad_(False)
-    return Networks(**nets, spec=spec, cur_nimg=cur_nimg)
+    parts = {}
+    known = ("G", "D", "G_ema")
+    if foreign := {k for k in tensors if k.partition(".")[0] not in known}:
+        raise UserError(f"{path}: unknown tensor {min(foreign)}, expected G., D. and G_ema.")
+    for name in known:
+        own = {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
+        if own:
+            cfg = configs[name.removesuffix("_ema")]
+            if cfg is None:
+                raise UserError(f"{path}: tensors of {name}, but no options of it in the metadata")
+            parts[name] = Part(cfg, spec, own, f"{path}: {name}")
+    if not parts:
+        raise UserError(f"{path}: no network in it, expected tensors of G, D or G_ema")
+    return Networks(parts, spec, cur_nimg, origin)
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file, expected a network file")
-    if path.is_dir():
-        raise UserError(f"{path}: a folder, expected a network file such as network-snapshot-000020.safetensors")
+def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:
+    """Metadata and tensors, unread."""
     try:
-        with safe_open(path, framework="pt") as f:
-            return f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 - not a dict
+        f = safe_open(path, framework="pt")
+        shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}  # noqa: SIM118 - not a dict
+        return f.metadata() or {}, {k: Stored(shape, _reader(f, k)) for k, shape in shapes.items()}
     except OSError as e:
         raise os_error(e, path, "read") from e
     except SafetensorError as e:
         raise UserError(f"{path}: not a whole safetensors file ({e}), expected a snapshot of train.py") from e
 
 
-def _assign(net: torch.nn.Module, state: dict[str, torch.Tensor], path: Path, name: str) -> None:
-    """Put every tensor of the file into the network, strictly."""
-    expected = net.state_dict()
-    for what, keys in (("missing", expected.keys() - state.keys()), ("unknown", state.keys() - expected.keys())):
-        if keys:
-            raise UserError(f"{path}: snapshot of another architecture: {what} tensor {name}.{min(keys)}")
-    for key, tensor in state.items():
-        if tensor.shape != expected[key].shape:
-            raise UserError(
-                f"{path}: snapshot of another architecture: {name}.{key} is {list(tensor.shape)}, "
-                f"expected {list(expected[key].shape)}"
-            )
-    net.load_state_dict(state, assign=True)
-    for module in net.modules():
-        if isinstance(module, Blur):
-            module.reset_buffers()
+def _reader(f: Any, key: str) -> Callable[[], torch.Tensor]:
+    return lambda: f.get_tensor(key)

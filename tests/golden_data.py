@@ -3,39 +3,17 @@
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from tests.tf_names import discriminator_key, from_tf, generator_key
-from training.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from pretrained.networks import Row
+from pretrained.tf_networks import discriminator_table, generator_table, options
+from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = ["c1", "c2", "c3", "c4", "c5", "c8"]
-
-_NAMES = {
-    "latent_size": "z_dim",
-    "dlatent_size": "w_dim",
-    "normalize_latents": "normalize_z",
-    "nonlinearity": "activation",
-    "mapping_nonlinearity": "mapping_activation",
-    "const_input_layer": "use_const_input",
-}
-_NOT_NETWORK = {"num_channels", "resolution", "label_size", "style_mixing_prob"}
-
-
-def options(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """TF static kwargs -> fields of our configs."""
-    out = {_NAMES.get(k, k): v for k, v in kwargs.items() if k not in _NOT_NETWORK}
-    if "fused_scale" in out:
-        out["fused_scale"] = str(out["fused_scale"]).lower()
-    if "blur_filter" in out:
-        out["blur_filter"] = tuple(out["blur_filter"] or ())
-    if out.get("truncation_psi", 0) is None:
-        out["truncation_psi"] = 1.0
-    return out
 
 
 class Golden:
@@ -61,18 +39,26 @@ class Golden:
 
     def networks(self) -> tuple[Generator, Discriminator]:
         """Fresh G and D with the file's variables; strict both ways."""
-        G = Generator(GeneratorConfig(**options(self.meta["G_static_kwargs"])), self.spec)
-        d_options = options(self.meta["D_static_kwargs"])
-        d_options.pop("fused_scale", None)  # both forms are equal in D
-        D = Discriminator(DiscriminatorConfig(**d_options), self.spec)
-        G.load_state_dict(self.state("G/", generator_key), strict=True)
-        D.load_state_dict(self.state("D/", discriminator_key), strict=True)
+        G = Generator(GeneratorConfig(**options(self.meta["G_static_kwargs"], GeneratorConfig)[0]), self.spec)
+        D = Discriminator(
+            DiscriminatorConfig(**options(self.meta["D_static_kwargs"], DiscriminatorConfig)[0]), self.spec
+        )
+        for net, prefix in ((G, "G/"), (D, "D/")):
+            named = {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
+            net.load_state_dict(dict(ours(net, name, v) for name, v in named.items()), strict=True)
         return G, D
 
-    def state(self, prefix: str, rename: Any) -> dict[str, torch.Tensor]:
-        named = {k[len(prefix) :]: v for k, v in self.arrays.items() if k.startswith(prefix)}
-        keys = {name: rename(name, self.spec.resolution) for name in named}
-        return {keys[n]: from_tf(keys[n], v) for n, v in named.items()}
+
+def rows(net: Generator | Discriminator) -> dict[str, Row]:
+    """The table of a network, by the original's names."""
+    table = generator_table if isinstance(net, Generator) else discriminator_table
+    return {row.theirs: row for row in table(net.cfg, net.spec)}
+
+
+def ours(net: Generator | Discriminator, theirs: str, value: np.ndarray) -> tuple[str, torch.Tensor]:
+    """A variable of the original, or its gradient, under our name and in our layout."""
+    row = rows(net)[theirs]
+    return row.ours, torch.from_numpy(np.ascontiguousarray(row.transform(value)))
 
 
 @cache

@@ -16,7 +16,8 @@ from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, newest_checkpoint, run_dirs, train
 from train import parse
-from training.config import ImageSpec, TrainConfig, as_dict, from_dict
+from training.config import TrainConfig, as_dict, from_dict
+from training.networks.config import ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 
 

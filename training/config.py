@@ -1,156 +1,22 @@
 """Typed options of everything in `training/`. Imports no torch, so that `train.py --help` answers at once."""
 
 import json
-from dataclasses import asdict, dataclass, field, is_dataclass
+import math
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-T = TypeVar("T")
+from training.networks.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageSpec,
+    ProGANDiscriminatorConfig,
+    ProGANGeneratorConfig,
+    check,
+    is_power_of_two,
+)
 
-Activation = Literal["lrelu", "relu"]
-FusedScale = Literal["auto", "true", "false"]
-Combine = Literal["cat_lin", "lin_cat", "simple"]
 Precision = Literal["auto", "fp32", "bf16"]
-
-
-def _check(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
-
-
-def is_power_of_two(n: int) -> bool:
-    return n > 0 and n & (n - 1) == 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """What one image of a dataset is; G and D are built for it."""
-
-    resolution: int
-    """Height and width of the largest level in pixels, a power of two >= 8."""
-    channels: int = 3
-    """Colour channels."""
-    c_dim: int = 0
-    """Length of the label vector, 0 = unconditional (TF: label_size)."""
-
-    def __post_init__(self) -> None:
-        _check(
-            is_power_of_two(self.resolution) and self.resolution >= 8,
-            f"resolution: found {self.resolution}, expected a power of two >= 8",
-        )
-        _check(self.channels >= 1, f"channels: found {self.channels}, expected >= 1")
-        _check(self.c_dim >= 0, f"c_dim: found {self.c_dim}, expected >= 0")
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """(4, 8, ..., resolution): the level sizes of a pyramid, smallest first."""
-        return tuple(2**k for k in range(2, self.resolution.bit_length()))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _NetworkConfig:
-    fmap_base: int = 8192
-    """Feature maps: nf(stage) = min(fmap_base / 2^(stage * fmap_decay), fmap_max)."""
-    fmap_decay: float = 1.0
-    """log2 of the feature map reduction from one resolution to the next."""
-    fmap_max: int = 512
-    """Most feature maps in any layer."""
-    activation: Activation = "lrelu"
-    """Activation of all hidden layers; lrelu has slope 0.2 (TF: nonlinearity)."""
-    use_wscale: bool = True
-    """Equalised learning rate: weights ~ N(0,1), scaled at run time by gain / sqrt(fan_in)."""
-    blur_filter: tuple[int, ...] = (1, 2, 1)
-    """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
-
-    def __post_init__(self) -> None:
-        for name in ("fmap_base", "fmap_max"):
-            _check(1 <= getattr(self, name) <= 2**20, f"{name}: found {getattr(self, name)}, expected 1 to 2^20")
-        _check(0 <= self.fmap_decay <= 10, f"fmap_decay: found {self.fmap_decay}, expected 0 to 10")
-        _check(
-            not self.blur_filter or sum(self.blur_filter) != 0,
-            f"blur_filter: found {self.blur_filter}, expected a filter whose sum is not 0",
-        )
-
-    def nf(self, stage: int) -> int:
-        """Feature maps at `stage` (0 = the dense layers of the 4x4 block; resolution R uses log2(R) - 1)."""
-        return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorConfig(_NetworkConfig):
-    """Generator of MSG-StyleGAN: mapping network + synthesis network with one image per block."""
-
-    z_dim: int = 512
-    """Length of the latent z (TF: latent_size)."""
-    w_dim: int = 512
-    """Length of the mapped latent w (TF: dlatent_size)."""
-    normalize_z: bool = True
-    """Scale z (with its label embedding) to unit mean square before the mapping (TF: normalize_latents)."""
-    mapping_layers: int = 8
-    """Dense layers of the mapping network; 0 = w is the normalised z."""
-    mapping_fmaps: int = 512
-    """Units of the mapping's hidden layers."""
-    mapping_lrmul: float = 0.01
-    """Learning rate multiplier of the mapping network."""
-    mapping_activation: Activation = "lrelu"
-    """Activation of the mapping layers (TF: mapping_nonlinearity)."""
-    fused_scale: FusedScale = "auto"
-    """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers
-    do; pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms
-    are equal, so it has no such option.)"""
-    use_styles: bool = True
-    """Modulate every layer by w; without, w only enters at 4x4."""
-    use_noise: bool = True
-    """Add noise with a learned strength per feature map after every convolution."""
-    use_const_input: bool = True
-    """Start from a learned 4x4 constant; without, from a dense layer on w (TF: const_input_layer)."""
-    use_pixel_norm: bool = False
-    """Normalise each pixel's feature vector."""
-    use_instance_norm: bool = True
-    """Normalise each feature map of each sample (the normalising half of AdaIN)."""
-    truncation_psi: float = 0.7
-    """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
-    truncation_cutoff: int = 8
-    """Number of layers that truncation applies to."""
-    w_avg_beta: float = 0.995
-    """Decay of the running mean of w per evaluation of G in training (TF: dlatent_avg_beta)."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("z_dim", "w_dim", "mapping_fmaps"):
-            _check(1 <= getattr(self, name) <= 2**16, f"{name}: found {getattr(self, name)}, expected 1 to 2^16")
-        _check(0 <= self.mapping_layers <= 100, f"mapping_layers: found {self.mapping_layers}, expected 0 to 100")
-        _check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
-        _check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
-        _check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
-        _check(
-            self.use_styles or not self.use_const_input,
-            "use_const_input: expected false when use_styles is false (w would enter nowhere)",
-        )
-
-    def rotates_kernels(self, resolution: int) -> bool:
-        """Is the up-sampling layer with this output resolution one of the original's fused layers?"""
-        return self.fused_scale == "true" or (self.fused_scale == "auto" and resolution >= 128)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig(_NetworkConfig):
-    """Discriminator of MSG-StyleGAN: every block receives the image of its own resolution."""
-
-    mbstd_group_size: int = 4
-    """Samples that share one minibatch standard deviation; the micro-batch must be smaller or a multiple of it."""
-    mbstd_num_features: int = 1
-    """Feature maps that minibatch stddev appends in each block; 0 = off."""
-    combine: Combine = "cat_lin"
-    """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
-    lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
-    levels: tuple[int, ...] | None = None
-    """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check(self.mbstd_group_size >= 1, f"mbstd_group_size: found {self.mbstd_group_size}, expected >= 1")
-        _check(self.mbstd_num_features >= 0, f"mbstd_num_features: found {self.mbstd_num_features}, expected >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,32 +36,68 @@ class AdamConfig:
     moment. They differ only where gradients are tiny, in the first steps."""
 
     def __post_init__(self) -> None:
-        _check(0 <= self.lr <= 1e3, f"lr: found {self.lr}, expected 0 to 1000")
-        _check(0 < self.eps <= 1, f"eps: found {self.eps}, expected > 0, <= 1")
-        _check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
+        check(0 <= self.lr <= 1e3, f"lr: found {self.lr}, expected 0 to 1000")
+        check(0 < self.eps <= 1, f"eps: found {self.eps}, expected > 0, <= 1")
+        check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
+
+
+LossName = Literal[
+    "logistic",
+    "logistic-saturating",
+    "standard-gan",
+    "wgan",
+    "wgan-gp",
+    "hinge",
+    "hinge-gp",
+    "lsgan",
+    "lsgan-per-sample",
+    "lsgan-sigmoid",
+    "lsgan-sigmoid-per-sample",
+    "relativistic-hinge",
+    "relativistic-pairing",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """What D and G minimise."""
 
-    name: Literal["logistic"] = "logistic"
-    """logistic = non-saturating logistic loss, a row of `training.losses.LOSSES`."""
+    name: LossName = "logistic"
+    """A row of `training.losses.LOSSES`; docs/losses.md says when to use which."""
     r1_gamma: float = 10.0
     """Weight of R1, the gradient penalty on reals, averaged over levels."""
     r2_gamma: float = 0.0
     """Weight of R2, the same on fakes."""
     reg_interval: int = 1
     """Apply R1/R2 every so many D steps with as many times the weight; 1 = every step, as the original."""
+    gamma_end: float = 1.0
+    """Factor on r1_gamma and r2_gamma at the end of their schedule, which starts at 1 (R3GAN: 0.1)."""
+    gamma_kimg: float = 0.0
+    """Length of that schedule, half a cosine, in thousands of images; 0 = no schedule."""
+    gp_weight: float = 10.0
+    """Weight of the gradient penalty of wgan-gp and hinge-gp, averaged over levels (TF: wgan_lambda)."""
+    gp_target: float = 1.0
+    """Gradient norm that this penalty asks for (TF: wgan_target)."""
+    drift: float = 0.001
+    """Weight of the squared score of reals in wgan and wgan-gp (TF: wgan_epsilon)."""
     style_mixing_prob: float = 0.0
     """Share of micro-batches whose layers from a random one on use a second latent (StyleGAN: 0.9; the original
     MSG-StyleGAN ignored it)."""
+    same_latents: bool = False
+    """The G step uses the latents and labels of the D step before it, as BMSG-GAN; otherwise fresh ones."""
 
     def __post_init__(self) -> None:
-        for name in ("r1_gamma", "r2_gamma"):
-            _check(0 <= getattr(self, name) <= 1e6, f"{name}: found {getattr(self, name)}, expected 0 to 10^6")
-        _check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
-        _check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
+        for name in ("r1_gamma", "r2_gamma", "gamma_end", "gp_weight", "drift"):
+            check(0 <= getattr(self, name) <= 1e6, f"{name}: found {getattr(self, name)}, expected 0 to 10^6")
+        check(1e-6 <= self.gp_target <= 1e6, f"gp_target: found {self.gp_target}, expected 10^-6 to 10^6")
+        check(0 <= self.gamma_kimg <= 1e9, f"gamma_kimg: found {self.gamma_kimg}, expected 0 to 10^9")
+        check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
+        check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
+
+    def gamma_factor(self, nimg: int) -> float:
+        """What the schedule multiplies r1_gamma and r2_gamma with after `nimg` images."""
+        progress = min(nimg / (self.gamma_kimg * 1000), 1.0) if self.gamma_kimg else 0.0
+        return self.gamma_end + (1 - self.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +122,9 @@ class TrainConfig:
     resume: str = "none"
     """auto = continue the newest unfinished run of the same description in result_dir, or start one; PATH = continue
     from this run dir or checkpoint file; none = start a new run."""
+    init: tuple[str, ...] = ()
+    """Network file(s) of any kind that new runs start from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. What
+    matches by name and shape is copied. Unless --G. or --D. options say otherwise the networks are built as there."""
     dry_run: bool = False
     """Print the resolved options, parameter tables, memory and time forecast; train nothing."""
 
@@ -263,14 +168,16 @@ class TrainConfig:
     """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
     ema_kimg: float = 10.0
     """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = G_ema is G."""
+    ema_decay: float | None = None
+    """Decay of the moving average per D step, in place of the half-life (BMSG-GAN: 0.999)."""
     ema_rampup: float | None = None
     """Until the half-life is reached, use at most this share of the images seen so far as half-life, so that short runs
     forget their start; None = off."""
 
     # Components.
-    G: GeneratorConfig = field(default_factory=GeneratorConfig)
-    """Generator."""
-    D: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    G: GeneratorConfig | ProGANGeneratorConfig = field(default_factory=GeneratorConfig)
+    """Generator; the preset decides which of the two systems it is of."""
+    D: DiscriminatorConfig | ProGANDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Discriminator."""
     G_opt: AdamConfig = field(default_factory=AdamConfig)
     """Optimizer of G."""
@@ -280,31 +187,39 @@ class TrainConfig:
     """Loss and regularisation."""
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.resolution is None or (is_power_of_two(self.resolution) and self.resolution >= 8),
             f"resolution: found {self.resolution}, expected a power of two >= 8",
         )
         for name in ("gpus", "batch", "d_repeats", "minibatch_repeats"):
-            _check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
+            check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
-            _check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
+            check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
         for name in ("tick_kimg", "total_kimg"):
-            _check(0.001 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0.001 to 10^9")
+            check(0.001 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0.001 to 10^9")
         for name in ("lr_warmup_kimg", "ema_kimg"):
-            _check(0 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0 to 10^9")
-        _check(
+            check(0 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0 to 10^9")
+        check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,
             f"ema_rampup: found {self.ema_rampup}, expected > 0, <= 1000",
         )
-        _check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
-        _check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
+        check(
+            self.ema_decay is None or 0 <= self.ema_decay <= 1,
+            f"ema_decay: found {self.ema_decay}, expected 0 to 1",
+        )
+        check(
+            not self.init or self.resume in ("none", "auto"),
+            f"init and resume {self.resume}: expected one of them (init starts a new run, resume continues one)",
+        )
+        check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
+        check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus
-        _check(
+        check(
             self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.micro_batch == 0),
             f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}",
         )
-        group = self.D.mbstd_group_size
-        _check(
+        group = self.D.mbstd_group_size or self.images_per_pass
+        check(
             self.D.mbstd_num_features == 0 or self.images_per_pass <= group or self.images_per_pass % group == 0,
             f"{self.images_per_pass} images per forward pass (batch / gpus, or micro_batch): expected <= "
             f"D.mbstd_group_size {group} or a multiple of it",
@@ -322,22 +237,38 @@ class TrainConfig:
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values."""
-    return json.loads(json.dumps(asdict(config)))
+    """A config as plain JSON values; the configs of networks carry their `kind`."""
+
+    def plain(value: Any) -> Any:
+        if not is_dataclass(value):
+            return value
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return {**kind, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
+
+    return json.loads(json.dumps(plain(config)))
 
 
-def from_dict(cls: type[T], values: dict[str, Any], where: str) -> T:
-    """The reverse of `as_dict`; ValueError that names `where` for unknown keys, wrong types and values."""
+def from_dict(cls: Any, values: dict[str, Any], where: str) -> Any:
+    """The reverse of `as_dict`, of a dataclass or a union of them, told apart by `kind` (default: the first);
+    ValueError that names `where` for unknown keys, wrong types and values."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: found {values!r}, expected an object")
-    hints = get_type_hints(cls)
+    options = get_args(cls) or (cls,)
+    kinds = {getattr(option, "kind", None): option for option in options}
+    values = dict(values)
+    kind = values.pop("kind", next(iter(kinds)))
+    if not isinstance(kind, str | None) or kind not in kinds:
+        raise ValueError(f"{where}: kind {kind}, expected {' or '.join(map(str, kinds))}")
+    cls = kinds[kind]
+    hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
     unknown = values.keys() - hints.keys()
     if unknown:
         raise ValueError(f"{where}: unknown option {', '.join(sorted(unknown))}")
     out = {}
     for name, value in values.items():
-        if is_dataclass(hints[name]):
-            out[name] = from_dict(hints[name], value, f"{where}: {name}")  # type: ignore[arg-type]
+        nested = any(is_dataclass(option) for option in (get_args(hints[name]) or (hints[name],)))
+        if nested:
+            out[name] = from_dict(hints[name], value, f"{where}: {name}")
         else:
             out[name] = _convert(value, hints[name], f"{where}: {name}")
     try:
@@ -369,5 +300,5 @@ def architecture(cfg: TrainConfig, spec: ImageSpec) -> dict[str, Any]:
     nested = {"G": as_dict(cfg.G), "D": as_dict(cfg.D), "images": as_dict(spec)}
     flat = {f"{part}.{name}": value for part, d in nested.items() for name, value in d.items()}
     for name in ("G.truncation_psi", "G.truncation_cutoff", "G.w_avg_beta", "D.mbstd_group_size"):
-        del flat[name]  # these may change along the way
+        flat.pop(name, None)  # these may change along the way
     return flat

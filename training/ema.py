@@ -3,11 +3,13 @@
 import torch
 
 from training.config import TrainConfig
-from training.networks.msg_stylegan import Generator
+from training.networks.base import Generator
 
 
 def ema_beta(cfg: TrainConfig, cur_nimg: int) -> float:
-    """Decay of one D step that ends at `cur_nimg` images: 0.5^(batch / half-life) (SEMANTICS 19)."""
+    """Decay of one D step that ends at `cur_nimg` images: `ema_decay`, or 0.5^(batch / half-life)."""
+    if cfg.ema_decay is not None:
+        return cfg.ema_decay
     half_life = cfg.ema_kimg * 1000
     if cfg.ema_rampup is not None:
         half_life = min(half_life, cur_nimg * cfg.ema_rampup)

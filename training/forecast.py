@@ -16,12 +16,15 @@ from torch.utils.flop_counter import flop_registry
 
 from dnnlib.distributed import pick_device
 from dnnlib.stats import format_time
-from training.config import ImageSpec, Precision, TrainConfig, as_dict
+from training.config import Precision, TrainConfig, as_dict
 from training.data.tfrecord import TFRecordDataset
-from training.networks.layers import Conv2d, ConvDown2d, Dense
-from training.networks.msg_stylegan import Combine, Discriminator, Generator, SynthesisLayer
+from training.networks.base import Generator
+from training.networks.config import ImageSpec
+from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
+from training.networks.msg_stylegan import SynthesisLayer
+from training.networks.registry import build_discriminator, build_generator
 from training.state import check_networks
-from training.step import GeneratorInputs, d_step, g_step
+from training.step import GeneratorInputs, Reals, d_step, g_step
 from training.update import autocast, resolve_precision
 
 EFFICIENCY = 0.44  # share of the bare convolution rate that training reaches (docs/performance.md)
@@ -71,17 +74,18 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
     n = cfg.images_per_pass
     device = torch.device("cpu")
     with FakeTensorMode(), autocast(resolve_precision(cfg.precision, pick_device(cfg.device)), device):
-        G, D = Generator(cfg.G, spec), Discriminator(cfg.D, spec)
+        G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
         inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
-        reals = tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions)
+        reals = Reals(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
+        share = torch.zeros(n)
         with _Meter() as d_reg:
-            d_step(G, D, cfg.loss, reals, c, inputs, 1.0).loss.backward()
+            d_step(G, D, cfg.loss, reals, inputs, torch.ones(()), share).loss.backward()
         with _Meter() as d_plain:
-            d_step(G, D, cfg.loss, reals, c, inputs, 0.0).loss.backward()
+            d_step(G, D, cfg.loss, reals, inputs, None, share).loss.backward()
         D.requires_grad_(False)
         with _Meter() as g:
-            g_step(G, D, cfg.loss, inputs).loss.backward()
+            g_step(G, D, cfg.loss, inputs, reals).loss.backward()
         with _Meter() as sampling, torch.no_grad():
             G(z, c)
         weights = sum(p.numel() for p in G.parameters()) * 5 + sum(p.numel() for p in D.parameters()) * 4
@@ -117,9 +121,9 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
 
 
 def layer_table(net: torch.nn.Module, spec: ImageSpec) -> list[tuple[str, int, list[int], list[int]]]:
-    """(layer, parameters, output shape, weight shape) of a Generator or Discriminator, in the order of evaluation."""
+    """(layer, parameters, output shape, weight shape) of a generator or discriminator, in the order of evaluation."""
     rows: dict[str, tuple[str, int, list[int], list[int]]] = {}
-    kinds = (SynthesisLayer, Conv2d, ConvDown2d, Dense, Combine)
+    kinds = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
     def watch(name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, out: torch.Tensor) -> None:
@@ -149,7 +153,7 @@ def print_forecast(cfg: TrainConfig) -> None:
     check_networks(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
     with FakeTensorMode():
-        for title, net in (("G", Generator(cfg.G, spec)), ("D", Discriminator(cfg.D, spec))):
+        for title, net in (("G", build_generator(cfg.G, spec)), ("D", build_discriminator(cfg.D, spec))):
             rows = layer_table(net, spec)
             print(f"\n{title:<28} {'parameters':>12}  {'output':<18} weight")
             for name, n, out, weight in rows:

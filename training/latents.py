@@ -6,7 +6,7 @@ import hashlib
 import numpy as np
 import torch
 
-from training.networks.msg_stylegan import Generator
+from training.networks.base import Generator
 from training.step import GeneratorInputs
 
 
@@ -41,3 +41,9 @@ def generator_inputs(
 def random_labels(table: np.ndarray, n: int, key: tuple[int | str, ...]) -> np.ndarray:
     """`n` rows of the dataset's labels [M,c_dim] -> [n,c_dim]."""
     return table[np.random.default_rng(seed_of(*key, "labels")).integers(len(table), size=n)]
+
+
+def mixing_factors(n: int, key: tuple[int | str, ...], device: torch.device) -> torch.Tensor:
+    """Uniform [n] in [0,1): where between a real and a fake the gradient penalty is taken."""
+    rng = torch.Generator(device).manual_seed(seed_of(*key, "mixing"))
+    return torch.rand(n, generator=rng, device=device)

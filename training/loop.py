@@ -7,6 +7,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,6 +23,8 @@ from training.config import TrainConfig
 from training.data.sampler import Dataset, SampleOrder, batches
 from training.data.tfrecord import TFRecordDataset
 from training.ema import ema_beta, update_ema
+from training.initial import Initial, check_fit
+from training.networks.base import Discriminator, Generator
 from training.run_dir import Run, open_run, write_config
 from training.sheets import Sheets
 from training.snapshot import save_snapshot
@@ -62,17 +65,23 @@ def open_dataset(cfg: TrainConfig) -> TFRecordDataset:
     return TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
 
 
-def check(cfg: TrainConfig) -> None:
-    """What can be told before any process starts or folder is made: UserError if the dataset is missing or damaged, or
-    if no networks can be built for it."""
+LoadInitial = Callable[[Sequence[str]], Initial]
+
+
+def check(cfg: TrainConfig, load_initial: LoadInitial) -> None:
+    """What can be told before any process starts or folder is made: UserError if the dataset is missing or damaged, if
+    no networks can be built for it, or if there is nothing in the files of `init` to start from."""
     dataset = open_dataset(cfg)
     if dataset.file.path.stat().st_size <= VERIFY_BYTES:
         dataset.file.verify()
-    check_networks(cfg, dataset.spec)
+    G = check_networks(cfg, dataset.spec)
+    if cfg.init:
+        check_fit(G, load_initial(cfg.init))
 
 
-def train(cfg: TrainConfig) -> None:
-    """Train from `cfg` to its end, or until a signal; called once in each process. UserError says what is wrong."""
+def train(cfg: TrainConfig, load_initial: LoadInitial) -> None:
+    """Train from `cfg` to its end, or until a signal; called once in each process. `load_initial` opens the files of
+    `cfg.init`. UserError says what is wrong."""
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
         torch.set_num_threads(max(1, distributed.cpu_count() // cfg.gpus))
@@ -83,7 +92,7 @@ def train(cfg: TrainConfig) -> None:
     stop = Stop()
     try:
         with contextlib.ExitStack() as stack:
-            _train(cfg, device, stop, stack)
+            _train(cfg, device, stop, stack, load_initial)
     except OSError as e:
         if e.errno not in DISK_ERRORS:
             raise
@@ -108,7 +117,9 @@ def _open(cfg: TrainConfig, dataset: Dataset) -> Run:
     return run or Run(path, None, checkpoint, [])
 
 
-def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack) -> None:
+def _train(
+    cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack, load_initial: LoadInitial
+) -> None:
     # Data, state, run dir.
     dataset = open_dataset(cfg)
     run = _open(cfg, dataset)
@@ -118,6 +129,8 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
         state.load(run.checkpoint)
         if run.checkpoint.parent != run.path:  # a new run that goes on from another's checkpoint
             save_checkpoint(run.path, state, off_tick=True)
+    elif cfg.init:
+        run.messages += state.start_from(load_initial(cfg.init))
     updater = Updater(state, dataset.labels)
     sheets = Sheets(cfg, dataset, device)
     total_nimg = round(cfg.total_kimg * 1000)
@@ -170,9 +183,9 @@ def _train(cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib
             state.tick_start_nimg, state.tick_sec, state.wait_sec = state.cur_nimg, 0.0, 0.0
             if done or _due(cfg.network_snapshot_ticks, before, state.tick):
                 if main:
-                    networks = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
+                    networks: dict[str, Generator | Discriminator] = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
                     name = f"network-snapshot-{label(cfg, state.cur_nimg)}.safetensors"
-                    save_snapshot(run.path / name, networks, cfg, dataset.spec, state.cur_nimg)
+                    save_snapshot(run.path / name, networks, dataset.spec, state.cur_nimg)
                 save_checkpoint(run.path, state)
             state.total_sec += time.perf_counter() - clock
             clock = time.perf_counter()

@@ -32,7 +32,7 @@ class Run:
 
 
 def description(cfg: TrainConfig, dataset_name: str) -> str:
-    return f"msg-stylegan-{dataset_name}-{cfg.gpus}gpu"
+    return f"{cfg.G.kind.replace('_', '-')}-{dataset_name}-{cfg.gpus}gpu"
 
 
 def lock(path: Path, patience: float = 0) -> Any:

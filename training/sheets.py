@@ -10,7 +10,7 @@ from training import pyramid
 from training.config import TrainConfig
 from training.data.sampler import Dataset, SampleOrder, read_batch
 from training.latents import seed_of
-from training.networks.msg_stylegan import Generator
+from training.networks.base import Generator
 from training.update import autocast
 
 

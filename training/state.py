@@ -14,13 +14,17 @@ from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, os_error
 from dnnlib.stats import Averages
-from training.config import ImageSpec, TrainConfig, architecture, as_dict
-from training.networks.msg_stylegan import Discriminator, Generator
+from training.config import TrainConfig, architecture, as_dict
+from training.initial import Initial, copy_fitting, table
+from training.networks.base import Generator
+from training.networks.config import ImageSpec
+from training.networks.registry import build_discriminator, build_generator
 from training.optimizer import Adam, flatten_parameters
 
-STATS = ["Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty"]
+STATS = ["Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty",
+         "Loss/gradient_penalty"]  # fmt: skip
 
-
+VERSION = 2  # of checkpoints: 1 knew one architecture and fewer statistics
 PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec")
 
 
@@ -30,11 +34,12 @@ class TrainState:
     def __init__(self, cfg: TrainConfig, spec: ImageSpec, device: torch.device) -> None:
         torch.manual_seed(cfg.seed)
         self.cfg, self.spec = cfg, spec
-        self.G = Generator(cfg.G, spec).train().to(device)
-        self.D = Discriminator(cfg.D, spec).train().to(device)
+        self.G = build_generator(cfg.G, spec).train().to(device)
+        self.D = build_discriminator(cfg.D, spec).train().to(device)
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
-        self.G_opt = Adam(self.G, cfg.G_opt, extra=cfg.G.w_dim)
-        self.D_opt = Adam(self.D, cfg.D_opt, extra=cfg.G.w_dim)
+        w_dim = len(self.G.mapping.w_avg)
+        self.G_opt = Adam(self.G, cfg.G_opt, extra=w_dim)
+        self.D_opt = Adam(self.D, cfg.D_opt, extra=w_dim)
         self.ema_flat = flatten_parameters(self.G_ema.parameters())
         self.averages = Averages(STATS, device)
         self.cur_nimg = 0  # real images shown to D
@@ -44,10 +49,17 @@ class TrainState:
         self.tick_sec = 0.0  # of that, since the last report
         self.wait_sec = 0.0  # of that, spent waiting for data
 
+    def start_from(self, initial: Initial) -> list[str]:
+        """Copy what fits of other networks into these; returns a table of what did."""
+        networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
+        for name, network in networks.items():
+            copy_fitting(network, initial, name)
+        return [f"init      {initial.where}", *table(self.G, initial, "G"), *table(self.D, initial, "D")]
+
     def state_dict(self) -> dict[str, Any]:
         """References, not copies. All processes must call it together."""
         return {
-            "version": 1,
+            "version": VERSION,
             "architecture": architecture(self.cfg, self.spec),
             "config": as_dict(self.cfg),
             "G": self.G.state_dict(),
@@ -79,12 +91,12 @@ class TrainState:
             self.tick = tick_of(self.cfg, self.cur_nimg)
 
 
-def check_networks(cfg: TrainConfig, spec: ImageSpec) -> None:
-    """UserError if no networks can be built from these options for these images."""
+def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
+    """UserError if no networks can be built from these options for these images; returns G without values."""
     try:
         with torch.device("meta"):
-            Generator(cfg.G, spec)
-            Discriminator(cfg.D, spec)
+            build_discriminator(cfg.D, spec)
+            return build_generator(cfg.G, spec)
     except ValueError as e:
         raise UserError(str(e)) from e
 
@@ -131,8 +143,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if isinstance(e, OSError):
             raise os_error(e, path, "read") from e
         raise Damaged(f"{path}: damaged checkpoint, or none: {reason}, expected a whole checkpoint-*.pt") from e
-    if not isinstance(state, dict) or state.get("version") != 1:
-        raise UserError(f"{path}: not a checkpoint of this program, expected version 1")
+    if not isinstance(state, dict) or state.get("version") != VERSION:
+        raise UserError(f"{path}: not a checkpoint of this program, expected version {VERSION}")
     return state
 
 

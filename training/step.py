@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 
 from training.config import LossConfig
-from training.losses import LOSSES, gradient_penalty, scores_and_gradients
-from training.networks.msg_stylegan import Discriminator, Generator
+from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
+from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid
 
@@ -39,17 +39,28 @@ def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch
     return G.synthesis(w, noise=inputs.noise), w_mean
 
 
+class Reals(NamedTuple):
+    """What a step sees of the dataset."""
+
+    pyramid: Pyramid
+    c: torch.Tensor  # [N,c_dim]
+
+
 def d_step(
     G: Generator,
     D: Discriminator,
     cfg: LossConfig,
-    reals: Pyramid,
-    c: torch.Tensor,
+    reals: Reals,
     inputs: GeneratorInputs,
-    reg_weight: float,
+    reg_weight: torch.Tensor | None = None,
+    share: torch.Tensor | None = None,
 ) -> StepResult:
-    """Loss of D. Fakes carry the labels of the reals (as in the original). `reg_weight`: 0 = no penalty in this step,
-    else what r1_gamma and r2_gamma are multiplied with (reg_interval, so that their mean stays)."""
+    """Loss of D. Fakes carry the labels of the reals (as in the original).
+
+    reg_weight []: None = no R1/R2 in this step, else what r1_gamma and r2_gamma are multiplied with. share [N]: mixing
+    factors of the gradient penalty of wgan-gp and hinge-gp.
+    """
+    loss_of, c = LOSSES[cfg.name], reals.c
     with torch.no_grad():
         fakes, w_mean = run_generator(G, inputs)
     penalty = torch.zeros((), device=c.device)
@@ -57,26 +68,40 @@ def d_step(
 
     def scores(pyramid: Pyramid, gamma: float, name: str) -> torch.Tensor:
         nonlocal penalty
-        if not (gamma and reg_weight):
-            return D(pyramid, c)
+        if not gamma or reg_weight is None:
+            return at_least_fp32(D(pyramid, c))
         s, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
         p = gradient_penalty(gradients)  # [N]
         penalty = penalty + p.mean() * (gamma / 2 * reg_weight)
         stats[f"Loss/{name}_penalty"] = p.detach()
-        return s
+        return at_least_fp32(s)
 
-    real_scores = scores(reals, cfg.r1_gamma, "r1")  # [N,1]
+    real_scores = scores(reals.pyramid, cfg.r1_gamma, "r1")  # [N,1]
     fake_scores = scores(fakes, cfg.r2_gamma, "r2")  # [N,1]
-    loss = LOSSES[cfg.name].d(at_least_fp32(real_scores), at_least_fp32(fake_scores)) + penalty  # [N,1]
+    if loss_of.mixed_penalty:
+        assert share is not None
+        p = mixed_gradient_penalty(lambda levels: D(levels, c), reals.pyramid, fakes, share, cfg.gp_target)  # [N]
+        penalty = penalty + p.mean() * cfg.gp_weight
+        stats["Loss/gradient_penalty"] = p.detach()
+    if loss_of.drift:
+        penalty = penalty + real_scores.square().mean() * cfg.drift
+    loss = loss_of.d(real_scores, fake_scores) + penalty  # [N,1]
     stats["Loss/scores/real"] = real_scores.detach().flatten()
     stats["Loss/scores/fake"] = fake_scores.detach().flatten()
     stats["Loss/D"] = loss.detach().flatten()
     return StepResult(loss.mean(), stats, w_mean)
 
 
-def g_step(G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInputs) -> StepResult:
-    """Loss of G."""
+def g_step(
+    G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInputs, reals: Reals | None = None
+) -> StepResult:
+    """Loss of G. `reals`, whose labels the inputs carry, only for losses that compare fakes with them."""
+    loss_of = LOSSES[cfg.name]
     fakes, w_mean = run_generator(G, inputs)
-    fake_scores = D(fakes, inputs.c)  # [N,1]
-    loss = LOSSES[cfg.name].g(at_least_fp32(fake_scores))  # [N,1]
+    fake_scores = at_least_fp32(D(fakes, inputs.c))  # [N,1]
+    real_scores = fake_scores
+    if loss_of.g_compares:
+        assert reals is not None
+        real_scores = at_least_fp32(D(reals.pyramid, reals.c))  # [N,1]
+    loss = loss_of.g(real_scores, fake_scores)  # [N,1]
     return StepResult(loss.mean(), {"Loss/G": loss.detach().flatten()}, w_mean)

@@ -9,10 +9,11 @@ import torch
 from dnnlib import distributed
 from training import pyramid
 from training.config import Precision
-from training.latents import generator_inputs, random_labels
+from training.latents import generator_inputs, mixing_factors, random_labels
+from training.losses import LOSSES
 from training.optimizer import Adam
 from training.state import TrainState
-from training.step import StepResult, d_step, g_step
+from training.step import GeneratorInputs, Reals, StepResult, d_step, g_step
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
@@ -39,6 +40,8 @@ class Updater:
     def __init__(self, state: TrainState, labels: np.ndarray) -> None:
         self.state, self.cfg, self.labels = state, state.cfg, labels
         self.device = state.ema_flat.device
+        self.loss = LOSSES[self.cfg.loss.name]
+        self.seen: list[tuple[Reals, GeneratorInputs]] = []  # by the last D step, where the G step needs it
         self.run_d: Callable[..., StepResult] = d_step
         self.run_g: Callable[..., StepResult] = g_step
         if self.cfg.compile:
@@ -64,33 +67,56 @@ class Updater:
         opt.extra.add_(result.w_mean, alpha=share)
         self.state.averages.add(result.stats)
 
+    def _reg_weight(self) -> torch.Tensor | None:
+        """The factor on r1_gamma and r2_gamma in this D step, None in those that the interval leaves out; a tensor, so
+        that a compiled step is compiled once."""
+        cfg, nimg = self.cfg, self.state.cur_nimg
+        if nimg // cfg.batch % cfg.loss.reg_interval:
+            return None
+        return torch.tensor(cfg.loss.reg_interval * cfg.loss.gamma_factor(nimg), device=self.device)
+
     def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         """images uint8 [batch/gpus,C,H,W], labels float32 [batch/gpus,c_dim] of this process."""
         cfg, state = self.cfg, self.state
-        interval = cfg.loss.reg_interval
-        reg_weight = float(interval) if state.cur_nimg // cfg.batch % interval == 0 else 0.0
+        reg_weight = self._reg_weight()
         state.D_opt.zero_grad()
+        self.seen.clear()
         x = torch.from_numpy(images).split(cfg.images_per_pass)
         c = torch.from_numpy(labels).split(cfg.images_per_pass)
         for j, key in enumerate(self._keys("D")):
-            reals = pyramid.from_uint8(x[j].to(self.device, non_blocking=True))
-            cj = c[j].to(self.device, non_blocking=True)
-            inputs = generator_inputs(state.G, cj, key, cfg.loss.style_mixing_prob)
+            levels = pyramid.from_uint8(x[j].to(self.device, non_blocking=True))
+            reals = Reals(levels, c[j].to(self.device, non_blocking=True))
+            inputs = generator_inputs(state.G, reals.c, key, cfg.loss.style_mixing_prob)
+            share = mixing_factors(cfg.images_per_pass, key, self.device) if self.loss.mixed_penalty else None
             with autocast(cfg.precision, self.device):
-                result = self.run_d(state.G, state.D, cfg.loss, reals, cj, inputs, reg_weight)
+                result = self.run_d(state.G, state.D, cfg.loss, reals, inputs, reg_weight, share)
             self._accumulate(state.D_opt, result)
+            if self.loss.g_compares or cfg.loss.same_latents:
+                self.seen.append((reals, inputs))
         self._finish(state.D_opt, lr)
 
+    def _g_inputs(self, j: int, key: tuple[int | str, ...]) -> tuple[GeneratorInputs, Reals | None]:
+        """What G is run on in micro-batch j, and the reals that its fakes are compared with. Labels are drawn from the
+        dataset's, or are those of the reals."""
+        cfg, G = self.cfg, self.state.G
+        reals = self.seen[j][0] if self.loss.g_compares else None
+        if cfg.loss.same_latents:
+            return self.seen[j][1], reals
+        if reals is not None:
+            c = reals.c
+        else:
+            c = torch.from_numpy(random_labels(self.labels, cfg.images_per_pass, key)).to(self.device)
+        return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
+
     def g_update(self, lr: float) -> None:
-        """One step of G; its labels are drawn from the dataset's."""
+        """One step of G."""
         cfg, state = self.cfg, self.state
         state.G_opt.zero_grad()
         state.D.requires_grad_(False)
-        for key in self._keys("G"):
-            c = torch.from_numpy(random_labels(self.labels, cfg.images_per_pass, key)).to(self.device)
-            inputs = generator_inputs(state.G, c, key, cfg.loss.style_mixing_prob)
+        for j, key in enumerate(self._keys("G")):
+            inputs, reals = self._g_inputs(j, key)
             with autocast(cfg.precision, self.device):
-                result = self.run_g(state.G, state.D, cfg.loss, inputs)
+                result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
             self._accumulate(state.G_opt, result)
         state.D.requires_grad_(True)
         self._finish(state.G_opt, lr)

@@ -17,7 +17,7 @@ from dnnlib.errors import UserError
 from pretrained import load_network
 from pretrained.sampling import parse_seeds
 from tests.runs import script
-from training.config import ImageSpec
+from training.networks.config import ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 from training.snapshot import save_snapshot
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from config import tiny
-from training.config import ImageSpec
 from training.ema import ema_beta, update_ema
+from training.networks.config import ImageSpec
 from training.state import TrainState
 
 

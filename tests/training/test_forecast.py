@@ -3,8 +3,8 @@ from dataclasses import replace
 import torch
 
 from config import tiny
-from training.config import ImageSpec
 from training.forecast import convolution_rate, count, layer_table
+from training.networks.config import ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 
 

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden_data import GOLDEN, assert_close, golden
-from tests.tf_names import discriminator_key, from_tf, generator_key
+from tests.golden_data import GOLDEN, assert_close, golden, ours
 from training import pyramid
 from training.config import AdamConfig, LossConfig, TrainConfig
 from training.ema import ema_beta, update_ema
 from training.optimizer import Adam, flatten_parameters
-from training.step import GeneratorInputs, d_step, g_step
+from training.step import GeneratorInputs, Reals, d_step, g_step
 
 
 @pytest.mark.parametrize("form", ["tf", "torch"])
@@ -35,8 +34,9 @@ def test_trace(form):
 
     for i in range(3):
         D_opt.zero_grad()
-        reals = pyramid.from_uint8(trace["reals_u8"][i])
-        d = d_step(G, D, LossConfig(r1_gamma=10), reals, c, GeneratorInputs(trace["zD"][i], c, noise), 1.0)
+        reals = Reals(pyramid.from_uint8(trace["reals_u8"][i]), c)
+        inputs = GeneratorInputs(trace["zD"][i], c, noise)
+        d = d_step(G, D, LossConfig(r1_gamma=10), reals, inputs, torch.ones(()))
         assert_close(d.stats["Loss/D"], trace["D_loss"][i].flatten(), 1e-4, f"D loss {i}")
         d.loss.backward()
         D_opt.step(lr)
@@ -51,9 +51,9 @@ def test_trace(form):
         G_opt.step(lr)
         w_avg(r, 2 * i + 1)
         if form == "tf":
-            _compare(trace, f"iter{i}/", G, D, {})
+            _compare(trace, f"iter{i}/", G, D, G_ema)
     if form == "tf":
-        _compare(trace, "final/", G, D, G_ema.state_dict())
+        _compare(trace, "final/", G, D, G_ema)
 
 
 def _trace():
@@ -61,14 +61,13 @@ def _trace():
         return {k: torch.from_numpy(f[k]) for k in f.files}
 
 
-def _compare(trace, prefix, G, D, ema):
+def _compare(trace, prefix, G, D, G_ema):
     """Every stored variable: 3e-5 of its largest value (mapping weights have std 100)."""
-    ours = {"G": (G.state_dict(), generator_key), "D": (D.state_dict(), discriminator_key), "Gs": (ema, generator_key)}
+    networks = {"G": G, "D": D, "Gs": G_ema}
     found = 0
     for name in (k for k in trace if k.startswith(prefix)):
         net, _, variable = name[len(prefix) :].partition("/")
-        state, key = ours[net]
-        k = key(variable, 8)
-        torch.testing.assert_close(state[k], from_tf(k, trace[name].numpy()), rtol=1e-5, atol=3e-5)
+        key, expected = ours(networks[net], variable, trace[name].numpy())
+        torch.testing.assert_close(networks[net].state_dict()[key], expected, rtol=1e-5, atol=3e-5)
         found += 1
     assert found >= 4

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from config import tiny
-from training.config import ImageSpec
 from training.latents import generator_inputs, random_labels, seed_of
+from training.networks.config import ImageSpec
 from training.networks.msg_stylegan import Generator
 
 

@@ -27,7 +27,7 @@ from tests.runs import (
     tensors,
     train,
 )
-from training.config import ImageSpec
+from training.networks.config import ImageSpec
 from training.state import TrainState, load_checkpoint
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
-from training.config import is_power_of_two
+from training.networks.config import is_power_of_two
 
 MAX_CLASSES = 2**16
 

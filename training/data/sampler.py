@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from training.config import ImageSpec
+from training.networks.config import ImageSpec
 
 
 class Dataset(Protocol):

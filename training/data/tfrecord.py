@@ -16,7 +16,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, os_error, remove_abandoned
-from training.config import ImageSpec, is_power_of_two
+from training.networks.config import ImageSpec, is_power_of_two
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
-from training.config import is_power_of_two
 from training.data.image_folder import Refused, find_images, folder_names, read_images
 from training.data.robohash import CLASSES, characters
 from training.data.tfrecord import TFRecordWriter
+from training.networks.config import is_power_of_two
 
 
 def _workers(workers: int) -> int:

@@ -132,3 +132,46 @@ class ConvDown2d(EqualizedWeight):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = conv_down2d(self.blur(x), self.weight * self.weight_scale)  # [N,out,H/2,W/2]
         return bias_act(x, self.scaled_bias(), self.activation)
+
+
+class DenseInput(nn.Module):
+    """The input layer of the ProGAN family: w [N,w_dim] -> [N,C,4,4], without bias. Equal to a transposed convolution
+    of w as a 1x1 image."""
+
+    def __init__(self, w_dim: int, channels: int, gain: float, use_wscale: bool) -> None:
+        super().__init__()
+        self.fc = Dense(w_dim, channels * 16, gain=gain, use_wscale=use_wscale, bias=False)
+
+    def forward(self, w: torch.Tensor) -> torch.Tensor:
+        x = self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+class Combine(nn.Module):
+    """Merge features [N,nf,r,r] and the image [N,channels,r,r] of a block (MSG-GAN, section 3): the paper's phi.
+
+    cat_lin: 1x1 convolution over their concatenation to nf maps; lin_cat: the features, then a 1x1 convolution of the
+    image to nf maps; simple: both as they are. No activation.
+    """
+
+    def __init__(self, kind: str, nf: int, channels: int, use_wscale: bool, bias: bool) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "cat_lin":
+            self.conv = Conv2d(nf + channels, nf, 1, bias=bias, use_wscale=use_wscale)
+        elif kind == "lin_cat":
+            self.conv = Conv2d(channels, nf, 1, bias=bias, use_wscale=use_wscale)
+        self.n_out = {"cat_lin": nf, "lin_cat": 2 * nf, "simple": nf + channels}[kind]
+
+    def forward(self, x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        image = image.to(x.dtype)
+        if self.kind == "lin_cat":
+            return torch.cat([x, self.conv(image)], 1)  # [N,2*nf,r,r]
+        x = torch.cat([x, image], 1)  # [N,nf+channels,r,r]
+        return self.conv(x) if self.kind == "cat_lin" else x
+
+
+def compute_dtype(like: torch.Tensor) -> torch.dtype:
+    """The dtype of convolutions here: autocast's if it is on, else that of `like`."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype

@@ -6,36 +6,30 @@ blur is exact, style mixing works where the original ignored it, `combine` and `
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import nn
 
-from training.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
-from training.networks.layers import GAIN_RELU, Conv2d, ConvDown2d, ConvUp2d, Dense
-from training.ops.epilogue import pixel_norm, synthesis_epilogue
+from training.networks import base
+from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
+from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput, compute_dtype
+from training.ops.epilogue import synthesis_epilogue
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
 
-NoiseMode = Literal["random", "const", "none"]
-Noise = Sequence[torch.Tensor]
 
-
-class MappingNetwork(nn.Module):
+class MappingNetwork(Mapping):
     """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim] (StyleGAN, section 2). c None counts as zeros.
 
-    The label embedding is concatenated to z before normalisation; every layer has an activation, the last too. w_avg
-    [w_dim] is the running mean of w, moved by the training loop.
+    The label embedding is concatenated to z before normalisation; every layer has an activation, the last too. w_avg is
+    the running mean of w, moved by the training loop.
     """
 
-    w_avg: torch.Tensor
-
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec, num_ws: int) -> None:
-        super().__init__()
-        self.cfg, self.c_dim, self.num_ws = cfg, spec.c_dim, num_ws
-        if spec.c_dim:
-            self.label_weight = nn.Parameter(torch.randn(spec.c_dim, cfg.z_dim))
-        n_in = cfg.z_dim * (2 if spec.c_dim else 1)
+        super().__init__(cfg, spec, num_ws)
+        self.layers = cfg.mapping_layers
+        n_in = self.n_in
         if cfg.mapping_layers == 0 and n_in != cfg.w_dim:
             raise ValueError(f"w_dim: found {cfg.w_dim}, expected {n_in} (z with labels) when mapping_layers is 0")
         for i in range(cfg.mapping_layers):
@@ -46,22 +40,10 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_avg", torch.zeros(cfg.w_dim))
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        x = z.to(self.w_avg.dtype)  # [N,z_dim]
-        if self.c_dim:
-            c = x.new_zeros(x.shape[0], self.c_dim) if c is None else c.to(x.dtype)
-            with torch.autocast(x.device.type, enabled=False):
-                x = torch.cat([x, c @ self.label_weight], 1)  # [N,2*z_dim]
-        if self.cfg.normalize_z:
-            x = pixel_norm(x)
-        for i in range(self.cfg.mapping_layers):
+        x = self.embed(z, c)  # [N,z_dim], with labels [N,2*z_dim]
+        for i in range(self.layers):
             x = self.get_submodule(f"fc{i}")(x)  # [N,mapping_fmaps], at last [N,w_dim]
         return x[:, None].expand(-1, self.num_ws, -1)  # [N,num_ws,w_dim]
-
-    def truncate(self, w: torch.Tensor, psi: float, cutoff: int | None) -> torch.Tensor:
-        """Pull the first `cutoff` layers (None = all) of w [N,num_ws,w_dim] towards w_avg: psi 1 = not, 0 = onto it."""
-        layer = torch.arange(self.num_ws, device=w.device)[:, None]  # [num_ws,1]
-        psis = torch.where(layer < (self.num_ws if cutoff is None else cutoff), psi, 1.0).to(w.dtype)
-        return self.w_avg + (w - self.w_avg) * psis  # [N,num_ws,w_dim]
 
 
 class SynthesisLayer(nn.Module):
@@ -107,18 +89,6 @@ class ConstInput(nn.Module):
         return x.contiguous(memory_format=torch.channels_last)
 
 
-class DenseInput(nn.Module):
-    """The traditional input layer: w [N,w_dim] -> [N,C,4,4]; gain sqrt(2)/4 as in ProGAN, bias left to the epilogue."""
-
-    def __init__(self, w_dim: int, channels: int, use_wscale: bool) -> None:
-        super().__init__()
-        self.fc = Dense(w_dim, channels * 16, gain=GAIN_RELU / 4, use_wscale=use_wscale, bias=False)
-
-    def forward(self, w: torch.Tensor) -> torch.Tensor:
-        x = self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
-        return x.contiguous(memory_format=torch.channels_last)
-
-
 class SynthesisBlock(nn.Module):
     """The two layers of one resolution: x, w, noise -> features [N,nf,R,R]."""
 
@@ -134,7 +104,7 @@ class SynthesisBlock(nn.Module):
         elif cfg.use_const_input:
             source = ConstInput(n_out)
         else:
-            source = DenseInput(cfg.w_dim, n_out, cfg.use_wscale)
+            source = DenseInput(cfg.w_dim, n_out, GAIN_RELU / 4, cfg.use_wscale)
         self.layer0 = SynthesisLayer(cfg, source, n_out, resolution)
         conv = Conv2d(n_out, n_out, 3, bias=False, use_wscale=cfg.use_wscale)
         self.layer1 = SynthesisLayer(cfg, conv, n_out, resolution)
@@ -143,7 +113,7 @@ class SynthesisBlock(nn.Module):
         return self.layer1(self.layer0(x, w[0], noise[0]), w[1], noise[1])  # [N,nf,R,R]
 
 
-class SynthesisNetwork(nn.Module):
+class SynthesisNetwork(Synthesis):
     """w [N,num_ws,w_dim] -> pyramid of images, one from each block (MSG-GAN, section 3)."""
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec) -> None:
@@ -160,11 +130,9 @@ class SynthesisNetwork(nn.Module):
         return [m for m in self.modules() if isinstance(m, SynthesisLayer)]
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
-        """Shapes [n,1,h,w] of the noise of each layer; empty without noise."""
         return [(n, 1, r, r) for r in self.resolutions for _ in (0, 1)] if self.cfg.use_noise else []
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
-        """`noise`, one tensor [N or 1,1,h,w] a layer, overrides `noise_mode`: fresh (random), stored (const), none."""
         sources: list[torch.Tensor | None] = [None] * (2 * len(self.resolutions))
         if self.cfg.use_noise and noise is not None:
             sources = list(noise)
@@ -181,50 +149,13 @@ class SynthesisNetwork(nn.Module):
         return tuple(images)
 
 
-class Generator(nn.Module):
+class Generator(base.Generator):
     """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec) -> None:
-        super().__init__()
-        self.cfg, self.spec = cfg, spec
+        super().__init__(cfg, spec)
         self.synthesis = SynthesisNetwork(cfg, spec)
         self.mapping = MappingNetwork(cfg, spec, self.synthesis.num_ws)
-
-    def forward(
-        self,
-        z: torch.Tensor,
-        c: torch.Tensor | None = None,
-        truncation_psi: float | None = None,
-        truncation_cutoff: int | None = 8,
-        noise_mode: NoiseMode = "random",
-        noise: Noise | None = None,
-    ) -> Pyramid:
-        """Not truncated unless asked: psi None or 1 is the distribution that was trained and that metrics measure.
-        truncation_cutoff: number of layers that are truncated, None = all."""
-        w = self.mapping(z, c)
-        if truncation_psi is not None and truncation_psi != 1:
-            w = self.mapping.truncate(w, truncation_psi, truncation_cutoff)
-        return self.synthesis(w, noise_mode, noise)
-
-
-class Combine(nn.Module):
-    """Merge features [N,nf,r,r] and the image [N,channels,r,r] of a block (MSG-GAN, section 3): the paper's phi."""
-
-    def __init__(self, kind: str, nf: int, channels: int, use_wscale: bool) -> None:
-        super().__init__()
-        self.kind = kind
-        if kind == "cat_lin":
-            self.conv = Conv2d(nf + channels, nf, 1, bias=False, use_wscale=use_wscale)
-        elif kind == "lin_cat":
-            self.conv = Conv2d(channels, nf, 1, bias=False, use_wscale=use_wscale)
-        self.n_out = {"cat_lin": nf, "lin_cat": 2 * nf, "simple": nf + channels}[kind]
-
-    def forward(self, x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-        image = image.to(x.dtype)
-        if self.kind == "lin_cat":
-            return torch.cat([x, self.conv(image)], 1)  # [N,2*nf,r,r]
-        x = torch.cat([x, image], 1)  # [N,nf+channels,r,r]
-        return self.conv(x) if self.kind == "cat_lin" else x
 
 
 class DiscriminatorBlock(nn.Module):
@@ -242,7 +173,7 @@ class DiscriminatorBlock(nn.Module):
         if resolution == spec.resolution:
             self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
         elif cfg.levels is None or resolution in cfg.levels:
-            self.combine = Combine(cfg.combine, nf, spec.channels, wscale)
+            self.combine = Combine(cfg.combine, nf, spec.channels, wscale, bias=False)
             n_in = self.combine.n_out
         self.mbstd_features = cfg.mbstd_num_features
         if self.mbstd_features and n_in % self.mbstd_features:
@@ -271,36 +202,10 @@ class DiscriminatorBlock(nn.Module):
         return self.fc1(self.fc0(x.flatten(1)))  # [N,max(c_dim,1)]
 
 
-class Discriminator(nn.Module):
-    """pyramid, c [N,c_dim] -> scores [N,1] (MSG-GAN, section 3). With labels, scores are weighted by c and summed, so c
-    None (zeros) would give 0 and is an error."""
+class Discriminator(base.Discriminator):
+    """pyramid, c [N,c_dim] -> scores [N,1] (MSG-GAN, section 3)."""
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec) -> None:
-        super().__init__()
-        self.cfg, self.spec = cfg, spec
-        lower = spec.resolutions[:-1]
-        unknown = set(cfg.levels or ()) - set(lower)
-        if unknown:
-            raise ValueError(f"D.levels: found {sorted(unknown)}, expected some of {lower}")
+        super().__init__(cfg, spec)
         for r in reversed(spec.resolutions):
             self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
-
-    def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
-        if len(pyramid) != len(self.spec.resolutions):
-            raise ValueError(f"D: found {len(pyramid)} images, expected one of each of {self.spec.resolutions}")
-        x: torch.Tensor | None = None
-        for r, image in zip(reversed(self.spec.resolutions), reversed(pyramid), strict=True):
-            image = image.contiguous(memory_format=torch.channels_last)
-            x = self.get_submodule(f"b{r}")(x, image)
-        assert x is not None
-        if self.spec.c_dim:
-            if c is None:
-                raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
-            x = (x * c.to(x.dtype)).sum(1, keepdim=True)
-        return x  # [N,1]
-
-
-def compute_dtype(like: torch.Tensor) -> torch.dtype:
-    """The dtype of convolutions here: autocast's if it is on, else that of `like`."""
-    device = like.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype

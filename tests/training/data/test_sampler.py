@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import ImageSpec
 from training.data.sampler import SampleOrder, batches, read_batch
+from training.networks.config import ImageSpec
 
 
 class Numbers:

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.golden_data import CONFIGS, assert_close, golden
-from tests.tf_names import discriminator_key, from_tf, generator_key
+from tests.golden_data import CONFIGS, assert_close, golden, ours, rows
 from training import pyramid
 from training.config import LossConfig
 from training.losses import gradient_penalty, scores_and_gradients
-from training.step import GeneratorInputs, d_step, g_step
+from training.step import GeneratorInputs, Reals, d_step, g_step
 
 FORWARD, GRADIENT = 1e-4, 1e-3
 
@@ -78,17 +77,18 @@ def test_minibatch_stddev_groups(name, n):
     assert_close(scores, g[f"extra/scores_rand8_batch{n}"], FORWARD)
 
 
-def _check_gradients(g, network, prefix, norms, names, key):
+def _check_gradients(g, network, prefix, norms, names):
     grads = {k: p.grad for k, p in network.named_parameters()}
     checked = 0
     for name in (k[len(prefix) :] for k in g.arrays if k.startswith(prefix)):
-        ours = key(name, g.spec.resolution)
-        assert_close(grads[ours], from_tf(ours, g.arrays[prefix + name]), GRADIENT, name)
+        key, expected = ours(network, name, g.arrays[prefix + name])
+        assert_close(grads[key], expected, GRADIENT, name)
         checked += 1
-    total = np.array([grads[key(n, g.spec.resolution)].double().sum().item() for n in names])
+    keys = [rows(network)[n].ours for n in names]
+    total = np.array([grads[k].double().sum().item() for k in keys])
     scale = g.arrays[norms].max()
     np.testing.assert_allclose(total, g.arrays[norms.replace("norm", "sum")], rtol=GRADIENT, atol=GRADIENT * scale)
-    norm = np.array([grads[key(n, g.spec.resolution)].double().norm().item() for n in names])
+    norm = np.array([grads[k].double().norm().item() for k in keys])
     np.testing.assert_allclose(norm, g.arrays[norms], rtol=GRADIENT, atol=GRADIENT * scale * 1e-2)
     assert checked >= 5
 
@@ -115,7 +115,7 @@ def test_r1(name, total, monkeypatch):
     loss = torch.nn.functional.softplus(fake_scores) + torch.nn.functional.softplus(-real_scores) + 5 * r1
     assert_close(loss, g[f"loss/D_loss{tag}"], FORWARD if name != "c4" else GRADIENT)
     loss.mean().backward()
-    _check_gradients(g, D, f"grad_D{tag}/", f"gradnorm_D{tag}", g.meta["gradnorm_names_D"], discriminator_key)
+    _check_gradients(g, D, f"grad_D{tag}/", f"gradnorm_D{tag}", g.meta["gradnorm_names_D"])
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -126,7 +126,8 @@ def test_d_step_is_the_original_loss(name, monkeypatch):
     fakes = g.pyramid("in/rand")
     monkeypatch.setattr("training.step.run_generator", lambda G, inputs: (fakes, torch.zeros(1)))
     inputs = GeneratorInputs(g["z"], g["labels"], ())
-    result = d_step(G, D, LossConfig(r1_gamma=10.0), g.pyramid("in/reals"), g["labels"], inputs, 1.0)
+    reals = Reals(g.pyramid("in/reals"), g["labels"])
+    result = d_step(G, D, LossConfig(r1_gamma=10.0), reals, inputs, torch.ones(()))
     tag = "_autodiff_pyramid" if name == "c4" else "_pyramid"
     assert_close(result.stats["Loss/D"], g[f"loss/D_loss{tag}"].flatten(), FORWARD)
     assert_close(result.stats["Loss/scores/real"], g[f"loss/real_scores{tag}"].flatten(), FORWARD)
@@ -145,4 +146,4 @@ def test_g_step(name):
     w_avg = torch.lerp(result.w_mean, G.mapping.w_avg, G.cfg.w_avg_beta)
     assert_close(w_avg, g["loss/dlatent_avg_after"], FORWARD)
     result.loss.backward()
-    _check_gradients(g, G, f"grad_G{tag}/", f"gradnorm_G{tag}", g.meta["gradnorm_names_G"], generator_key)
+    _check_gradients(g, G, f"grad_G{tag}/", f"gradnorm_G{tag}", g.meta["gradnorm_names_G"])

@@ -1,0 +1,211 @@
+"""Network pickles of TensorFlow 1: msg-stylegan-tf, and the plain StyleGAN that it grew out of (NVIDIA 2019)."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from pretrained.networks import Networks, Part, Row, translate
+from pretrained.pickles import Array, Record, read_pickle
+from training.networks.config import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    ImageSpec,
+    StyleGANDiscriminatorConfig,
+    StyleGANGeneratorConfig,
+)
+
+ROLES = {"G": "G", "D": "D", "Gs": "G_ema"}
+
+# Their keyword arguments -> our options, where the names differ.
+RENAMED = {
+    "latent_size": "z_dim",
+    "dlatent_size": "w_dim",
+    "normalize_latents": "normalize_z",
+    "nonlinearity": "activation",
+    "mapping_nonlinearity": "mapping_activation",
+    "const_input_layer": "use_const_input",
+    "dlatent_avg_beta": "w_avg_beta",
+}
+# Keyword arguments that say something about the images, about how networks were run, or nothing.
+NOT_OPTIONS = {
+    "num_channels", "resolution", "label_size", "style_mixing_prob", "truncation_psi_val", "truncation_cutoff_val",
+    "structure", "dtype", "randomize_noise", "is_training", "is_validation", "is_template_graph", "dlatent_broadcast",
+}  # fmt: skip
+
+
+def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[str]]:
+    """Static kwargs of a network -> fields of our config, and the kwargs that nothing is known of."""
+    known = config.__dataclass_fields__.keys() | {"fused_scale"}
+    out: dict[str, Any] = {}
+    unknown = []
+    for name, value in kwargs.items():
+        ours = RENAMED.get(name, name)
+        if ours in known:
+            out[ours] = value
+        elif name not in NOT_OPTIONS:
+            unknown.append(name)
+    if "fused_scale" in out:
+        out["fused_scale"] = str(out["fused_scale"]).lower()
+    if not issubclass(config, GeneratorConfig):
+        out.pop("fused_scale", None)  # both forms are equal in D
+    if "blur_filter" in out:
+        out["blur_filter"] = tuple(out["blur_filter"] or ())
+    if out.get("w_avg_beta", 0) is None:
+        out["w_avg_beta"] = 1.0
+    if out.get("truncation_psi", 0) is None or ("truncation_cutoff" in out and not out["truncation_cutoff"]):
+        out["truncation_psi"] = 1.0  # switched off
+        out.pop("truncation_cutoff", None)
+    if out.get("mbstd_group_size", 2) <= 1:
+        out.update(mbstd_group_size=1, mbstd_num_features=0)  # switched off
+    return out, unknown
+
+
+def _same(w: np.ndarray) -> np.ndarray:
+    return w
+
+
+def _conv(w: np.ndarray) -> np.ndarray:
+    """[kh,kw,in,out] -> [out,in,kh,kw]."""
+    return w.transpose(3, 2, 0, 1)
+
+
+def _dense(w: np.ndarray) -> np.ndarray:
+    """[in,out] -> [out,in]."""
+    return w.transpose(1, 0)
+
+
+def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
+    """Every tensor of G and Gs, whichever of the two architectures."""
+    rows = [Row("mapping.w_avg", "dlatent_avg")]
+    if spec.c_dim:
+        rows.append(Row("mapping.label_weight", "G_mapping/LabelConcat/weight"))
+    for i in range(cfg.mapping_layers):
+        rows.append(Row(f"mapping.fc{i}.weight", f"G_mapping/Dense{i}/weight", _dense))
+        rows.append(Row(f"mapping.fc{i}.bias", f"G_mapping/Dense{i}/bias"))
+    for level, r in enumerate(spec.resolutions):
+        if r > 4:
+            names, source = ("Conv0_up", "Conv1"), ("source.weight", "weight", _conv)
+        elif cfg.use_const_input:
+            names, source = ("Const", "Conv"), ("source.const", "const", _same)
+        else:
+            names, source = ("Dense", "Conv"), ("source.fc.weight", "weight", _dense)
+        for i, (name, (key, variable, layout)) in enumerate(
+            zip(names, (source, ("source.weight", "weight", _conv)), strict=True)
+        ):
+            ours, theirs = f"synthesis.b{r}.layer{i}", f"G_synthesis/{r}x{r}/{name}"
+            rows += [Row(f"{ours}.{key}", f"{theirs}/{variable}", layout), Row(f"{ours}.bias", f"{theirs}/bias")]
+            if cfg.use_noise:
+                rows.append(Row(f"{ours}.noise_strength", f"{theirs}/Noise/weight"))
+                rows.append(Row(f"{ours}.noise_const", f"G_synthesis/noise{2 * level + i}"))
+            if cfg.use_styles:
+                rows.append(Row(f"{ours}.style.weight", f"{theirs}/StyleMod/weight", _dense))
+                rows.append(Row(f"{ours}.style.bias", f"{theirs}/StyleMod/bias"))
+        lod = len(spec.resolutions) - 1 - level
+        rows.append(Row(f"synthesis.torgb{r}.weight", f"G_synthesis/ToRGB_lod{lod}/weight", _conv))
+        rows.append(Row(f"synthesis.torgb{r}.bias", f"G_synthesis/ToRGB_lod{lod}/bias"))
+    if cfg.kind == "stylegan":
+        rows.append(Row("synthesis.lod", "lod"))
+    return rows
+
+
+def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:
+    """Every tensor of D, whichever of the two architectures."""
+    rows = []
+    for level, r in enumerate(spec.resolutions):
+        layers = {"conv0": "Conv0", "conv1": "Conv1_down"} if r > 4 else {"conv0": "Conv"}
+        for ours, theirs in layers.items():
+            rows.append(Row(f"b{r}.{ours}.weight", f"{r}x{r}/{theirs}/weight", _conv))
+            rows.append(Row(f"b{r}.{ours}.bias", f"{r}x{r}/{theirs}/bias"))
+        lod = len(spec.resolutions) - 1 - level
+        if lod == 0 or cfg.kind == "stylegan":
+            rows.append(Row(f"b{r}.fromrgb.weight", f"FromRGB_lod{lod}/weight", _conv))
+            rows.append(Row(f"b{r}.fromrgb.bias", f"FromRGB_lod{lod}/bias"))
+        else:
+            rows.append(Row(f"b{r}.combine.conv.weight", f"{r}x{r}/combine/weight", _conv))
+    for i in (0, 1):
+        rows.append(Row(f"b4.fc{i}.weight", f"4x4/Dense{i}/weight", _dense))
+        rows.append(Row(f"b4.fc{i}.bias", f"4x4/Dense{i}/bias"))
+    if cfg.kind == "stylegan":
+        rows.append(Row("lod", "lod"))
+    return rows
+
+
+def load_tf(path: Path) -> Networks:
+    """The networks of a TF1 pickle: a (G, D, Gs) triple or one of them. UserError if it is none; a warning names
+    keyword arguments that nothing is known of."""
+    content = read_pickle(path)
+    records: Sequence[Any] = content if isinstance(content, tuple | list) else [content]
+    if not records or not all(isinstance(r, Record) for r in records):
+        raise UserError(f"{path}: a pickle, but not of networks, expected the (G, D, Gs) of a network-*.pkl")
+    parts: dict[str, Part] = {}
+    spec = None
+    for record in records:
+        try:
+            role, part = _part(record.state, path)
+        except (KeyError, TypeError, ValueError, AttributeError) as e:
+            raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
+        if role in parts:
+            raise UserError(f"{path}: two networks are called {record.state['name']}")
+        if spec and part.spec != spec:
+            raise UserError(f"{path}: its networks are for different images, {part.spec} and {spec}")
+        parts[role], spec = part, part.spec
+    assert spec
+    plain = next(iter(parts.values())).cfg.kind == "stylegan"
+    origin = "StyleGAN (NVIDIA 2019, TensorFlow)" if plain else "msg-stylegan-tf"
+    named = re.search(r"network-snapshot-(\d+)", path.name)
+    return Networks(parts, spec, int(named[1]) * 1000 if named else None, origin)
+
+
+def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
+    name, version = state["name"], state["version"]
+    if version not in (2, 3):
+        project = "StyleGAN2 (TensorFlow)" if isinstance(version, int) and version > 3 else "an unknown program"
+        raise UserError(
+            f"{path}: a network of version {version}, of {project}, which is not supported: expected 2 or 3"
+        )
+    if name not in ROLES:
+        raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
+    kwargs, arrays = state["static_kwargs"], _variables(state)
+    where = f"{path}: {name}"
+    plain = "lod" in arrays
+    config: Any
+    if name == "D":
+        config = StyleGANDiscriminatorConfig if plain else DiscriminatorConfig
+    else:
+        config = StyleGANGeneratorConfig if plain else GeneratorConfig
+    fields, unknown = options(kwargs, config)
+    if unknown:
+        warnings.warn(f"{where}: ignored unknown options {', '.join(unknown)}", stacklevel=2)
+    try:
+        spec = ImageSpec(
+            resolution=int(kwargs.get("resolution", 32)),
+            channels=int(kwargs.get("num_channels", 1)),
+            c_dim=int(kwargs.get("label_size", 0)),
+        )
+        cfg = config(**fields)
+    except ValueError as e:
+        raise UserError(f"{where}: {e}") from e
+    table = discriminator_table(cfg, spec) if name == "D" else generator_table(cfg, spec)
+    if plain and kwargs.get("structure") == "fixed":  # the one that does not look at lod
+        arrays["lod"] = np.zeros((), np.float32)
+    tensors = translate(table, arrays, where, optional=["G_synthesis/lod"] if plain else [])  # G's own lod wins
+    return ROLES[name], Part(cfg, spec, tensors, where)
+
+
+def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:
+    """All variables of a network, those of components under their names. Version 2 has them in one list."""
+    pairs = [(str(name), array) for name, array in state["variables"]]
+    for component in state.get("components", {}).values():
+        part = component.state
+        pairs += [(f"{part['name']}/{name}", array) for name, array in part["variables"]]
+    out = {}
+    for name, array in pairs:
+        if not isinstance(array, Array) or array.value is None:
+            raise ValueError(f"variable {name} is not an array")
+        out[name] = array.value
+    return out

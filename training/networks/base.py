@@ -1,0 +1,120 @@
+"""What every generator and every discriminator offers, whatever its architecture."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig, ImageSpec
+from training.ops.epilogue import pixel_norm
+from training.pyramid import Pyramid
+
+NoiseMode = Literal["random", "const", "none"]
+Noise = Sequence[torch.Tensor]
+
+
+class Mapping(nn.Module):
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim]: what a synthesis network starts from. c None counts as
+    zeros. Subclasses add what follows the normalisation of z and its label embedding."""
+
+    w_avg: torch.Tensor
+    """[w_dim], mean of w, which truncation pulls towards."""
+
+    def __init__(self, cfg: AnyGeneratorConfig, spec: ImageSpec, num_ws: int) -> None:
+        super().__init__()
+        self.normalize_z, self.c_dim, self.num_ws = cfg.normalize_z, spec.c_dim, num_ws
+        self.n_in = cfg.z_dim * (2 if spec.c_dim else 1)
+        if spec.c_dim:
+            self.label_weight = nn.Parameter(torch.randn(spec.c_dim, cfg.z_dim))
+
+    def embed(self, z: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
+        """z with its label embedding appended, scaled to unit mean square if so configured: [N,n_in]."""
+        x = z.to(self.w_avg.dtype)  # [N,z_dim]
+        if self.c_dim:
+            c = x.new_zeros(x.shape[0], self.c_dim) if c is None else c.to(x.dtype)
+            with torch.autocast(x.device.type, enabled=False):
+                x = torch.cat([x, c @ self.label_weight], 1)  # [N,2*z_dim]
+        return pixel_norm(x) if self.normalize_z else x
+
+    def truncate(self, w: torch.Tensor, psi: float, cutoff: int | None) -> torch.Tensor:
+        """Pull the first `cutoff` layers (None = all) of w [N,num_ws,w_dim] towards w_avg: psi 1 = not, 0 = onto it."""
+        layer = torch.arange(self.num_ws, device=w.device)[:, None]  # [num_ws,1]
+        psis = torch.where(layer < (self.num_ws if cutoff is None else cutoff), psi, 1.0).to(w.dtype)
+        return self.w_avg + (w - self.w_avg) * psis  # [N,num_ws,w_dim]
+
+
+class Synthesis(nn.Module):
+    """w [N,num_ws,w_dim] -> pyramid of images. Without noise inputs `noise_mode` and `noise` change nothing."""
+
+    num_ws: int
+
+    def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
+        """Shapes [n,1,h,w] of the noise of each layer; empty without noise."""
+        return []
+
+    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        """`noise`, one tensor [N or 1,1,h,w] a layer, overrides `noise_mode`: fresh (random), stored (const), none."""
+        raise NotImplementedError
+
+
+class Generator(nn.Module):
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
+
+    mapping: Mapping
+    synthesis: Synthesis
+
+    def __init__(self, cfg: AnyGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.cfg, self.spec = cfg, spec
+
+    def forward(
+        self,
+        z: torch.Tensor,
+        c: torch.Tensor | None = None,
+        truncation_psi: float | None = None,
+        truncation_cutoff: int | None = 8,
+        noise_mode: NoiseMode = "random",
+        noise: Noise | None = None,
+    ) -> Pyramid:
+        """Not truncated unless asked: psi None or 1 is the distribution that was trained and that metrics measure.
+        truncation_cutoff: number of layers that are truncated, None = all."""
+        w = self.mapping(z, c)
+        if truncation_psi is not None and truncation_psi != 1:
+            w = self.mapping.truncate(w, truncation_psi, truncation_cutoff)
+        images: Pyramid = self.synthesis(w, noise_mode, noise)
+        return images
+
+
+class Discriminator(nn.Module):
+    """pyramid, c [N,c_dim] -> scores [N,1].
+
+    Subclasses add a block `b{r}` for each level, x (None at the full resolution), image -> x; the last one gives
+    [N,max(c_dim,1)]. With labels, scores are weighted by c and summed, so c None (zeros) would give 0 and is an error.
+    """
+
+    def __init__(self, cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.cfg, self.spec = cfg, spec
+        lower = spec.resolutions[:-1]
+        unknown = set(getattr(cfg, "levels", None) or ()) - set(lower)
+        if unknown:
+            raise ValueError(f"D.levels: found {sorted(unknown)}, expected some of {lower}")
+
+    def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
+        if len(pyramid) != len(self.spec.resolutions):
+            raise ValueError(f"D: found {len(pyramid)} images, expected one of each of {self.spec.resolutions}")
+        x: torch.Tensor | None = None
+        for r, image in zip(reversed(self.spec.resolutions), reversed(pyramid), strict=True):
+            image = image.contiguous(memory_format=torch.channels_last)
+            x = self.get_submodule(f"b{r}")(x, image)
+        assert x is not None
+        return self.weigh(x, c)  # [N,1]
+
+    def weigh(self, x: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
+        """Scores of all classes [N,max(c_dim,1)] -> scores [N,1]."""
+        if not self.spec.c_dim:
+            return x
+        if c is None:
+            raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
+        return (x * c.to(x.dtype)).sum(1, keepdim=True)

@@ -1,0 +1,159 @@
+"""MSG-ProGAN (Karnewar and Wang, "MSG-GAN", CVPR 2020, section 3; repository BMSG-GAN): the network of ProGAN with an
+image at every block of G, fed to the block of its size in D.
+
+Deviations from the original: z is normalised inside (its trainer did it outside); up-sampling and convolution are one
+operation and the 4x4 layers are dense (equal up to rounding); in D features come before the image (a permutation of
+input channels); any resolution from 8x8 and any number of feature maps; labels, `combine`, `levels` and groups of
+minibatch stddev are options.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from training.networks import base
+from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
+from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
+from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
+from training.ops.bias_act import bias_act
+from training.ops.epilogue import pixel_norm
+from training.ops.minibatch_stddev import minibatch_stddev
+from training.pyramid import Pyramid
+
+
+class NormalisedLatent(Mapping):
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,1,w_dim]: z, with labels their embedding too, at unit mean square. w_avg
+    is 0, the mean of w by symmetry."""
+
+    def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec, num_ws=1)
+        self.register_buffer("w_avg", torch.zeros(self.n_in), persistent=False)
+
+    def reset_buffers(self) -> None:
+        """Fill what is not stored; needed after building on the meta device."""
+        self.w_avg = torch.zeros(self.n_in)
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        return self.embed(z, c)[:, None]  # [N,1,w_dim]
+
+
+class SynthesisBlock(nn.Module):
+    """(layer, activation) twice with pixel norm after the second (4x4) or after both: x -> [N,nf,r,r]."""
+
+    def __init__(self, cfg: ProGANGeneratorConfig, w_dim: int, resolution: int) -> None:
+        super().__init__()
+        self.resolution = resolution
+        nf = progan_nf(cfg.z_dim, resolution)
+        self.source: DenseInput | ConvUp2d
+        if resolution == 4:
+            self.source = DenseInput(w_dim, nf, GAIN_RELU, cfg.use_wscale)
+        else:
+            n_in = progan_nf(cfg.z_dim, resolution // 2)
+            self.source = ConvUp2d(n_in, nf, rotate=False, taps=(), use_wscale=cfg.use_wscale)
+        self.bias = nn.Parameter(torch.zeros(nf))
+        self.conv = Conv2d(nf, nf, 3, "lrelu", use_wscale=cfg.use_wscale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = bias_act(self.source(x), self.bias, "lrelu")  # [N,nf,r,r]
+        if self.resolution > 4:
+            x = pixel_norm(x)
+        return pixel_norm(self.conv(x))  # [N,nf,r,r]
+
+
+class SynthesisNetwork(Synthesis):
+    """w [N,1,w_dim] -> pyramid of images, one from each block."""
+
+    def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec, w_dim: int) -> None:
+        super().__init__()
+        self.num_ws, self.resolutions = 1, spec.resolutions
+        for r in spec.resolutions:
+            self.add_module(f"b{r}", SynthesisBlock(cfg, w_dim, r))
+            self.add_module(f"torgb{r}", Conv2d(progan_nf(cfg.z_dim, r), spec.channels, 1, use_wscale=cfg.use_wscale))
+
+    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        x = w[:, 0]  # [N,w_dim]
+        images = []
+        for r in self.resolutions:
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf,r,r]
+            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,r,r]
+        return tuple(images)
+
+
+class Generator(base.Generator):
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
+
+    def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec)
+        mapping = NormalisedLatent(cfg, spec)
+        self.mapping, self.synthesis = mapping, SynthesisNetwork(cfg, spec, mapping.n_in)
+        if not cfg.use_wscale:
+            _initialise_as_torch(self)
+
+
+class DiscriminatorBlock(nn.Module):
+    """fromrgb or combine -> two convolutions -> 2x2 mean; at 4x4 with minibatch stddev and dense layers at the end.
+
+    x [N,nf',r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf'',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    """
+
+    def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
+        super().__init__()
+        self.cfg, self.resolution = cfg, resolution
+        nf, wscale = progan_nf(cfg.features, resolution), cfg.use_wscale
+        n_in = max(1, nf // 2)  # the block above leaves room for as many maps of the image
+        if resolution == spec.resolution:
+            self.fromrgb = Conv2d(spec.channels, nf, 1, use_wscale=wscale)
+            n_in = nf
+        elif cfg.levels is None or resolution in cfg.levels:
+            self.combine = Combine(cfg.combine, n_in, spec.channels, wscale, bias=True)
+            n_in = self.combine.n_out
+        self.conv0 = Conv2d(n_in + (resolution == 4), nf, 3, "lrelu", use_wscale=wscale)
+        if resolution > 4:
+            n_out = max(1, progan_nf(cfg.features, resolution // 2) // 2)
+            self.conv1 = Conv2d(nf, n_out, 3, "lrelu", use_wscale=wscale)
+        else:
+            self.fc0 = Dense(nf * 16, nf, "lrelu", use_wscale=wscale)
+            self.fc1 = Dense(nf, max(spec.c_dim, 1), use_wscale=wscale)
+
+    def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
+        if x is None:
+            x = self.fromrgb(image)  # [N,nf,r,r]
+        elif hasattr(self, "combine"):
+            x = self.combine(x, image)
+        if self.resolution > 4:
+            return nn.functional.avg_pool2d(self.conv1(self.conv0(x)), 2)  # [N,nf'',r/2,r/2]
+        stddev = minibatch_stddev(x, self.cfg.mbstd_group_size or len(x), 1)  # [N,1]
+        return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
+
+
+class Discriminator(base.Discriminator):
+    """pyramid, c [N,c_dim] -> scores [N,1]."""
+
+    def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec)
+        for r in reversed(spec.resolutions):
+            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
+        if not cfg.use_wscale:
+            _initialise_as_torch(self)
+
+
+def _initialise_as_torch(network: nn.Module) -> None:
+    """Weights and biases uniform in +-1/sqrt(fan_in), torch's default, which BMSG-GAN's plain convolutions start from.
+    A transposed convolution counts the maps that it gives as its fan-in."""
+
+    def uniform(parameter: torch.Tensor | None, fan_in: int) -> None:
+        if parameter is not None:
+            nn.init.uniform_(parameter, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+
+    for module in network.modules():
+        if isinstance(module, EqualizedWeight):
+            for parameter in (module.weight, module.bias):
+                uniform(parameter, module.weight[0].numel())
+    for block in network.modules():
+        if isinstance(block, SynthesisBlock):
+            if isinstance(block.source, DenseInput):
+                uniform(block.source.fc.weight, len(block.source.fc.weight))
+                uniform(block.bias, len(block.source.fc.weight))
+            else:
+                uniform(block.bias, block.source.weight[0].numel())

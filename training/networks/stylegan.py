@@ -1,0 +1,108 @@
+"""Plain StyleGAN (Karras et al., CVPR 2019; NVIDIA's TensorFlow code): to use, and start from, what it has trained.
+
+Layers, mapping and truncation are those of MSG-StyleGAN. G returns one image, in mid-growth a blend of two scales; D
+sees the full-size image only. Not trained here: progressive growing is what multi-scale gradients replace.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training.networks import base, msg_stylegan
+from training.networks.base import Noise, NoiseMode
+from training.networks.config import ImageSpec, StyleGANDiscriminatorConfig, StyleGANGeneratorConfig
+from training.networks.layers import Conv2d, ConvDown2d, Dense
+from training.ops.minibatch_stddev import minibatch_stddev
+from training.pyramid import Pyramid
+
+
+def _blend(new: torch.Tensor, old: torch.Tensor, share: float) -> torch.Tensor:
+    """new + (old - new) * share, share clipped to [0,1] (TF: lerp_clip)."""
+    return torch.lerp(new, old, min(max(share, 0.0), 1.0))
+
+
+class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
+    """w [N,num_ws,w_dim] -> pyramid of one: the image at full resolution.
+
+    lod [] is how many halvings of the resolution progressive growing still had to go: 0 = fully grown; 1.625 = the
+    image of half the size, blended with the one below it, enlarged.
+    """
+
+    lod: torch.Tensor
+
+    def __init__(self, cfg: StyleGANGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec)
+        self.register_buffer("lod", torch.zeros(()))
+
+    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        images = super().forward(w, noise_mode, noise)
+        lod, top = float(self.lod), len(images) - 1
+        blended = images[0]
+        for i in range(1, len(images)):
+            blended = F.interpolate(blended, scale_factor=2.0, mode="nearest")  # [N,channels,r,r]
+            blended = _blend(images[i], blended, lod - (top - i))
+        return (blended,)
+
+
+class Generator(base.Generator):
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid of one, [N,channels,R,R], float, about [-1,1]."""
+
+    def __init__(self, cfg: StyleGANGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec)
+        self.synthesis = SynthesisNetwork(cfg, spec)
+        self.mapping = msg_stylegan.MappingNetwork(cfg, spec, self.synthesis.num_ws)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Two convolutions, the second to half the size; 4x4: minibatch stddev, convolution, two dense layers.
+
+    x [N,nf,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)]. `fromrgb` makes x from an image of this size.
+    """
+
+    def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
+        super().__init__()
+        self.cfg, self.resolution = cfg, resolution
+        stage = resolution.bit_length() - 2
+        nf, act, wscale = cfg.nf(stage), cfg.activation, cfg.use_wscale
+        self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
+        self.mbstd_features = cfg.mbstd_num_features if resolution == 4 else 0
+        self.conv0 = Conv2d(nf + self.mbstd_features, nf, 3, act, use_wscale=wscale)
+        if resolution > 4:
+            self.conv1 = ConvDown2d(nf, cfg.nf(stage - 1), act, cfg.blur_filter, wscale)
+        else:
+            self.fc0 = Dense(nf * 16, cfg.nf(0), act, use_wscale=wscale)
+            self.fc1 = Dense(cfg.nf(0), max(spec.c_dim, 1), gain=1.0, use_wscale=wscale)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.resolution > 4:
+            return self.conv1(self.conv0(x))  # [N,nf',r/2,r/2]
+        stddev = None
+        if self.mbstd_features:
+            stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
+        return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
+
+
+class Discriminator(base.Discriminator):
+    """pyramid, c [N,c_dim] -> scores [N,1]; only the last image of the pyramid is looked at."""
+
+    lod: torch.Tensor
+
+    def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec)
+        for r in reversed(spec.resolutions):
+            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
+        self.register_buffer("lod", torch.zeros(()))
+
+    def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
+        image, lod = pyramid[-1], float(self.lod)
+        sizes = self.spec.resolutions[::-1]
+        x = self.get_submodule(f"b{sizes[0]}").get_submodule("fromrgb")(image)  # [N,nf,R,R]
+        for i, r in enumerate(sizes):
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf',r/2,r/2], at last [N,max(c_dim,1)]
+            if r > 4:
+                image = F.avg_pool2d(image, 2)  # [N,channels,r/2,r/2]
+                if lod > i:
+                    x = _blend(x, self.get_submodule(f"b{r // 2}").get_submodule("fromrgb")(image), lod - i)
+        return self.weigh(x, c)  # [N,1]
