@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its status: 0, or 2 for a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that half-written files are removed
     try:
         sys.exit(main() or 0)
@@ -54,7 +56,7 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         raise UserError(" ".join(rest) or title) from e
 
 
-def run_command(commands: dict[str, Callable[..., None]], description: str | None) -> None:
+def run_command(commands: dict[str, Callable[..., None]], description: str | None, prog: str | None = None) -> None:
     """Parse the command line as one of `commands`, functions whose signatures are their options, and call it."""
 
     def later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -65,4 +67,4 @@ def run_command(commands: dict[str, Callable[..., None]], description: str | Non
         return parsed
 
     parsers = {name: later(command) for name, command in commands.items()}
-    one_line_errors(lambda: tyro.extras.subcommand_cli_from_dict(parsers, description=description))()
+    one_line_errors(lambda: tyro.extras.subcommand_cli_from_dict(parsers, prog=prog, description=description))()

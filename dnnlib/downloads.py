@@ -32,7 +32,7 @@ def fetch(url: str) -> Path:
             try:
                 torch.hub.download_url_to_file(url, str(temporary))
             except (urllib.error.URLError, http.client.HTTPException) as e:
-                raise UserError(f"{url}: cannot download: {getattr(e, 'reason', None) or e!r}") from e
+                raise UserError(f"{url}: cannot download: {getattr(e, 'reason', '') or repr(e)}") from e
             if expected:
                 _check_hash(temporary, expected[1], url)
     elif expected:

@@ -1,6 +1,7 @@
 """Weights saved by BMSG-GAN's train.py: GAN_GEN_*.pth, GAN_GEN_SHADOW_*.pth, GAN_DIS_*.pth, one network a file."""
 
 import math
+import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -121,12 +122,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     except OSError as e:
         raise UserError(f"{path}: cannot read: {e.strerror or e}") from e
     except Exception as e:  # torch's readers raise what they meet in a damaged file: nearly anything
-        reason = str(e).strip().splitlines()
-        refused = next((line for line in reason if "Unsupported" in line or "not an allowed global" in line), "")
-        raise UserError(
-            f"{path}: refused or damaged, expected weights as torch.save writes them: "
-            f"{(refused or (reason[0] if reason else type(e).__name__))[:200]}"
-        ) from e
+        if asked := re.search(r"GLOBAL (\S+) ", str(e)):
+            raise UserError(f"{path}: refused: the file asks for {asked[1]}, which weights do not need") from e
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        if isinstance(e, pickle.UnpicklingError):  # its text goes on to recommend opening the file unsafely
+            reason = "it does not hold plain weights"
+        raise UserError(f"{path}: damaged, or not weights as torch.save writes them: {reason[:200]}") from e
     if isinstance(content, dict) and "architecture" in content:
         raise UserError(f"{path}: a checkpoint of train.py (for --resume), expected a network file")
     if not isinstance(content, dict) or not all(isinstance(t, torch.Tensor) for t in content.values()) or not content:

@@ -12,18 +12,20 @@ from dnnlib.downloads import fetch, is_url
 from dnnlib.errors import UserError
 from pretrained.bmsg_gan import ORIGIN as BMSG_GAN
 from pretrained.formats import format_of, load_network
+from pretrained.tf_networks import MSG_STYLEGAN, STYLEGAN
 from training.config import as_dict
 from training.networks.registry import ARCHITECTURES
 from training.snapshot import save_snapshot
 
-LICENCES = {
-    BMSG_GAN: "BMSG-GAN's code is under the MIT licence; what the weights were trained on may have terms of its own",
-    "": "",
-}
 NON_COMMERCIAL = (
-    "files that came with the original code are under its licence, CC BY-NC 4.0: not for commercial use, and credit "
-    "is due; converting a file changes nothing about that"
+    "what was made with the original code is under its licence, CC BY-NC 4.0: no commercial use, and credit is due; "
+    "converting it changes nothing about that (LICENSE_ORIGINAL.txt)"
 )
+LICENCES = {
+    BMSG_GAN: "BMSG-GAN is under the MIT licence, whose notice stays with its files (LICENSE_ORIGINAL.txt)",
+    MSG_STYLEGAN: NON_COMMERCIAL,
+    STYLEGAN: NON_COMMERCIAL,
+}
 
 
 def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
@@ -44,7 +46,7 @@ def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
         print(f"{name:<11} {ARCHITECTURES[part.cfg.kind].title}, {part.parameters:,} parameters")
     for note in net.notes:
         print(f"note        {note}")
-    if licence := LICENCES.get(net.origin, NON_COMMERCIAL):
+    if licence := LICENCES.get(net.origin):
         print(f"licence     {licence}")
     for name, part in net.parts.items():
         if name != "G_ema" or "G" not in net.parts:
@@ -72,7 +74,7 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
     networks = {name: part.build() for name, part in net.parts.items()}
     save_snapshot(out, networks, net.spec, net.cur_nimg, net.origin)
     print(f"{out}: {', '.join(networks)} of {ARCHITECTURES[next(iter(net.parts.values())).cfg.kind].title}")
-    if licence := LICENCES.get(net.origin, NON_COMMERCIAL):
+    if licence := LICENCES.get(net.origin):
         print(f"licence: {licence}")
 
 
@@ -81,4 +83,4 @@ COMMANDS: dict[str, Callable[..., None]] = {"inspect": inspect, "convert": conve
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Look into network files and convert them.")
+    cli.run_command(COMMANDS, "Look into network files and convert them.", "python -m pretrained")

@@ -15,6 +15,9 @@ from pretrained.tf_networks import load_tf
 LEGACY_TORCH = bytes.fromhex("8002 8a0a 6cfc9c46f9206aa85019")  # pickle of torch's magic number, before 1.6
 
 
+WEB_PAGE = "web page"
+
+
 class Format(NamedTuple):
     """How to tell a format from a file's first 512 bytes, and who opens it."""
 
@@ -41,8 +44,8 @@ FORMATS = {
     "snapshot of train.py (safetensors)": Format(_is_safetensors, load_snapshot),
     "PyTorch file (zip)": Format(lambda head: head.startswith(b"PK\x03\x04"), load_bmsg_gan),
     "PyTorch file (before 1.6)": Format(lambda head: head.startswith(LEGACY_TORCH), load_bmsg_gan),
-    "TensorFlow 1 pickle": Format(lambda head: head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5", load_tf),
-    "web page": Format(_is_html, _refuse_html),
+    "TensorFlow 1 pickle": Format(lambda head: head[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), load_tf),
+    WEB_PAGE: Format(_is_html, _refuse_html),
 }
 
 
@@ -72,5 +75,16 @@ def load_network(path: str | Path, *others: str | Path) -> Networks:
 
     `others`: more files that belong to it, as BMSG-GAN has one a network. UserError if a file is not whole or unknown.
     """
-    files = [fetch(str(p)) if is_url(str(p)) else Path(p) for p in (path, *others)]
+    files = [_local(str(p)) for p in (path, *others)]
     return join([FORMATS[format_of(f)].load(f) for f in files], [str(f) for f in files])
+
+
+def _local(path: str) -> Path:
+    """The file of a path or URL; a web page that was sent in place of a file is not kept."""
+    if not is_url(path):
+        return Path(path)
+    file = fetch(path)
+    if format_of(file) == WEB_PAGE:
+        file.unlink(missing_ok=True)
+        _refuse_html(Path(path))
+    return file

@@ -27,7 +27,7 @@ def load_snapshot(path: Path) -> Networks:
             raise UserError(f"{path}: snapshot version {facts['version']}, expected {VERSION}")
         spec = from_dict(ImageSpec, facts["images"], "images")
         options: dict[str, Any] = {"G": AnyGeneratorConfig, "D": AnyDiscriminatorConfig}
-        configs = {k: facts[k] and from_dict(options[k], facts[k], k) for k in options}
+        configs = {k: None if facts[k] is None else from_dict(options[k], facts[k], k) for k in options}
         cur_nimg = facts["cur_nimg"] if facts["cur_nimg"] is None else int(facts["cur_nimg"])
         origin = str(facts.get("origin", ""))
     except KeyError as e:

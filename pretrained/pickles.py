@@ -138,11 +138,11 @@ class _Machine:
             target = _expect(self.stack[-1], dict)
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[_expect(key, str)] = value
-        elif op in ("BINPUT", "LONG_BINPUT", "PUT"):
+        elif op in ("BINPUT", "LONG_BINPUT"):
             self.memo[arg] = stack[-1]
         elif op == "MEMOIZE":
             self.memo[len(self.memo)] = stack[-1]
-        elif op in ("BINGET", "LONG_BINGET", "GET"):
+        elif op in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[arg])
         elif op == "GLOBAL":
             stack.append(_global(*arg.split(" ", 1)))
@@ -167,8 +167,8 @@ class _Machine:
 
 
 PUSH_ARGUMENT = {
-    "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
+    "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 PUSH_NEW: dict[str, Callable[[], Any]] = {

@@ -11,6 +11,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from pretrained.networks import Networks, Part, Row, translate
 from pretrained.pickles import Array, Record, read_pickle
+from training.config import from_dict
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -19,6 +20,7 @@ from training.networks.config import (
     StyleGANGeneratorConfig,
 )
 
+MSG_STYLEGAN, STYLEGAN = "msg-stylegan-tf", "StyleGAN (NVIDIA 2019, TensorFlow)"  # who wrote a file
 ROLES = {"G": "G", "D": "D", "Gs": "G_ema"}
 
 # Their keyword arguments -> our options, where the names differ.
@@ -39,14 +41,15 @@ NOT_OPTIONS = {
 
 
 def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[str]]:
-    """Static kwargs of a network -> fields of our config, and the kwargs that nothing is known of."""
+    """Static kwargs of a network -> fields of our config as `from_dict` takes them, and the kwargs that nothing is
+    known of."""
     known = config.__dataclass_fields__.keys() | {"fused_scale"}
     out: dict[str, Any] = {}
     unknown = []
     for name, value in kwargs.items():
         ours = RENAMED.get(name, name)
         if ours in known:
-            out[ours] = value
+            out[ours] = value.value.item() if isinstance(value, Array) and value.value is not None else value
         elif name not in NOT_OPTIONS:
             unknown.append(name)
     if "fused_scale" in out:
@@ -54,7 +57,7 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
     if not issubclass(config, GeneratorConfig):
         out.pop("fused_scale", None)  # both forms are equal in D
     if "blur_filter" in out:
-        out["blur_filter"] = tuple(out["blur_filter"] or ())
+        out["blur_filter"] = list(out["blur_filter"] or ())
     if out.get("w_avg_beta", 0) is None:
         out["w_avg_beta"] = 1.0
     if out.get("truncation_psi", 0) is None or ("truncation_cutoff" in out and not out["truncation_cutoff"]):
@@ -156,9 +159,11 @@ def load_tf(path: Path) -> Networks:
         parts[role], spec = part, part.spec
     assert spec
     plain = next(iter(parts.values())).cfg.kind == "stylegan"
-    origin = "StyleGAN (NVIDIA 2019, TensorFlow)" if plain else "msg-stylegan-tf"
+    origin = STYLEGAN if plain else MSG_STYLEGAN
     named = re.search(r"network-snapshot-(\d+)", path.name)
-    return Networks(parts, spec, int(named[1]) * 1000 if named else None, origin)
+    lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
+    notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
+    return Networks(parts, spec, int(named[1]) * 1000 if named else None, origin, notes)
 
 
 def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
@@ -187,9 +192,9 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
             channels=int(kwargs.get("num_channels", 1)),
             c_dim=int(kwargs.get("label_size", 0)),
         )
-        cfg = config(**fields)
+        cfg = from_dict(config, fields, where)
     except ValueError as e:
-        raise UserError(f"{where}: {e}") from e
+        raise UserError(str(e) if str(e).startswith(where) else f"{where}: {e}") from e
     table = discriminator_table(cfg, spec) if name == "D" else generator_table(cfg, spec)
     if plain and kwargs.get("structure") == "fixed":  # the one that does not look at lod
         arrays["lod"] = np.zeros((), np.float32)

@@ -9,6 +9,7 @@ import torch
 
 from pretrained.networks import Row
 from pretrained.tf_networks import discriminator_table, generator_table, options
+from training.config import from_dict
 from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
 from training.networks.msg_stylegan import Discriminator, Generator
 
@@ -39,10 +40,10 @@ class Golden:
 
     def networks(self) -> tuple[Generator, Discriminator]:
         """Fresh G and D with the file's variables; strict both ways."""
-        G = Generator(GeneratorConfig(**options(self.meta["G_static_kwargs"], GeneratorConfig)[0]), self.spec)
-        D = Discriminator(
-            DiscriminatorConfig(**options(self.meta["D_static_kwargs"], DiscriminatorConfig)[0]), self.spec
-        )
+        g = from_dict(GeneratorConfig, options(self.meta["G_static_kwargs"], GeneratorConfig)[0], "G")
+        G = Generator(g, self.spec)
+        d = from_dict(DiscriminatorConfig, options(self.meta["D_static_kwargs"], DiscriminatorConfig)[0], "D")
+        D = Discriminator(d, self.spec)
         for net, prefix in ((G, "G/"), (D, "D/")):
             named = {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
             net.load_state_dict(dict(ours(net, name, v) for name, v in named.items()), strict=True)

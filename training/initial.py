@@ -26,13 +26,20 @@ def fitting(network: nn.Module, initial: Initial, name: str) -> set[str]:
     return {k for k, t in network.state_dict().items() if shapes.get(k) == tuple(t.shape)}
 
 
+LEAST = 0.05  # of the values of G: biases fit nearly anything
+
+
 def check_fit(G: nn.Module, initial: Initial) -> None:
-    """UserError if G would take nothing from `initial`."""
+    """UserError if G would take next to nothing from `initial`."""
     if not initial.shapes.get("G"):
         raise UserError(f"{initial.where}: no generator to start from, only a discriminator")
-    if not fitting(G, initial, "G"):
+    taken = fitting(G, initial, "G")
+    sizes = {k: p.numel() for k, p in G.named_parameters()}
+    copied = sum(n for k, n in sizes.items() if k in taken)
+    if copied < LEAST * sum(sizes.values()):
         raise UserError(
-            f"{initial.where}: no tensor of its generator fits the one to train; leave out --G. and --D. options"
+            f"{initial.where}: only {copied:,} of the {sum(sizes.values()):,} values of G fit the networks to train; "
+            "leave out the --G. options that differ from the file"
         )
 
 

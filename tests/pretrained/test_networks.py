@@ -1,5 +1,6 @@
 """Snapshots and generate.py."""
 
+import hashlib
 import json
 import threading
 from dataclasses import replace
@@ -38,8 +39,8 @@ def networks():
 
 @pytest.fixture
 def snapshot(networks, tmp_path):
-    cfg, nets = networks
-    save_snapshot(tmp_path / "network-snapshot-000012.safetensors", nets, cfg, SPEC, 12345)
+    _, nets = networks
+    save_snapshot(tmp_path / "network-snapshot-000012.safetensors", nets, SPEC, 12345)
     return tmp_path / "network-snapshot-000012.safetensors"
 
 
@@ -65,7 +66,7 @@ def test_round_trip(networks, snapshot):
     assert net.generator() is net.G_ema
 
 
-def _rewrite(path, metadata=None, drop=None, reshape=None):
+def _rewrite(path, metadata=None, drop=None, reshape=None, extra=None):
     from safetensors import safe_open
 
     with safe_open(path, "pt") as f:
@@ -77,6 +78,8 @@ def _rewrite(path, metadata=None, drop=None, reshape=None):
     tensors = load_file(path)
     if drop:
         del tensors[drop]
+    if extra:
+        tensors[extra] = torch.zeros(2)
     if reshape:
         tensors[reshape] = tensors[reshape][..., :-1].contiguous()
     save_file(tensors, path, meta)
@@ -87,15 +90,22 @@ def _rewrite(path, metadata=None, drop=None, reshape=None):
     [
         (lambda p: _rewrite(p, {"version": 99}), "snapshot version 99, expected 1"),
         (lambda p: _rewrite(p, {"foreign": True}), "of another program"),
-        (lambda p: _rewrite(p, {"kind": "other"}), "kind other"),
+        (lambda p: _rewrite(p, {"G": {"kind": "other"}}), "kind other"),
+        (lambda p: _rewrite(p, {"D": {"kind": "msg_progan"}}), "D: of another architecture"),
+        (lambda p: _rewrite(p, {"D": {}}), "D: of another architecture"),
+        (lambda p: _rewrite(p, {"G": [1]}), "G: found [1], expected an object"),
+        (lambda p: _rewrite(p, extra="other.weight"), "unknown tensor other.weight"),
         (lambda p: _rewrite(p, {"images": None}), "no 'images' in the metadata"),
         (lambda p: _rewrite(p, {"G": {"nope": 1}}), "unknown option nope"),
-        (lambda p: _rewrite(p, drop="D.b4.fc0.weight"), "another architecture: missing tensor D.b4.fc0.weight"),
+        (lambda p: _rewrite(p, drop="D.b4.fc0.weight"), "D: of another architecture: missing tensor b4.fc0.weight"),
         (lambda p: _rewrite(p, reshape="G.synthesis.b4.layer0.source.const"), "another architecture"),
         (lambda p: _rewrite(p, {"D": {"fmap_max": 8}}), "another architecture"),
         (lambda p: p.write_bytes(p.read_bytes()[:-100]), "not a whole safetensors file"),
-        (lambda p: p.write_bytes(b"<html>404</html>"), "not a whole safetensors file"),
-        (lambda p: p.write_bytes(b""), "not a whole safetensors file"),
+        (lambda p: p.write_bytes(b"\n<!DOCTYPE html><title>404</title>"), "a web page, not a network file"),
+        (lambda p: p.write_bytes(b"<html>sign in</html>"), "a web page, not a network file"),
+        (lambda p: p.write_bytes(b""), "not a network file (an empty file)"),
+        (lambda p: p.write_bytes(b"GIF89a"), "not a network file (begins with b'GIF89a')"),
+        (lambda p: p.write_bytes(b"\x80"), "not a network file"),
         (lambda p: p.unlink(), "no such file"),
         (lambda p: (p.unlink(), p.mkdir()), "a folder"),
     ],
@@ -169,6 +179,53 @@ def test_url_is_downloaded_once(snapshot, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="cannot download"):
         load_network(url + ".other")
     assert len(list((tmp_path / "cache").rglob("*.*"))) == 1
+
+
+def test_hash_of_a_url(snapshot, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    right = hashlib.sha256(snapshot.read_bytes()).hexdigest()
+    wrong = "0" * 64
+    handler = partial(SimpleHTTPRequestHandler, directory=snapshot.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{snapshot.name}"
+        with pytest.raises(UserError, match=f"sha256 is {right}, expected {wrong}"):
+            load_network(f"{url}#sha256={wrong}")
+        assert not list((tmp_path / "cache").rglob("*.safetensors"))
+        assert load_network(f"{url}#sha256={right.upper()}").cur_nimg == 12345
+        with pytest.raises(UserError, match="cached as"):
+            load_network(f"{url}#sha256={wrong}")
+        with pytest.raises(UserError, match="#md5=12: expected nothing after the url but #sha256="):
+            load_network(f"{url}#md5=12")
+        server.shutdown()
+
+
+def test_a_web_page_in_place_of_a_file_is_not_kept(snapshot, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    data = snapshot.read_bytes()
+    handler = partial(SimpleHTTPRequestHandler, directory=snapshot.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{snapshot.name}"
+        snapshot.write_bytes(b"<!doctype html>try again later")
+        with pytest.raises(UserError, match="a web page, not a network file"):
+            load_network(url)
+        snapshot.write_bytes(data)
+        assert load_network(url).cur_nimg == 12345
+        server.shutdown()
+
+
+def test_networks_are_read_when_first_asked_for(snapshot):
+    """Opening looks at names and shapes only; G_ema is read without G and D."""
+    net = load_network(snapshot)
+    read = []
+    for name, part in net.parts.items():
+        for key, stored in part.tensors.items():
+            part.tensors[key] = replace(stored, read=lambda k=f"{name}.{key}", r=stored.read: (read.append(k), r())[1])
+    assert not read
+    net.generator()
+    assert read and all(k.startswith("G_ema.") for k in read)
+    assert net.G_ema is net.G_ema and len(read) == len(net.parts["G_ema"].tensors)
 
 
 def test_parse_seeds():

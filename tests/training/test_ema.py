@@ -13,6 +13,7 @@ def test_half_life():
     cfg = replace(tiny(), batch=20, ema_kimg=1)
     assert ema_beta(cfg, 0) ** 50 == pytest.approx(0.5)
     assert ema_beta(replace(cfg, ema_kimg=0), 0) == 0
+    assert ema_beta(replace(cfg, ema_decay=0.999), 0) == 0.999  # per step, whatever the batch
     ramped = replace(cfg, ema_rampup=0.1)
     assert ema_beta(ramped, 1000) ** 5 == pytest.approx(0.5)
     assert ema_beta(ramped, 50_000) == ema_beta(cfg, 0)

@@ -1,0 +1,183 @@
+"""train.py --init: runs that start from other networks of every kind, same or different in shape."""
+
+import re
+
+import pytest
+import torch
+
+import train as train_script
+from pretrained import load_network
+from pretrained.initial import load_initial
+from tests.golden_data import GOLDEN
+from tests.runs import make_dataset, newest_checkpoint, run_dirs, train
+from training.initial import copy_fitting, table
+from training.networks.config import GeneratorConfig, ImageSpec
+from training.networks.registry import build_discriminator, build_generator
+
+C2 = str(GOLDEN / "c2_network-final.pkl")  # 32x32, RGB, 3 classes
+SG1 = str(GOLDEN / "stylegan_tf" / "sg1_network-final.pkl")  # 32x32, RGB
+BMSG = GOLDEN / "bmsg_gan" / "depth4_latent16"  # 32x32, RGB
+GEN, SHADOW, DIS = (str(BMSG / f"GAN_{n}_1.pth") for n in ("GEN", "GEN_SHADOW", "DIS"))
+SHORT = ["--batch", 4, "--micro-batch", 4, "--total-kimg", 0.004, "--tick-kimg", 0.004]
+NO_STEP = ["--G-opt.lr", 0, "--D-opt.lr", 0]  # the run's networks stay what they started as
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        (r, classes): make_dataset(folder / f"d{r}c{classes}", n=12, resolution=r, classes=classes)
+        for r, classes in ((32, 3), (16, 3), (64, 3), (32, 5))
+    }
+
+
+def start(data, tmp_path, *args, preset="tiny"):
+    """A run of one step with learning rate 0: its output, and its networks."""
+    resolution = ["--resolution", str(data.name[1:3])]
+    out = train(preset, "--data", data, "--result-dir", tmp_path, *SHORT, *NO_STEP, *resolution, *args)
+    (run,) = run_dirs(tmp_path)
+    return out.stdout, newest_checkpoint(run), run
+
+
+def test_everything_fits(data, tmp_path):
+    """Same images: G, D and the average are those of the file, and so is the architecture, whatever the preset says."""
+    out, state, run = start(data[32, 3], tmp_path, "--init", C2)
+    net = load_network(C2)
+    for name in ("G", "D", "G_ema"):
+        for key, t in getattr(net, name).state_dict().items():
+            if name == "G_ema":  # one step of the average
+                now = net.G.state_dict()[key]
+                buffer = key.endswith(("w_avg", "noise_const"))
+                t = now if buffer else now + (t - now) * 0.5 ** (4 / 1000)
+            if not key.endswith("w_avg"):
+                torch.testing.assert_close(state[name][key], t, rtol=1e-6 if name == "G_ema" else 0, atol=0)
+    assert state["config"]["G"]["mapping_fmaps"] == 48 and state["config"]["D"]["fmap_max"] == 32
+    assert state["config"]["init"] == [C2]
+    lines = (run / "log.txt").read_text().splitlines()
+    assert f"init      {C2}" in lines and lines == [x for x in out.splitlines() if x in lines]
+    assert re.search(r"^mapping +8,352 +0$", out, re.M) and "not used" not in out
+
+
+@pytest.mark.parametrize(
+    ("size", "rows"),
+    [
+        (
+            (16, 3),
+            [r"^b16 +[\d,]+ +[\d,]+  fromrgb.weight not in the file$", r"^not used: synthesis.b32, synthesis.torgb32$"],
+        ),
+        ((64, 3), [r"^synthesis.b64 +0 +[\d,]+  .* not in the file$", r"^synthesis.b32 +[\d,]+ +0$"]),
+        (
+            (32, 5),
+            [r"mapping .* label_weight \[3, 32\] there, \[5, 32\]", r"fc1.weight \[3, 32\] there, \[5, 32\] here"],
+        ),
+    ],
+)
+def test_another_resolution_or_number_of_classes(data, tmp_path, size, rows):
+    out, state, _ = start(data[size], tmp_path, "--init", C2)
+    for row in rows:
+        assert re.search(row, out, re.M), row
+    net = load_network(C2)
+    for key in ("synthesis.b16.layer1.source.weight", "synthesis.torgb8.weight", "mapping.fc1.weight"):
+        assert torch.equal(state["G"][key], net.G.state_dict()[key])
+    assert torch.equal(state["D"]["b8.conv1.weight"], net.D.state_dict()["b8.conv1.weight"])
+
+
+def test_another_number_of_channels():
+    spec = ImageSpec(resolution=32, channels=1, c_dim=3)
+    initial, net = load_initial([C2]), load_network(C2)
+    G, D = build_generator(net.G.cfg, spec), build_discriminator(net.D.cfg, spec)
+    copy_fitting(G, initial, "G"), copy_fitting(D, initial, "D")
+    assert torch.equal(G.state_dict()["synthesis.b32.layer1.source.weight"], net.G.synthesis.b32.layer1.source.weight)
+    assert torch.equal(D.state_dict()["b32.conv0.weight"], net.D.b32.conv0.weight)
+    rows = table(G, initial, "G") + table(D, initial, "D")
+    (torgb,) = (r for r in rows if r.startswith("synthesis.torgb32"))
+    (b32,) = (r for r in rows if r.startswith("b32"))
+    assert "weight [3, 16, 1, 1] there, [1, 16, 1, 1] here" in torgb
+    assert "fromrgb.weight [16, 3, 1, 1] there, [16, 1, 1, 1] here" in b32
+
+
+def test_bmsg_gan_files(data, tmp_path):
+    """All three; the shadow is the average."""
+    files = ["--init", GEN, SHADOW, DIS]
+    _, state, run = start(data[32, 3], tmp_path, "--no-use-labels", *files, preset="progan-robohash")
+    assert run.name == "00000-msg-progan-d32c3-1gpu"
+    net = load_network(GEN, SHADOW, DIS)
+    for name in ("G", "D", "G_ema"):
+        for key, t in getattr(net, name).state_dict().items():
+            expected = t if name != "G_ema" else 0.999 * t + 0.001 * net.G.state_dict()[key]
+            torch.testing.assert_close(state[name][key], expected, rtol=0, atol=1e-6)
+
+
+def test_generator_alone(data, tmp_path):
+    """D starts afresh, of the same size; the average starts at G."""
+    out, state, _ = start(data[32, 3], tmp_path, "--no-use-labels", "--init", GEN, preset="progan-robohash")
+    assert re.search(r"^D +all fresh  not in the file$", out, re.M)
+    assert state["config"]["D"]["features"] == 16
+    net = load_network(GEN)
+    torch.testing.assert_close(state["G_ema"]["synthesis.torgb32.weight"], net.G.synthesis.torgb32.weight)
+
+
+def test_plain_stylegan_becomes_msg_stylegan(data, tmp_path):
+    out, state, run = start(data[32, 3], tmp_path, "--no-use-labels", "--init", SG1)
+    assert "msg-stylegan" in run.name and "not used: synthesis.lod" in out
+    net = load_network(SG1)
+    for key, t in net.G.state_dict().items():
+        if key not in ("synthesis.lod", "mapping.w_avg"):
+            assert torch.equal(state["G"][key], t), key
+    assert torch.equal(state["D"]["b32.conv1.weight"], net.D.b32.conv1.weight)
+    assert re.search(r"^b16 .* combine.conv.weight not in the file$", out, re.M)
+
+
+def test_own_snapshot_and_relaunch(data, tmp_path):
+    """From a snapshot of an earlier run; config.json of the new run launches the same, overrides included."""
+    small = ["--data", data[32, 3], *SHORT, "--init"]
+    train("tiny", "--data", data[32, 3], "--result-dir", tmp_path / "a", *SHORT)
+    snapshot = next(run_dirs(tmp_path / "a")[0].glob("*.safetensors"))
+    train("tiny", *small, snapshot, "--result-dir", tmp_path / "b", "--G.mapping-layers", 3)
+    (run,) = run_dirs(tmp_path / "b")
+    first = newest_checkpoint(run)
+    assert first["config"]["G"]["mapping_layers"] == 3 and first["config"]["G"]["z_dim"] == 16
+    train(run / "config.json", "--result-dir", tmp_path / "c")
+    again = newest_checkpoint(run_dirs(tmp_path / "c")[0])
+    assert all(torch.equal(t, again["G"][k]) for k, t in first["G"].items())
+
+
+def test_resuming_does_not_start_over(data, tmp_path):
+    """--resume auto continues a run that began with --init, from its checkpoint."""
+    args = ["tiny", "--data", data[32, 3], "--result-dir", tmp_path, *SHORT, "--resume", "auto", "--init", C2]
+    train(*args)
+    out = train(*args, "--total-kimg", 0.008)
+    (run,) = run_dirs(tmp_path)
+    assert "resuming at 0.004 kimg" in out.stdout and "init  " not in out.stdout
+    assert newest_checkpoint(run)["progress"]["cur_nimg"] == 8
+
+
+def test_two_processes_start_from_the_same(data, tmp_path):
+    *_, one, _ = start(data[32, 3], tmp_path / "1", "--init", C2)
+    *_, two, _ = start(data[32, 3], tmp_path / "2", "--init", C2, "--gpus", 2, "--micro-batch", 2)
+    assert torch.equal(one["G"]["mapping.fc0.weight"], two["G"]["mapping.fc0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--init", DIS], "no generator to start from, only a discriminator"),
+        (["--init", "nowhere.pkl"], "nowhere.pkl: no such file"),
+        (["--init", C2, "--resume", "results/00000-x"], "expected one of them"),
+        (["--init", GEN, C2], "with 3 label values, expected"),
+        (
+            ["--init", C2, *["--G.fmap-max", "8", "--G.w-dim", "8", "--G.mapping-fmaps", "8", "--G.z-dim", "8"]],
+            "values of G fit",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_line(data, tmp_path, args, message):
+    out = train("tiny", "--data", data[32, 3], "--result-dir", tmp_path / "r", *args, check=False)
+    assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_options_given_win_over_the_file():
+    cfg = train_script.parse(["ffhq1024", "--init", C2, "--G.truncation-psi", "0.5", "--batch", "8"])
+    assert (cfg.G.truncation_psi, cfg.G.z_dim, cfg.batch, cfg.resolution) == (0.5, 32, 8, 1024)
+    assert GeneratorConfig() == train_script.parse(["ffhq1024"]).G
