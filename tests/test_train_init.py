@@ -50,7 +50,7 @@ def test_everything_fits(data, tmp_path):
                 buffer = key.endswith(("w_avg", "noise_const"))
                 t = now if buffer else now + (t - now) * 0.5 ** (4 / 1000)
             if not key.endswith("w_avg"):
-                torch.testing.assert_close(state[name][key], t, rtol=1e-6 if name == "G_ema" else 0, atol=0)
+                torch.testing.assert_close(state[name][key], t, rtol=1e-5 if name == "G_ema" else 0, atol=0)
     assert state["config"]["G"]["mapping_fmaps"] == 48 and state["config"]["D"]["fmap_max"] == 32
     assert state["config"]["init"] == [C2]
     lines = (run / "log.txt").read_text().splitlines()
@@ -165,10 +165,7 @@ def test_two_processes_start_from_the_same(data, tmp_path):
         (["--init", "nowhere.pkl"], "nowhere.pkl: no such file"),
         (["--init", C2, "--resume", "results/00000-x"], "expected one of them"),
         (["--init", GEN, C2], "with 3 label values, expected"),
-        (
-            ["--init", C2, *["--G.fmap-max", "8", "--G.w-dim", "8", "--G.mapping-fmaps", "8", "--G.z-dim", "8"]],
-            "values of G fit",
-        ),
+        (["--init", C2, "--G.fmap-max", 8, "--G.w-dim", 8, "--G.mapping-fmaps", 8, "--G.z-dim", 8], "values of G fit"),
     ],
 )
 def test_what_cannot_be_is_one_line(data, tmp_path, args, message):

@@ -1,0 +1,52 @@
+"""What the documentation names exists."""
+
+import re
+
+import pytest
+
+from tests.runs import ROOT, script
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OTHERS = {"--sha256", "--run_stylegan", "--constraint"}  # not ours: of other programs, or none
+
+
+@pytest.fixture(scope="module")
+def options():
+    texts = [script("train.py", preset, "--help").stdout for preset in ("robohash", "progan-robohash")]
+    for command in ("create_robohash", "create_from_images"):
+        texts.append(script("dataset_tool.py", command, "--help").stdout)
+    for command in ("images", "multiscale"):
+        texts.append(script("generate.py", command, "--help").stdout)
+    return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
+def test_options_exist(path, options):
+    text = path.read_text(encoding="utf-8")
+    if path.name == "from-bmsg-gan.md":  # the left column has theirs
+        text = re.sub(r"^\| `[^|]*\|", "", text, flags=re.M)
+        text = text[: text.index("What its options did not do")]
+    named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w.-]*\w", text)) - OTHERS
+    benchmarks = set(re.findall(r"--[\w-]+\w", " ".join(re.findall(r"python benchmarks.*", text))))
+    assert not named - options - benchmarks
+
+
+def test_every_option_of_bmsg_gan_is_mapped():
+    rows = re.findall(r"^\| `--(\w+)` \|", (ROOT / "docs" / "from-bmsg-gan.md").read_text(encoding="utf-8"), flags=re.M)
+    assert len(rows) == len(set(rows)) == 28  # of its train.py
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
+def test_links_and_files_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (path.parent / target).exists(), target
+    for name in re.findall(r"`((?:training|pretrained|tests|benchmarks|docs|dnnlib)/[\w/]+\.\w+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_loss_has_a_line():
+    from training.losses import LOSSES
+
+    rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs" / "losses.md").read_text(encoding="utf-8"), flags=re.M)
+    assert set(rows) == set(LOSSES)
