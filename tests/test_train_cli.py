@@ -18,7 +18,7 @@ from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, newest_checkpoint
 from train import parse
 from training.config import TrainConfig, as_dict, from_dict
 from training.networks.config import ImageSpec
-from training.networks.msg_stylegan import Discriminator, Generator
+from training.networks.registry import build_discriminator, build_generator
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_help_explains_every_option():
     text = re.sub(r"[│\s]+", " ", out.stdout)
     for part, fields in (("", as_dict(config.robohash())), ("G.", as_dict(config.robohash())["G"])):
         for name in fields:
-            if name not in ("G", "D", "G_opt", "D_opt", "loss"):
+            if name not in ("G", "D", "G_opt", "D_opt", "loss", "kind"):
                 assert f"--{part}{name.replace('_', '-')}" in text, name
     assert text.count("(default:") >= 60 and all(p in text for p in config.PRESETS)
 
@@ -94,8 +94,8 @@ def test_presets_build_networks(name):
     assert from_dict(TrainConfig, as_dict(cfg), name) == cfg
     with torch.device("meta"):
         spec = ImageSpec(resolution=cfg.resolution or 64)
-        Generator(cfg.G, spec)
-        Discriminator(cfg.D, spec)
+        build_generator(cfg.G, spec)
+        build_discriminator(cfg.D, spec)
 
 
 @pytest.mark.parametrize(

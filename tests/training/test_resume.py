@@ -277,3 +277,27 @@ def test_same_run_same_bytes(reference, tmp_path):
     assert_same_run(whole, run)
     snapshots = sorted(p.name for p in whole.glob("*.safetensors"))
     assert snapshots and all((run / n).read_bytes() == (whole / n).read_bytes() for n in snapshots)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["progan-robohash", *SMALL[1:], "--G.z-dim", 8, "--D.features", 8, "--loss.r1-gamma", 2,
+         "--loss.gamma-end", 0.1, "--loss.gamma-kimg", 0.3, "--loss.reg-interval", 2],
+        [*SMALL, "--loss.name", "wgan-gp", "--d-repeats", 2],
+        [*SMALL, "--loss.name", "relativistic-pairing", "--loss.r2-gamma", 1, "--micro-batch", 4],
+    ],
+    ids=["msg-progan", "wgan-gp", "relativistic-pairing"],
+)  # fmt: skip
+def test_every_system_and_kind_of_loss_resumes_exactly(reference, tmp_path, args):
+    args = [*args, "--data", reference[0], "--resume", "auto", "--result-dir"]
+    train(*args, tmp_path / "whole")
+    process = start(*args, tmp_path / "parts")
+    while process.poll() is None and not list(tmp_path.glob("parts/*/checkpoint-*.pt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, process.stdout.read()
+    stopped = newest_checkpoint(run_dirs(tmp_path / "parts")[0])["progress"]["cur_nimg"]
+    assert 0 < stopped < 400
+    train(*args, tmp_path / "parts")
+    assert_same_run(run_dirs(tmp_path / "whole")[0], run_dirs(tmp_path / "parts")[0])
