@@ -90,6 +90,7 @@ def _plain() -> Iterator[None]:
         mock.patch("training.networks.layers.conv_down2d", _plain_down),
         mock.patch("training.networks.layers.conv2d_with_constants", _plain_constants),
         mock.patch("training.networks.msg_stylegan.minibatch_stddev", _plain_stddev),
+        mock.patch("training.networks.msg_progan.minibatch_stddev", _plain_stddev),
         mock.patch("training.ops.epilogue.instance_norm_style", instance_norm_style_ref),
         mock.patch.object(torch.Tensor, "contiguous", lambda x, memory_format=None: contiguous(x)),
     ):
@@ -159,11 +160,12 @@ def main() -> None:
         rows.append({"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share})
         print(f"{name} done", file=sys.stderr)
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.cpu.get_capabilities()["cpu_name"]
+    size = f"z and feature maps {most}" if cfg.G.kind == "msg_progan" else f"fmap_base {base}, fmap_max {most}"
+    penalty = "R1 in every step" if cfg.loss.r1_gamma else "no penalty"
     facts = {
         "hardware": f"{hardware}, {torch.get_num_threads()} threads" if device.type == "cpu" else hardware,
         "torch": torch.__version__,
-        "network": f"{spec.resolution}x{spec.resolution}, fmap_base {options.fmap_base}, fmap_max {options.fmap_max}, "
-        f"batch {options.batch}, R1 in every step",
+        "network": f"{cfg.G.kind} {spec.resolution}x{spec.resolution}, {size}, batch {options.batch}, {penalty}",
         "GFLOP per image": {
             "D step": cost.d_flops / 1e9,
             "G step": cost.g_flops / 1e9,

@@ -162,5 +162,5 @@ def join(files: Sequence[Networks], names: Sequence[str]) -> Networks:
             if role in parts:
                 raise UserError(f"{name}: a second {role}, expected one of each of G, D and G_ema")
             parts[role] = part
-    notes = [note for net in files for note in net.notes]
+    notes = list(dict.fromkeys(note for net in files for note in net.notes))
     return Networks(parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes)

@@ -48,8 +48,8 @@ def sample(
     noise_mode: Literal["const", "random", "none"],
     device_name: Literal["auto", "cuda", "cpu"],
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """(seed, pyramid of uint8 [C,r,r]) for each seed. Everything random of an image follows from its seed; without
-    `class_idx` a conditional network's class does too."""
+    """(seed, pyramid of uint8 [C,r,r]) for each seed, drawn as they are asked for; the file is opened at once.
+    Everything random of an image follows from its seed; without `class_idx` a conditional network's class does too."""
     if trunc is not None and not -10 <= trunc <= 10:
         raise UserError(f"--trunc {trunc}: expected -10 to 10")
     if cutoff is not None and cutoff < 0:
@@ -61,24 +61,24 @@ def sample(
     if class_idx is not None and not 0 <= class_idx < c_dim:
         expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
         raise UserError(f"--class {class_idx}: expected {expected}")
-    for seed in seeds:
+    psi = cfg.truncation_psi if trunc is None else trunc
+    layers = cfg.truncation_cutoff if cutoff is None else cutoff
+
+    @torch.no_grad()
+    def draw(seed: int) -> list[np.ndarray]:
         rng = np.random.RandomState(seed)
         z = torch.from_numpy(rng.randn(1, cfg.z_dim)).float().to(device)
         c = torch.zeros(1, c_dim, device=device)
         if c_dim:
             c[0, rng.randint(c_dim) if class_idx is None else class_idx] = 1
-        noise_rng = torch.Generator().manual_seed(seed)
-        noise = [torch.randn(s, generator=noise_rng).to(device) for s in G.synthesis.noise_shapes(1)]
-        with torch.no_grad():
-            images = G(
-                z,
-                c,
-                truncation_psi=cfg.truncation_psi if trunc is None else trunc,
-                truncation_cutoff=cfg.truncation_cutoff if cutoff is None else cutoff,
-                noise_mode=noise_mode,
-                noise=noise if noise_mode == "random" else None,
-            )
-        yield seed, [pyramid.to_uint8(x)[0].cpu().numpy() for x in images]
+        noise = None
+        if noise_mode == "random":
+            noise_rng = torch.Generator().manual_seed(seed)
+            noise = [torch.randn(s, generator=noise_rng).to(device) for s in G.synthesis.noise_shapes(1)]
+        pictures = G(z, c, truncation_psi=psi, truncation_cutoff=layers, noise_mode=noise_mode, noise=noise)
+        return [pyramid.to_uint8(x)[0].cpu().numpy() for x in pictures]
+
+    return ((seed, draw(seed)) for seed in seeds)
 
 
 def images(
@@ -96,7 +96,7 @@ def images(
     """One PNG per seed: OUTDIR/seed0000.png.
 
     Args:
-        network: Network file, network-snapshot-*.safetensors, or its URL.
+        network: Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL.
         seeds: Numbers and ranges, e.g. 0-15,20.
         outdir: Folder for the images.
         trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.
@@ -130,7 +130,7 @@ def multiscale(
     """One sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
 
     Args:
-        network: Network file, network-snapshot-*.safetensors, or its URL.
+        network: Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL.
         seeds: Numbers and ranges, e.g. 0-7,20.
         output: PNG file.
         trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.

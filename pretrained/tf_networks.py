@@ -49,7 +49,7 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
     for name, value in kwargs.items():
         ours = RENAMED.get(name, name)
         if ours in known:
-            out[ours] = value.value.item() if isinstance(value, Array) and value.value is not None else value
+            out[ours] = value
         elif name not in NOT_OPTIONS:
             unknown.append(name)
     if "fused_scale" in out:
@@ -175,7 +175,8 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
         )
     if name not in ROLES:
         raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
-    kwargs, arrays = state["static_kwargs"], _variables(state)
+    kwargs = {k: _number(v) if isinstance(v, Array) else v for k, v in state["static_kwargs"].items()}
+    arrays = _variables(state)
     where = f"{path}: {name}"
     plain = "lod" in arrays
     config: Any
@@ -200,6 +201,13 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
         arrays["lod"] = np.zeros((), np.float32)
     tensors = translate(table, arrays, where, optional=["G_synthesis/lod"] if plain else [])  # G's own lod wins
     return ROLES[name], Part(cfg, spec, tensors, where)
+
+
+def _number(box: Array) -> Any:
+    """A numpy number, which some options are, as Python's."""
+    if box.value is None or box.value.ndim:
+        raise ValueError("an option that is an array")
+    return box.value.item()
 
 
 def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -188,8 +188,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(
-            self.resolution is None or (is_power_of_two(self.resolution) and self.resolution >= 8),
-            f"resolution: found {self.resolution}, expected a power of two >= 8",
+            self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
+            f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
         for name in ("gpus", "batch", "d_repeats", "minibatch_repeats"):
             check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")

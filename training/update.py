@@ -73,7 +73,7 @@ class Updater:
         cfg, nimg = self.cfg, self.state.cur_nimg
         if nimg // cfg.batch % cfg.loss.reg_interval:
             return None
-        return torch.tensor(cfg.loss.reg_interval * cfg.loss.gamma_factor(nimg), device=self.device)
+        return torch.full((), cfg.loss.reg_interval * cfg.loss.gamma_factor(nimg), device=self.device)
 
     def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         """images uint8 [batch/gpus,C,H,W], labels float32 [batch/gpus,c_dim] of this process."""

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,6 +188,12 @@ def change(tmp_path, **changes):
     return tmp_path / "x.pkl"
 
 
+def test_options_that_are_numpy_numbers(tmp_path):
+    numbers = {"resolution": np.int64(8), "fmap_base": np.int32(64), "truncation_psi": np.float32(0.5)}
+    path = change(tmp_path, kwargs=numbers)
+    assert load_network(path).G.cfg == replace(golden("c1").networks()[0].cfg, truncation_psi=0.5)
+
+
 def test_unknown_option_is_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="Gs?: ignored unknown options novelty"):
         load_network(change(tmp_path, kwargs={"novelty": 3}))
@@ -210,6 +217,7 @@ def test_unknown_option_is_a_warning(tmp_path):
         ({"kwargs": {"nonlinearity": "swish"}}, "activation: found 'swish'"),
         ({"kwargs": {"fmap_base": "many"}}, "fmap_base: found 'many'"),
         ({"kwargs": {"latent_size": -1}}, "z_dim: found -1"),
+        ({"kwargs": {"latent_size": np.ones(3)}}, "an option that is an array"),
     ],
 )
 def test_other_networks_are_one_line(tmp_path, changes, message):

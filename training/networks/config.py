@@ -22,7 +22,7 @@ class ImageSpec:
     """What one image of a dataset is; G and D are built for it."""
 
     resolution: int
-    """Height and width of the largest level in pixels, a power of two >= 8."""
+    """Height and width of the largest level in pixels, a power of two, 8 to 16384."""
     channels: int = 3
     """Colour channels."""
     c_dim: int = 0
@@ -30,8 +30,8 @@ class ImageSpec:
 
     def __post_init__(self) -> None:
         check(
-            is_power_of_two(self.resolution) and self.resolution >= 8,
-            f"resolution: found {self.resolution}, expected a power of two >= 8",
+            is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
+            f"resolution: found {self.resolution:.6g}, expected a power of two, 8 to 16384",
         )
         check(self.channels >= 1, f"channels: found {self.channels}, expected >= 1")
         check(self.c_dim >= 0, f"c_dim: found {self.c_dim}, expected >= 0")
