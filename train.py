@@ -33,10 +33,10 @@ def parse(args: Sequence[str]) -> TrainConfig:
         else:
             raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
         cfg = _parse_options(default, args[named:])
-        if cfg.init and not name.endswith(".json"):
+        if cfg.init != default.init:  # given here, so the networks are those of its files
             from pretrained.initial import with_networks_of
 
-            cfg = _parse_options(with_networks_of(default, cfg.init), args[named:])
+            cfg = _parse_options(with_networks_of(default, cfg), args[named:])
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e

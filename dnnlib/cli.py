@@ -13,14 +13,14 @@ from typing import Any, TypeVar
 
 import tyro
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 
 T = TypeVar("T")
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its status: 0, or 2 for a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
-    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {printable(str(message))}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that half-written files are removed
     try:
         sys.exit(main() or 0)

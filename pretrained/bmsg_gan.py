@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from pretrained.networks import Networks, Part, Row, translate
+from pretrained.networks import Networks, Part, Row, same, translate
+from pretrained.pickles import check_torch_pickles
 from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 
 ORIGIN = "BMSG-GAN"
@@ -54,10 +55,10 @@ def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list
         block = f"layers.{i}" if r > 4 else "final_block"
         ours = f"b{r}.fromrgb" if top else f"b{r}.combine.conv"
         rows += [Row(f"{ours}.weight", f"{rgb}.weight"), Row(f"{ours}.bias", f"{rgb}.bias")]
-        rows.append(Row(f"b{r}.conv0.weight", f"{block}.conv_1.weight", (lambda w: w) if top else image_last))
+        rows.append(Row(f"b{r}.conv0.weight", f"{block}.conv_1.weight", same if top else image_last))
         rows.append(Row(f"b{r}.conv0.bias", f"{block}.conv_1.bias"))
         for name, child in {"conv_2": "conv1"}.items() if r > 4 else {"conv_2": "fc0", "conv_3": "fc1"}.items():
-            rows.append(Row(f"b{r}.{child}.weight", f"{block}.{name}.weight", (lambda w: w) if r > 4 else _flat))
+            rows.append(Row(f"b{r}.{child}.weight", f"{block}.{name}.weight", same if r > 4 else _flat))
             rows.append(Row(f"b{r}.{child}.bias", f"{block}.{name}.bias"))
     return rows
 
@@ -79,7 +80,7 @@ def load_bmsg_gan(path: Path) -> Networks:
             spec = ImageSpec(resolution=2 ** (depth + 1), channels=channels)
             cfg = ProGANDiscriminatorConfig(features=features, use_wscale=_is_equalised(weights))
             table = discriminator_table(cfg, spec)
-    except (KeyError, ValueError, IndexError, OverflowError) as e:
+    except (KeyError, ValueError, IndexError, OverflowError, TypeError) as e:
         raise UserError(
             f"{path}: weights of some PyTorch network, but not a generator or discriminator of BMSG-GAN ({e})"
         ) from e
@@ -92,7 +93,7 @@ def load_bmsg_gan(path: Path) -> Networks:
         notes.append(f"epoch {epoch[1]}, going by the file name")
     rate = "equalised" if cfg.use_wscale else "plain"
     notes.append(f"{rate} convolutions, going by the size of the weights")
-    return Networks({role: part}, spec, None, ORIGIN, notes)
+    return Networks(str(path), {role: part}, spec, None, ORIGIN, notes)
 
 
 def _is_equalised(weights: dict[str, np.ndarray]) -> bool:
@@ -116,6 +117,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                     raise UserError(f"{path}: compressed, expected a .pth as torch.save writes it")
                 if bad := z.testzip():
                     raise UserError(f"{path}: damaged: wrong checksum of {bad}")
+        check_torch_pickles(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise
@@ -132,9 +134,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: a checkpoint of train.py (for --resume), expected a network file")
     if not isinstance(content, dict) or not all(isinstance(t, torch.Tensor) for t in content.values()) or not content:
         raise UserError(f"{path}: a PyTorch file, but not weights of one network, expected GAN_GEN_*.pth or the like")
+    for name, t in content.items():
+        if t.layout != torch.strided or t.device.type != "cpu" or not t.is_floating_point():
+            raise UserError(f"{path}: {name} is not a plain tensor of real numbers")
     if sum(t.numel() * t.element_size() for t in content.values()) > size:
         raise UserError(f"{path}: its tensors claim more than the file holds")
-    arrays = {re.sub(r"(^|\.)module\.", r"\1", str(k)): t.numpy() for k, t in content.items()}
+    arrays = {re.sub(r"(^|\.)module\.", r"\1", str(k)): t.detach().float().numpy() for k, t in content.items()}
     if len(arrays) != len(content):
         raise UserError(f"{path}: some tensors are there twice, with and without `module.`")
     return arrays

@@ -76,7 +76,7 @@ def load_network(path: str | Path, *others: str | Path) -> Networks:
     `others`: more files that belong to it, as BMSG-GAN has one a network. UserError if a file is not whole or unknown.
     """
     files = [_local(str(p)) for p in (path, *others)]
-    return join([FORMATS[format_of(f)].load(f) for f in files], [str(f) for f in files])
+    return join([FORMATS[format_of(f)].load(f) for f in files])
 
 
 def _local(path: str) -> Path:

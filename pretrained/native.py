@@ -15,6 +15,8 @@ from training.config import from_dict
 from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig, ImageSpec
 from training.snapshot import FORMAT, VERSION
 
+FLOATS = ("F32", "F16", "BF16", "F64")
+
 
 def load_snapshot(path: Path) -> Networks:
     """A snapshot; UserError if the file is not a whole one of a known version."""
@@ -32,11 +34,11 @@ def load_snapshot(path: Path) -> Networks:
         origin = str(facts.get("origin", ""))
     except KeyError as e:
         raise UserError(f"{path}: no {e} in the metadata, expected a snapshot of train.py") from e
-    except (ValueError, TypeError, AttributeError, RecursionError) as e:
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as e:
         raise UserError(f"{path}: metadata: {e}") from e
     parts = {}
     known = ("G", "D", "G_ema")
-    if foreign := {k for k in tensors if k.partition(".")[0] not in known}:
+    if foreign := {k for k in tensors if not k.startswith(tuple(f"{name}." for name in known))}:
         raise UserError(f"{path}: unknown tensor {min(foreign)}, expected G., D. and G_ema.")
     for name in known:
         own = {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
@@ -47,15 +49,18 @@ def load_snapshot(path: Path) -> Networks:
             parts[name] = Part(cfg, spec, own, f"{path}: {name}")
     if not parts:
         raise UserError(f"{path}: no network in it, expected tensors of G, D or G_ema")
-    return Networks(parts, spec, cur_nimg, origin)
+    return Networks(str(path), parts, spec, cur_nimg, origin)
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:
     """Metadata and tensors, unread."""
     try:
         f = safe_open(path, framework="pt")
-        shapes = {k: tuple(f.get_slice(k).get_shape()) for k in f.keys()}  # noqa: SIM118 - not a dict
-        return f.metadata() or {}, {k: Stored(shape, _reader(f, k)) for k, shape in shapes.items()}
+        pieces = {k: f.get_slice(k) for k in f.keys()}  # noqa: SIM118 - not a dict
+        for key, piece in pieces.items():
+            if piece.get_dtype() not in FLOATS:
+                raise UserError(f"{path}: {key} is of type {piece.get_dtype()}, expected one of {', '.join(FLOATS)}")
+        return f.metadata() or {}, {k: Stored(tuple(p.get_shape()), _reader(f, k)) for k, p in pieces.items()}
     except OSError as e:
         raise os_error(e, path, "read") from e
     except SafetensorError as e:
@@ -63,4 +68,4 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:
 
 
 def _reader(f: Any, key: str) -> Callable[[], torch.Tensor]:
-    return lambda: f.get_tensor(key)
+    return lambda: f.get_tensor(key).float()

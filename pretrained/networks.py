@@ -12,8 +12,6 @@ from torch import nn
 from dnnlib.errors import UserError
 from training.networks.base import Discriminator, Generator
 from training.networks.config import AnyDiscriminatorConfig, ImageSpec
-from training.networks.layers import Blur
-from training.networks.msg_progan import NormalisedLatent
 from training.networks.registry import build_discriminator, build_generator
 
 
@@ -25,13 +23,18 @@ class Stored:
     read: Callable[[], torch.Tensor]
 
 
+def same(x: np.ndarray) -> np.ndarray:
+    """The layout that needs no change."""
+    return x
+
+
 @dataclass(frozen=True)
 class Row:
     """A line of the table between a file's tensors and ours: `transform` turns theirs into the layout of ours."""
 
     ours: str
     theirs: str
-    transform: Callable[[np.ndarray], np.ndarray] = lambda x: x
+    transform: Callable[[np.ndarray], np.ndarray] = same
 
 
 def translate(
@@ -69,7 +72,7 @@ class Part:
         self.cfg, self.spec, self.tensors = cfg, spec, tensors
         try:
             self.network = self._empty()
-        except ValueError as e:
+        except (ValueError, OverflowError, RuntimeError) as e:  # torch: of sizes beyond its integers
             raise UserError(f"{where}: {e}") from e
         expected = {k: tuple(t.shape) for k, t in self.network.state_dict().items()}
         for what, keys in (
@@ -100,8 +103,8 @@ class Part:
         net: nn.Module = self._empty()
         net.load_state_dict({k: t.read() for k, t in self.tensors.items()}, assign=True)
         for module in net.modules():
-            if isinstance(module, Blur | NormalisedLatent):
-                module.reset_buffers()
+            if reset := getattr(module, "reset_buffers", None):  # what follows from the options and is not stored
+                reset()
         return net.eval().requires_grad_(False)
 
 
@@ -110,8 +113,16 @@ class Networks:
     Each is read from the file when it is first asked for."""
 
     def __init__(
-        self, parts: dict[str, Part], spec: ImageSpec, cur_nimg: int | None, origin: str, notes: Sequence[str] = ()
+        self,
+        where: str,
+        parts: dict[str, Part],
+        spec: ImageSpec,
+        cur_nimg: int | None,
+        origin: str,
+        notes: Sequence[str] = (),
     ) -> None:
+        self.where = where
+        """The file or files."""
         self.parts = parts
         """Some of `G`, `D`, `G_ema`."""
         self.spec = spec
@@ -144,23 +155,28 @@ class Networks:
         """The generator to sample: G_ema, or G if there is no other; UserError without either."""
         net = self.G_ema if "G_ema" in self.parts else self.G
         if net is None:
-            raise UserError("the network file holds no generator, only a discriminator")
+            raise UserError(f"{self.where}: holds no generator, only a discriminator")
         return net
 
 
-def join(files: Sequence[Networks], names: Sequence[str]) -> Networks:
+def join(files: Sequence[Networks]) -> Networks:
     """Networks of several files as one; UserError if they do not belong together."""
     parts: dict[str, Part] = {}
-    for net, name in zip(files, names, strict=True):
+    for net in files:
+        name = net.where
         if net.spec != files[0].spec:
             a, b = files[0].spec, net.spec
             raise UserError(
                 f"{name}: for images {b.channels}x{b.resolution}x{b.resolution} with {b.c_dim} label values, expected "
-                f"{a.channels}x{a.resolution}x{a.resolution} with {a.c_dim} as in {names[0]}"
+                f"{a.channels}x{a.resolution}x{a.resolution} with {a.c_dim} as in {files[0].where}"
             )
         for role, part in net.parts.items():
             if role in parts:
                 raise UserError(f"{name}: a second {role}, expected one of each of G, D and G_ema")
             parts[role] = part
+        if {"G", "G_ema"} <= parts.keys() and parts["G"].cfg != parts["G_ema"].cfg:
+            raise UserError(f"{name}: G and G_ema differ: {parts['G'].cfg} and {parts['G_ema'].cfg}")
     notes = list(dict.fromkeys(note for net in files for note in net.notes))
-    return Networks(parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes)
+    return Networks(
+        " ".join(net.where for net in files), parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes
+    )

@@ -1,13 +1,17 @@
-"""The one place where pickles are opened: TF1 network pickles, as plain data.
+"""The one place where pickles are opened: TF1 network pickles as plain data, and a check of those in .pth files.
 
 Python's own unpickler imports and calls whatever a file names. This reader does neither: the standard library's
 `pickletools` splits the file into opcodes, and a few dozen of them are carried out here on lists, dicts and the records
-of ALLOWED. Arrays are views of the mapped file, so memory does not depend on what a file claims to hold.
+of an allow-list. Arrays are views of the mapped file, so memory does not depend on what a file claims to hold.
 """
 
+import math
 import mmap
 import pickletools
 import re
+import zipfile
+import zlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +22,7 @@ import numpy as np
 from dnnlib.errors import UserError
 
 MAX_OPCODES = 10**6  # a default 1024x1024 pickle has about 20,000
+MAX_TUPLE = 64  # items; tuples hold tuples, which hold none, so that whatever walks through them ends
 SMALL = 2**12  # reads up to this size are copied, larger ones are views
 
 FOREIGN = {
@@ -25,6 +30,10 @@ FOREIGN = {
     "tfutil": "a pickle of Progressive GAN (NVIDIA 2017)",
     "torch": "a pickle of PyTorch objects",
 }
+
+
+DAMAGED = (ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError, AttributeError)
+Allowed = dict[str, Callable[[str, tuple[Any, ...]], Any] | None]
 
 
 class Refused(ValueError):
@@ -65,21 +74,47 @@ def read_pickle(path: Path) -> Any:
     UserError if it ends early, is damaged, or names anything that TF1 network pickles do not need."""
     try:
         with open(path, "rb") as f:
-            return _Machine(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)).run()
+            return _Machine(memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)), TENSORFLOW).run()
     except OSError as e:
         raise UserError(f"{path}: cannot read: {e.strerror}") from e
     except Refused as e:
         raise UserError(f"{path}: {e}") from e
-    except (ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError, AttributeError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise UserError(f"{path}: damaged or only part of a network pickle (half a download?): {reason}") from e
+    except DAMAGED as e:
+        raise UserError(f"{path}: damaged or only part of a network pickle (half a download?): {e!r}") from e
+
+
+def check_torch_pickles(path: Path) -> None:
+    """UserError unless the pickles of a .pth file hold nothing but weights: torch's own reader, which refuses code,
+    still builds whatever a pickle describes, however large or deep."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as z:
+                names = [n for n in z.namelist() if n.endswith(".pkl")]
+                for name in names:
+                    _Machine(memoryview(z.read(name)), TORCH, path.stat().st_size).run()
+            if len(names) != 1:
+                raise Refused("not weights as torch.save writes them")
+            return
+        with open(path, "rb") as f:
+            data = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
+        at = 0
+        for _ in range(5):  # magic number, version, system, weights, keys of their storages
+            machine = _Machine(data, TORCH, len(data), at)
+            machine.run()
+            at = machine.source.at
+    except OSError as e:
+        raise UserError(f"{path}: cannot read: {e.strerror}") from e
+    except Refused as e:
+        raise UserError(f"{path}: {e}") from e
+    except (*DAMAGED, zipfile.BadZipFile, NotImplementedError, zlib.error) as e:
+        raise UserError(f"{path}: damaged, or not weights as torch.save writes them: {e!r}") from e
 
 
 class _Source:
     """What pickletools reads from: `read` never gives more than there is, large pieces as views."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.view, self.at = data, memoryview(data), 0
+    def __init__(self, view: memoryview, at: int) -> None:
+        self.view, self.at = view, at
 
     def tell(self) -> int:
         return self.at
@@ -90,15 +125,15 @@ class _Source:
         return bytes(piece) if n <= SMALL else piece
 
     def readline(self) -> bytes:
-        end = self.data.find(b"\n", self.at, self.at + SMALL)
-        return bytes(self.read((end + 1 if end >= 0 else self.at + SMALL) - self.at))
+        end = bytes(self.view[self.at : self.at + SMALL]).find(b"\n")
+        return bytes(self.read(end + 1 if end >= 0 else SMALL))
 
 
 class _Machine:
-    """The stack machine of the pickle format, for plain data only."""
+    """The stack machine of the pickle format, for plain data only. `largest` bounds the storages of a .pth, bytes."""
 
-    def __init__(self, data: mmap.mmap) -> None:
-        self.source = _Source(data)
+    def __init__(self, data: memoryview, allowed: Allowed, largest: int = 0, at: int = 0) -> None:
+        self.source, self.allowed, self.largest = _Source(data, at), allowed, largest
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -125,17 +160,16 @@ class _Machine:
             self.stack = []
         elif op == "TUPLE":
             items = self.pop_mark()
-            self.stack.append(tuple(items))
+            self.stack.append(_tuple(items))
         elif op in TUPLES:
-            n = TUPLES[op]
-            items = [stack.pop() for _ in range(n)][::-1]
-            stack.append(tuple(items))
+            items = [stack.pop() for _ in range(TUPLES[op])][::-1]
+            stack.append(_tuple(items))
         elif op in ("APPEND", "APPENDS"):
             items = [stack.pop()] if op == "APPEND" else self.pop_mark()
             _expect(self.stack[-1], list).extend(items)
         elif op in ("SETITEM", "SETITEMS"):
             items = [stack.pop(), stack.pop()][::-1] if op == "SETITEM" else self.pop_mark()
-            target = _expect(self.stack[-1], dict)
+            target = _expect(self.stack[-1], dict, OrderedDict)
             for key, value in zip(items[::2], items[1::2], strict=True):
                 target[_expect(key, str)] = value
         elif op in ("BINPUT", "LONG_BINPUT"):
@@ -145,19 +179,21 @@ class _Machine:
         elif op in ("BINGET", "LONG_BINGET"):
             stack.append(self.memo[arg])
         elif op == "GLOBAL":
-            stack.append(_global(*arg.split(" ", 1)))
+            stack.append(self.name(*arg.split(" ", 1)))
         elif op == "STACK_GLOBAL":
             name, module = stack.pop(), stack.pop()
-            stack.append(_global(_expect(module, str), _expect(name, str)))
+            stack.append(self.name(_expect(module, str), _expect(name, str)))
         elif op in ("REDUCE", "NEWOBJ"):
             args, what = _expect(stack.pop(), tuple), _expect(stack.pop(), Global)
-            make = ALLOWED[what.name]
+            make = self.allowed[what.name]
             if make is None:
                 raise Refused(f"refused: a call of {what.name.replace(' ', '.')}")
             stack.append(make(what.name, args))
         elif op == "BUILD":
             state = stack.pop()
             _build(stack[-1], state)
+        elif op == "BINPERSID" and self.largest:
+            stack.append(_storage(stack.pop(), self.largest))
         else:
             raise Refused(f"refused: pickle opcode {op}, which network pickles do not use")
 
@@ -165,10 +201,19 @@ class _Machine:
         items, self.stack = self.stack, self.marks.pop()
         return items
 
+    def name(self, module: str, name: str) -> Global:
+        module = re.sub(r"^numpy\._core\b", "numpy.core", module)  # as numpy 2 writes it
+        if f"{module} {name}" in self.allowed:
+            return Global(f"{module} {name}")
+        for prefix, what in FOREIGN.items():
+            if self.allowed is TENSORFLOW and (module == prefix or module.startswith(prefix + ".")):
+                raise Refused(f"{what}, which is not supported")
+        raise Refused(f"refused: the file asks for {module:.100}.{name:.100}, which weights of networks do not need")
+
 
 PUSH_ARGUMENT = {
     "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT",
-    "BINSTRING", "SHORT_BINSTRING", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 PUSH_NEW: dict[str, Callable[[], Any]] = {
@@ -182,21 +227,17 @@ PUSH_NEW: dict[str, Callable[[], Any]] = {
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _expect(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise Refused(f"found {type(value).__name__} where network pickles have {kind.__name__}")
+def _expect(value: Any, *kinds: type) -> Any:
+    if type(value) not in kinds:
+        raise Refused(f"found {type(value).__name__} where network pickles have {kinds[0].__name__}")
     return value
 
 
-def _global(module: str, name: str) -> Global:
-    module = re.sub(r"^numpy\._core\b", "numpy.core", module)  # as numpy 2 writes it
-    full = f"{module} {name}"
-    if full in ALLOWED:
-        return Global(full)
-    for prefix, what in FOREIGN.items():
-        if module == prefix or module.startswith(prefix + "."):
-            raise Refused(f"{what}, which is not supported")
-    raise Refused(f"refused: the file asks for {module}.{name}, which network pickles do not use")
+def _tuple(items: list[Any]) -> tuple[Any, ...]:
+    inner = [item for item in items if type(item) is tuple]
+    if len(items) > MAX_TUPLE or any(type(part) is tuple for item in inner for part in item):
+        raise Refused("refused: tuples longer or deeper than network pickles have")
+    return tuple(items)
 
 
 def _dtype(name: str, args: tuple[Any, ...]) -> _Dtype:
@@ -216,27 +257,44 @@ def _scalar(name: str, args: tuple[Any, ...]) -> Array:
     return Array(_view(data, dtype, (), False))
 
 
-def _encode(name: str, args: tuple[Any, ...]) -> bytes:
-    """How protocols below 3 write bytes: _codecs.encode(text, "latin1")."""
-    text, encoding = args
-    if encoding != "latin1":
-        raise Refused("refused: text in an encoding that network pickles do not use")
-    encoded: bytes = _expect(text, str).encode("latin-1")
-    return encoded
-
-
 def _view(data: Any, dtype: Any, shape: Any, fortran: bool) -> np.ndarray:
     """`data` as an array, after checking that it is as long as the shape says."""
-    if isinstance(data, str):
-        data = data.encode("latin-1")
     if not isinstance(data, bytes | bytearray | memoryview) or not isinstance(dtype, _Dtype):
         raise Refused("refused: an array that is not plain bytes")
-    size = dtype.value.itemsize
-    for n in _expect(shape, tuple):
-        size *= _expect(n, int)
-    if len(shape) > 8 or any(n < 0 for n in shape) or size != len(data):
-        raise ValueError(f"an array of shape {shape!r:.60} in {len(data)} bytes")
+    if len(_expect(shape, tuple)) > 8 or not all(0 <= _expect(n, int) <= 2**40 for n in shape):
+        raise Refused("refused: an array of more than 8 dimensions, or larger than any file")
+    if math.prod(shape) * dtype.value.itemsize != len(data):
+        raise ValueError(f"an array of shape {shape} in {len(data)} bytes")
     return np.frombuffer(data, dtype.value).reshape(shape, order="F" if fortran else "C")
+
+
+def _storage(pid: Any, largest: int) -> Record:
+    """A persistent id of a .pth: ("storage", type, key, device, number of elements), and None in older files."""
+    what, kind, key, device, numel, *_ = _expect(pid, tuple)
+    if what != "storage" or not 0 <= _expect(numel, int) * _ITEM_SIZES[_expect(kind, Global).name] <= largest:
+        raise Refused("refused: a storage larger than the file")
+    _expect(key, str), _expect(device, str)
+    return Record("storage")
+
+
+def _tensor(name: str, args: tuple[Any, ...]) -> Record:
+    """torch._utils._rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)."""
+    storage, offset, size, stride = args[:4]
+    numbers = (offset, *_expect(size, tuple), *_expect(stride, tuple))
+    if _expect(storage, Record).name != "storage" or not all(0 <= _expect(n, int) <= 2**40 for n in numbers):
+        raise Refused("refused: a tensor that is no part of the file")
+    return Record(name)
+
+
+def _parameter(name: str, args: tuple[Any, ...]) -> Record:
+    """torch._utils._rebuild_parameter(tensor, requires_grad, hooks)."""
+    return _expect(args[0], Record)  # type: ignore[no-any-return]
+
+
+def _ordered_dict(name: str, args: tuple[Any, ...]) -> OrderedDict[str, Any]:
+    if args:
+        raise Refused("refused: a call of OrderedDict with arguments")
+    return OrderedDict()
 
 
 def _build(target: Any, state: Any) -> None:
@@ -251,17 +309,26 @@ def _build(target: Any, state: Any) -> None:
         if order not in ("<", ">", "|", "=") or any(s is not None for s in structure[:3]):
             raise Refused("refused: an array of something else than numbers")
         target.value = target.value.newbyteorder(order)
+    elif isinstance(target, OrderedDict):
+        _expect(state, dict)  # the versions of modules, which no weight depends on
     else:
         raise Refused(f"refused: state for a {type(target).__name__}")
 
 
-# module and name -> what a call of it becomes; None: may be named, not called
-ALLOWED: dict[str, Callable[[str, tuple[Any, ...]], Any] | None] = {
+_BYTES = {"Double": 8, "Float": 4, "Half": 2, "BFloat16": 2, "Long": 8, "Int": 4, "Short": 2, "Byte": 1, "Bool": 1}
+_ITEM_SIZES = {f"torch {name}Storage": size for name, size in _BYTES.items()}
+# Module and name -> what a call of it becomes; None: may be named, not called.
+TENSORFLOW: Allowed = {
     "dnnlib.tflib.network Network": lambda name, args: Record(name),
     "numpy.core.multiarray _reconstruct": lambda name, args: Array(),
     "numpy.core.multiarray scalar": _scalar,
     "numpy.core.numeric _frombuffer": _from_buffer,
     "numpy dtype": _dtype,
     "numpy ndarray": None,
-    "_codecs encode": _encode,
+}
+TORCH: Allowed = {
+    "collections OrderedDict": _ordered_dict,
+    "torch._utils _rebuild_tensor_v2": _tensor,
+    "torch._utils _rebuild_parameter": _parameter,
+    **dict.fromkeys(_ITEM_SIZES),
 }

@@ -1,15 +1,17 @@
 """Network pickles of TensorFlow 1: msg-stylegan-tf, and the plain StyleGAN that it grew out of (NVIDIA 2019)."""
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dnnlib.errors import UserError
-from pretrained.networks import Networks, Part, Row, translate
+from dnnlib.errors import UserError, printable
+from pretrained.networks import Networks, Part, Row, same, translate
 from pretrained.pickles import Array, Record, read_pickle
 from training.config import from_dict
 from training.networks.config import (
@@ -43,13 +45,13 @@ NOT_OPTIONS = {
 def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[str]]:
     """Static kwargs of a network -> fields of our config as `from_dict` takes them, and the kwargs that nothing is
     known of."""
-    known = config.__dataclass_fields__.keys() | {"fused_scale"}
+    defaults = {f.name: f.default for f in fields(config)}
     out: dict[str, Any] = {}
     unknown = []
     for name, value in kwargs.items():
         ours = RENAMED.get(name, name)
-        if ours in known:
-            out[ours] = value
+        if ours in defaults or ours == "fused_scale":
+            out[ours] = _as(type(defaults.get(ours)), value)
         elif name not in NOT_OPTIONS:
             unknown.append(name)
     if "fused_scale" in out:
@@ -57,7 +59,7 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
     if not issubclass(config, GeneratorConfig):
         out.pop("fused_scale", None)  # both forms are equal in D
     if "blur_filter" in out:
-        out["blur_filter"] = list(out["blur_filter"] or ())
+        out["blur_filter"] = [_as(int, x) for x in out["blur_filter"] or ()]
     if out.get("w_avg_beta", 0) is None:
         out["w_avg_beta"] = 1.0
     if out.get("truncation_psi", 0) is None or ("truncation_cutoff" in out and not out["truncation_cutoff"]):
@@ -68,18 +70,21 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
     return out, unknown
 
 
-def _same(w: np.ndarray) -> np.ndarray:
-    return w
+def _as(kind: type, value: Any) -> Any:
+    """TensorFlow took 64.0 where a whole number was meant, and 1 for true."""
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return bool(value) if kind is bool and value in (0, 1) else value
 
 
-def _conv(w: np.ndarray) -> np.ndarray:
+def _conv(x: np.ndarray) -> np.ndarray:
     """[kh,kw,in,out] -> [out,in,kh,kw]."""
-    return w.transpose(3, 2, 0, 1)
+    return x.transpose(3, 2, 0, 1)
 
 
-def _dense(w: np.ndarray) -> np.ndarray:
+def _dense(x: np.ndarray) -> np.ndarray:
     """[in,out] -> [out,in]."""
-    return w.transpose(1, 0)
+    return x.transpose(1, 0)
 
 
 def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
@@ -94,7 +99,7 @@ def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
         if r > 4:
             names, source = ("Conv0_up", "Conv1"), ("source.weight", "weight", _conv)
         elif cfg.use_const_input:
-            names, source = ("Const", "Conv"), ("source.const", "const", _same)
+            names, source = ("Const", "Conv"), ("source.const", "const", same)
         else:
             names, source = ("Dense", "Conv"), ("source.fc.weight", "weight", _dense)
         for i, (name, (key, variable, layout)) in enumerate(
@@ -150,50 +155,53 @@ def load_tf(path: Path) -> Networks:
     for record in records:
         try:
             role, part = _part(record.state, path)
-        except (KeyError, TypeError, ValueError, AttributeError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
             raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
         if role in parts:
             raise UserError(f"{path}: two networks are called {record.state['name']}")
         if spec and part.spec != spec:
             raise UserError(f"{path}: its networks are for different images, {part.spec} and {spec}")
         parts[role], spec = part, part.spec
+    values = sum(math.prod(t.shape) for part in parts.values() for t in part.tensors.values())
+    if 4 * values > 2 * path.stat().st_size + 2**20:
+        raise UserError(f"{path}: its variables claim {values:,} values, more than the file holds")
     assert spec
     plain = next(iter(parts.values())).cfg.kind == "stylegan"
     origin = STYLEGAN if plain else MSG_STYLEGAN
     named = re.search(r"network-snapshot-(\d+)", path.name)
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
     notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
-    return Networks(parts, spec, int(named[1]) * 1000 if named else None, origin, notes)
+    return Networks(str(path), parts, spec, int(named[1]) * 1000 if named else None, origin, notes)
 
 
 def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
-    name, version = state["name"], state["version"]
+    name, version = _checked(state["name"], str), _checked(state["version"], int)
     if version not in (2, 3):
-        project = "StyleGAN2 (TensorFlow)" if isinstance(version, int) and version > 3 else "an unknown program"
+        project = "StyleGAN2 (TensorFlow)" if version > 3 else "an unknown program"
         raise UserError(
             f"{path}: a network of version {version}, of {project}, which is not supported: expected 2 or 3"
         )
     if name not in ROLES:
         raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
-    kwargs = {k: _number(v) if isinstance(v, Array) else v for k, v in state["static_kwargs"].items()}
+    kwargs = {k: _plain(v) for k, v in _checked(state["static_kwargs"], dict).items()}
     arrays = _variables(state)
     where = f"{path}: {name}"
     plain = "lod" in arrays
     config: Any
     if name == "D":
-        config = StyleGANDiscriminatorConfig if plain else DiscriminatorConfig
+        config, images = StyleGANDiscriminatorConfig if plain else DiscriminatorConfig, (32, 1)
     else:
-        config = StyleGANGeneratorConfig if plain else GeneratorConfig
-    fields, unknown = options(kwargs, config)
+        config, images = StyleGANGeneratorConfig if plain else GeneratorConfig, (1024, 3)
+    options_, unknown = options(kwargs, config)
     if unknown:
-        warnings.warn(f"{where}: ignored unknown options {', '.join(unknown)}", stacklevel=2)
+        warnings.warn(printable(f"{where}: ignored unknown options {', '.join(unknown)}"), stacklevel=2)
     try:
         spec = ImageSpec(
-            resolution=int(kwargs.get("resolution", 32)),
-            channels=int(kwargs.get("num_channels", 1)),
+            resolution=int(kwargs.get("resolution", images[0])),
+            channels=int(kwargs.get("num_channels", images[1])),
             c_dim=int(kwargs.get("label_size", 0)),
         )
-        cfg = from_dict(config, fields, where)
+        cfg = from_dict(config, options_, where)
     except ValueError as e:
         raise UserError(str(e) if str(e).startswith(where) else f"{where}: {e}") from e
     table = discriminator_table(cfg, spec) if name == "D" else generator_table(cfg, spec)
@@ -203,19 +211,35 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
     return ROLES[name], Part(cfg, spec, tensors, where)
 
 
-def _number(box: Array) -> Any:
-    """A numpy number, which some options are, as Python's."""
-    if box.value is None or box.value.ndim:
-        raise ValueError("an option that is an array")
-    return box.value.item()
+def _checked(value: Any, kind: Any) -> Any:
+    """`value`, if it is what networks have there; before anything is done with what may be a trap of nested objects."""
+    if type(value) is not kind:
+        raise TypeError(f"found {type(value).__name__}, expected {kind.__name__}")
+    if (kind is int and abs(value) > 2**63) or (kind is str and len(value) > 200):
+        raise ValueError(f"found a {kind.__name__} beyond all reason")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """An option: a number, a word, nothing, or a short list of numbers; numpy's as Python's."""
+    if isinstance(value, Array) and value.value is not None and value.value.size <= 16:
+        return value.value.tolist()
+    if isinstance(value, list | tuple):
+        if len(value) > 16:
+            raise TypeError("an option that is a long list")
+        return [_checked(x, float if type(x) is float else int) for x in value]
+    if value is None or type(value) in (bool, float):
+        return value
+    return _checked(value, str if type(value) is str else int)
 
 
 def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:
     """All variables of a network, those of components under their names. Version 2 has them in one list."""
-    pairs = [(str(name), array) for name, array in state["variables"]]
-    for component in state.get("components", {}).values():
-        part = component.state
-        pairs += [(f"{part['name']}/{name}", array) for name, array in part["variables"]]
+    pairs = [(_checked(name, str), array) for name, array in _checked(state["variables"], list)]
+    for component in _checked(state.get("components", {}), dict).values():
+        part = _checked(component, Record).state
+        prefix = _checked(part["name"], str)
+        pairs += [(f"{prefix}/{_checked(name, str)}", array) for name, array in _checked(part["variables"], list)]
     out = {}
     for name, array in pairs:
         if not isinstance(array, Array) or array.value is None:

@@ -1,6 +1,8 @@
 """train.py --init: runs that start from other networks of every kind, same or different in shape."""
 
+import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from pretrained import load_network
 from pretrained.initial import load_initial
 from tests.golden_data import GOLDEN
 from tests.runs import make_dataset, newest_checkpoint, run_dirs, train
+from training.config import as_dict
 from training.initial import copy_fitting, table
 from training.networks.config import GeneratorConfig, ImageSpec
 from training.networks.registry import build_discriminator, build_generator
+from training.snapshot import save_snapshot
 
 C2 = str(GOLDEN / "c2_network-final.pkl")  # 32x32, RGB, 3 classes
 SG1 = str(GOLDEN / "stylegan_tf" / "sg1_network-final.pkl")  # 32x32, RGB
@@ -142,14 +146,20 @@ def test_own_snapshot_and_relaunch(data, tmp_path):
     assert all(torch.equal(t, again["G"][k]) for k, t in first["G"].items())
 
 
-def test_resuming_does_not_start_over(data, tmp_path):
-    """--resume auto continues a run that began with --init, from its checkpoint."""
-    args = ["tiny", "--data", data[32, 3], "--result-dir", tmp_path, *SHORT, "--resume", "auto", "--init", C2]
+@pytest.mark.parametrize("how", ["auto", "run dir", "config.json"])
+def test_resuming_does_not_start_over(data, tmp_path, how):
+    """A run that began with --init goes on from its checkpoint, also when the file is gone meanwhile."""
+    file = tmp_path / "old.pkl"
+    shutil.copy(C2, file)
+    args = ["tiny", "--data", data[32, 3], "--result-dir", tmp_path / "r", *SHORT, "--init", file]
     train(*args)
-    out = train(*args, "--total-kimg", 0.008)
-    (run,) = run_dirs(tmp_path)
+    (run,) = run_dirs(tmp_path / "r")
+    file.unlink()
+    resume = ["--resume", "auto" if how == "auto" else run, "--total-kimg", 0.008]
+    out = train(*([run / "config.json"] if how == "config.json" else args), *resume)
     assert "resuming at 0.004 kimg" in out.stdout and "init  " not in out.stdout
-    assert newest_checkpoint(run)["progress"]["cur_nimg"] == 8
+    assert run_dirs(tmp_path / "r") == [run] and newest_checkpoint(run)["progress"]["cur_nimg"] == 8
+    assert newest_checkpoint(run)["config"]["init"] == [str(file)]
 
 
 def test_two_processes_start_from_the_same(data, tmp_path):
@@ -163,7 +173,7 @@ def test_two_processes_start_from_the_same(data, tmp_path):
     [
         (["--init", DIS], "no generator to start from, only a discriminator"),
         (["--init", "nowhere.pkl"], "nowhere.pkl: no such file"),
-        (["--init", C2, "--resume", "results/00000-x"], "expected one of them"),
+        (["--init", "nowhere.pkl", "--resume", "auto"], "nowhere.pkl: no such file"),
         (["--init", GEN, C2], "with 3 label values, expected"),
         (["--init", C2, "--G.fmap-max", 8, "--G.w-dim", 8, "--G.mapping-fmaps", 8, "--G.z-dim", 8], "values of G fit"),
     ],
@@ -172,6 +182,25 @@ def test_what_cannot_be_is_one_line(data, tmp_path, args, message):
     out = train("tiny", "--data", data[32, 3], "--result-dir", tmp_path / "r", *args, check=False)
     assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_config_json_with_another_file_takes_its_networks(tmp_path):
+    train_config = tmp_path / "config.json"
+    first = train_script.parse(["tiny", "--init", C2, "--G.mapping-layers", "3"])
+    train_config.write_text(json.dumps(as_dict(first)))
+    assert train_script.parse([str(train_config)]) == first
+    other = train_script.parse([str(train_config), "--init", GEN])
+    assert other.G.kind == "msg_progan" and other.D.features == 16
+
+
+def test_discriminator_for_a_generator_alone_keeps_the_presets_options(tmp_path):
+    cfg = train_script.parse(["progan-robohash", "--D.levels", "8", "--init", GEN])
+    assert (cfg.D.features, cfg.D.levels) == (16, (8,))
+    snapshot = tmp_path / "g.safetensors"
+    net = load_network(C2)
+    save_snapshot(snapshot, {"G": net.G}, net.spec, None)
+    cfg = train_script.parse(["robohash", "--init", str(snapshot)])
+    assert (cfg.D.fmap_base, cfg.D.fmap_max, cfg.D.mbstd_group_size) == (256, 32, 4)
 
 
 def test_options_given_win_over_the_file():

@@ -123,8 +123,9 @@ class TrainConfig:
     """auto = continue the newest unfinished run of the same description in result_dir, or start one; PATH = continue
     from this run dir or checkpoint file; none = start a new run."""
     init: tuple[str, ...] = ()
-    """Network file(s) of any kind that new runs start from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. What
-    matches by name and shape is copied. Unless --G. or --D. options say otherwise the networks are built as there."""
+    """Network file(s) of any kind that a new run starts from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. What
+    matches by name and shape is copied; but for --G. and --D. options the networks are built as there. A run that is
+    resumed does not look at it."""
     dry_run: bool = False
     """Print the resolved options, parameter tables, memory and time forecast; train nothing."""
 
@@ -167,7 +168,7 @@ class TrainConfig:
     lr_warmup_kimg: float = 0.0
     """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
     ema_kimg: float = 10.0
-    """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = G_ema is G."""
+    """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = no averaging."""
     ema_decay: float | None = None
     """Decay of the moving average per D step, in place of the half-life (BMSG-GAN: 0.999)."""
     ema_rampup: float | None = None
@@ -206,10 +207,6 @@ class TrainConfig:
         check(
             self.ema_decay is None or 0 <= self.ema_decay <= 1,
             f"ema_decay: found {self.ema_decay}, expected 0 to 1",
-        )
-        check(
-            not self.init or self.resume in ("none", "auto"),
-            f"init and resume {self.resume}: expected one of them (init starts a new run, resume continues one)",
         )
         check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
         check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")

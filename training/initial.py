@@ -9,6 +9,7 @@ from torch import nn
 from dnnlib.errors import UserError
 
 Shape = tuple[int, ...]
+LEAST = 0.05  # share of the values of G that must fit: biases fit nearly anything
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,6 @@ def fitting(network: nn.Module, initial: Initial, name: str) -> set[str]:
     """The tensors of `initial` that the network takes."""
     shapes = initial.shapes.get(name, {})
     return {k for k, t in network.state_dict().items() if shapes.get(k) == tuple(t.shape)}
-
-
-LEAST = 0.05  # of the values of G: biases fit nearly anything
 
 
 def check_fit(G: nn.Module, initial: Initial) -> None:

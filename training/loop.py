@@ -76,7 +76,11 @@ def check(cfg: TrainConfig, load_initial: LoadInitial) -> None:
         dataset.file.verify()
     G = check_networks(cfg, dataset.spec)
     if cfg.init:
-        check_fit(G, load_initial(cfg.init))
+        try:
+            check_fit(G, load_initial(cfg.init))
+        except UserError:
+            if cfg.resume == "none":  # a run to continue has started from it already
+                raise
 
 
 def train(cfg: TrainConfig, load_initial: LoadInitial) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from training.config import LossName
 from training.ops.dtype import at_least_fp32
-from training.pyramid import Pyramid, total_gradients
+from training.pyramid import Pyramid
 
 Scores = torch.Tensor
 
@@ -149,7 +149,7 @@ def mixed_gradient_penalty(
 
 
 def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[torch.Tensor]) -> tuple[Scores, Pyramid]:
-    """Scores [N,1] and the total derivatives of their sum with respect to every level, differentiable again.
+    """Scores [N,1] and the partial derivatives of their sum with respect to every level, differentiable again.
 
     Through torch.func rather than autograd.grad, because torch.compile traces only that.
     """
@@ -159,10 +159,14 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
         return at_least_fp32(s).sum(), s
 
     partial, scores = torch.func.grad(summed, has_aux=True)(tuple(pyramid))
-    return scores, total_gradients(partial)
+    return scores, partial
 
 
 def gradient_penalty(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """R1 or R2 (Mescheder et al. 2018, eq. 9) per sample: the squared norm of each level's gradient, averaged over
-    levels, as MSG-StyleGAN does (a sum would grow with the number of levels). [N,C,h,w] each -> [N]."""
+    levels, as MSG-StyleGAN does (a sum would grow with the number of levels). [N,C,h,w] each -> [N].
+
+    R1 takes total derivatives (`pyramid.total_gradients`), because the levels of a real are pooled from one another; R2
+    partial ones, because the levels of a fake are outputs of G beside each other.
+    """
     return torch.stack([at_least_fp32(g).square().sum((1, 2, 3)) for g in gradients]).mean(0)

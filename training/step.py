@@ -8,7 +8,7 @@ from training.config import LossConfig
 from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
 from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
-from training.pyramid import Pyramid
+from training.pyramid import Pyramid, total_gradients
 
 
 class GeneratorInputs(NamedTuple):
@@ -66,12 +66,12 @@ def d_step(
     penalty = torch.zeros((), device=c.device)
     stats = {}
 
-    def scores(pyramid: Pyramid, gamma: float, name: str) -> torch.Tensor:
+    def scores(levels: Pyramid, gamma: float, name: str) -> torch.Tensor:
         nonlocal penalty
         if not gamma or reg_weight is None:
-            return at_least_fp32(D(pyramid, c))
-        s, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
-        p = gradient_penalty(gradients)  # [N]
+            return at_least_fp32(D(levels, c))
+        s, gradients = scores_and_gradients(lambda x: D(x, c), levels)
+        p = gradient_penalty(total_gradients(gradients) if name == "r1" else gradients)  # [N]
         penalty = penalty + p.mean() * (gamma / 2 * reg_weight)
         stats[f"Loss/{name}_penalty"] = p.detach()
         return at_least_fp32(s)

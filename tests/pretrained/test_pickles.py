@@ -2,25 +2,31 @@
 
 import copyreg
 import io
+import json
 import os
 import pickle
 import pickletools
 import random
-import resource
 import struct
 import subprocess
 import sys
-import time
+import zipfile
 
 import numpy as np
 import pytest
+import torch
 
 from dnnlib.errors import UserError
 from pretrained import load_network
-from pretrained.pickles import ALLOWED, MAX_OPCODES, read_pickle
+from pretrained.pickles import MAX_OPCODES, TENSORFLOW, TORCH, read_pickle
+from pretrained.tf_networks import generator_table, options
 from tests import tf_pickles
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT
+from training.config import from_dict
+from training.networks.config import GeneratorConfig, ImageSpec
+from training.networks.registry import build_generator
+from training.snapshot import save_snapshot
 
 C2 = GOLDEN / "c2_network-final.pkl"
 
@@ -166,7 +172,62 @@ def test_refusals_name_what_was_asked_for(tmp_path):
 
 
 def deep(opening, closing, n=300_000):
-    return opcodes(opening * n, closing * n)
+    return opcodes(opening * n, closing * (n - 1))
+
+
+NETWORK = text("dnnlib.tflib.network") + text("Network") + b"\x93)\x81"
+NDARRAY = text("numpy") + text("ndarray") + b"\x93"
+RECONSTRUCT = call("numpy.core.multiarray", "_reconstruct", NDARRAY, b"K\x00\x85C\x01b")
+FLOAT32 = call("numpy", "dtype", text("f4"), b"\x89\x88")
+
+
+PLACES = ("name", "version", "static_kwargs", "option", "blur_filter", "components", "variables", "variable")
+
+
+def state(name, value):
+    """A network with `value` (opcodes) in one place of its state."""
+    parts = {"name": text("G"), "version": b"K\x03", "static_kwargs": b"}", "components": b"}", "variables": b"]"}
+    if name in ("option", "blur_filter"):
+        parts["static_kwargs"] = b"}(" + text("blur_filter" if name == "blur_filter" else "resolution") + value + b"u"
+    elif name == "variable":
+        parts["variables"] = b"](" + value + b"N\x86e"
+    else:
+        parts[name] = value
+    return opcodes(NETWORK, b"}(", *(text(k) + v for k, v in parts.items()), b"ub")
+
+
+# Opcodes of things that take forever, or the stack, to hash, compare or print.
+TRAPS = {
+    "nested lists": b"]" * 100_000 + b"a" * 99_999,
+    "doubled lists": b"](]\x94"
+    + b"".join(b"](" + 2 * (b"j" + struct.pack("<I", i)) + b"e\x94" for i in range(60))
+    + b"e",
+    "a huge integer": b"\x8b" + struct.pack("<i", 300_000) + b"\x7f" * 300_000,
+    "long text": b"X" + struct.pack("<I", 3_000_000) + b"x" * 3_000_000,
+    "control characters": text("G\nerror: nothing is wrong\x1b[2J"),
+    "itself": b"]\x94j\x00\x00\x00\x00a",
+}
+
+
+def sharing():
+    """A G whose mapping has a hundred layers that are all one array of bytes: small, and large once it is float32."""
+    cls = tf_pickles.network_class()
+    array, bias = np.zeros((1024, 1024), np.int8), np.zeros(1024, np.int8)
+    kwargs = {"resolution": 8, "latent_size": 1024, "dlatent_size": 1024, "mapping_fmaps": 1024, "mapping_layers": 100,
+              "fmap_base": 8, "fmap_max": 2}  # fmt: skip
+    cfg = from_dict(GeneratorConfig, options(kwargs, GeneratorConfig)[0], "G")
+    with torch.device("meta"):
+        net = build_generator(cfg, ImageSpec(resolution=8))
+    shapes = {row.ours: row for row in generator_table(cfg, net.spec)}
+    variables = []
+    for key, t in net.state_dict().items():
+        if key.startswith("mapping.fc"):
+            variables.append((shapes[key].theirs, array if t.ndim == 2 else bias))
+        else:
+            order = {4: (2, 3, 1, 0), 2: (1, 0)}.get(t.ndim, range(t.ndim)) if key.endswith("weight") else range(t.ndim)
+            variables.append((shapes[key].theirs, np.zeros([t.shape[i] for i in order], np.float32)))
+    net = tf_pickles.network(cls, version=2, name="G", static_kwargs=kwargs, variables=variables)
+    return tf_pickles.dumps(net, cls)
 
 
 GREEDY = {
@@ -187,11 +248,12 @@ GREEDY = {
         b"(K\x01(" + b"K\x01" * 5000 + b"t", call("numpy", "dtype", text("f4"), b"\x89\x88"), b"\x89C\x04abcdtb",
     ),
     "nested lists": deep(b"]", b"a"),
-    "nested tuples": deep(b"", b"\x85", 300_000).replace(b"\x80\x04", b"\x80\x04N", 1),
+    "nested tuples": opcodes(b"N", b"\x85" * 300_000),
     "nested marks": opcodes(b"(" * 900_000),
     "nested tuple as a key": opcodes(b"}N", b"\x85" * 300_000, b"Ns"),
+    "nested lists in a tuple": opcodes(b"N", b"]\x94h\x00\x85" * 1000),
+    "long tuple": opcodes(b"(" + b"N" * 100_000 + b"t"),
     "very many opcodes": opcodes(b"}" * (MAX_OPCODES + 10)),
-    "doubling lists": opcodes(b"]" + b"2" * 60 + b"a" * 60),
     "lists of themselves": opcodes(b"]\x94" + b"h\x00a" * 1000),
     "long line": b"\x80\x02L" + b"9" * 5_000_000 + b"\n.",
     "empty pickle": b"\x80\x04.",
@@ -201,25 +263,122 @@ GREEDY = {
     "unknown opcode": opcodes(b"\xfe"),
     "just a dictionary": pickle.dumps({"G": 1}, protocol=4),
     "just a list": pickle.dumps([], protocol=4),
-    "networks without state": opcodes(text("dnnlib.tflib.network") + text("Network") + b"\x93)\x81"),
+    "networks without state": opcodes(NETWORK),
     "components that contain themselves": opcodes(
-        text("dnnlib.tflib.network") + text("Network") + b"\x93)\x81\x94}(" + text("name") + text("G") + text("version")
-        + b"K\x03" + text("static_kwargs") + b"}" + text("variables") + b"]" + text("components") + b"}("
-        + text("a") + b"h\x00uub"
+        NETWORK + b"\x94}(" + text("name") + text("G") + text("version") + b"K\x03" + text("static_kwargs") + b"}"
+        + text("variables") + b"]" + text("components") + b"}(" + text("a") + b"h\x00uub"
     ),
+    "many references to a huge dimension": opcodes(
+        RECONSTRUCT, b"(K\x01\x8b" + struct.pack("<i", 500_000) + b"\x7f" * 500_000 + b"\x94",
+        b"(" + b"h\x00" * 20_000 + b"t", FLOAT32, b"\x89C\x04abcdtb",
+    ),
+    "one array for a hundred layers": sharing(),
+    **{f"{what} as {name}": state(name, value) for what, value in TRAPS.items()
+       for name in PLACES},
 }  # fmt: skip
 
+IN_A_PROCESS = """
+import json, resource, signal, sys, time
+from pathlib import Path
+from dnnlib.errors import UserError
+from pretrained import load_network
+size = int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmSize")).split()[1])
+resource.setrlimit(resource.RLIMIT_AS, ((size + 2**20) * 1024,) * 2)  # 1 GiB more than now
+for path in sorted(Path(sys.argv[1]).iterdir()):
+    signal.alarm(20)  # ends this process, whatever it is in the middle of
+    start = time.monotonic()
+    try:
+        load_network(path).generator()
+        message = "LOADED"
+    except UserError as e:
+        message = str(e)
+    print(json.dumps([path.name, message, time.monotonic() - start]), flush=True)
+"""
 
-@pytest.mark.parametrize("kind", GREEDY)
-def test_memory_and_time_stay_bounded(kind, tmp_path):
-    path = tmp_path / "x.pkl"
-    path.write_bytes(GREEDY[kind])
-    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
-    with pytest.raises(UserError) as e:
-        load_network(path)
-    assert "\n" not in str(e.value) and len(str(e.value)) < 600
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 * 2**10
-    assert time.monotonic() - start < 30
+
+def ended(folder):
+    """How load_network ended for each file of a folder, in a process of limited memory that none may hang or kill."""
+    command = [sys.executable, "-c", IN_A_PROCESS, folder]
+    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
+    results = {name: message for name, message, _ in map(json.loads, out.stdout.splitlines())}
+    missing = {p.name for p in folder.iterdir()} - results.keys()
+    assert not missing and out.returncode == 0, (min(missing, default=""), out.returncode, out.stderr[-2000:])
+    return results
+
+
+def test_memory_and_time_stay_bounded(tmp_path):
+    for kind, data in GREEDY.items():
+        (tmp_path / kind).write_bytes(data)
+    for kind, message in ended(tmp_path).items():
+        assert message != "LOADED" and len(message) < 1200 and message.isprintable(), (kind, message)
+
+
+def pth(key=b"", value=b"", container="zip"):
+    """Bytes of a .pth whose state dict has one more entry, by opcodes."""
+    out = io.BytesIO()
+    content = pickle.PROTO + b"\x02}" + (b"(" + key + value + b"u" if key else b"") + b"."
+    if container == "legacy":
+        for part in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}):
+            out.write(pickle.dumps(part, 2))
+        out.write(content + pickle.dumps([], 2))
+        return out.getvalue()
+    with zipfile.ZipFile(out, "w") as z:
+        z.writestr("archive/data.pkl", content)
+        z.writestr("archive/version", "3\n")
+    return out.getvalue()
+
+
+ELEMENTS = b"\x8a\x05" + (2**37).to_bytes(5, "little")
+STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + ELEMENTS + b"tQ"
+HOSTILE_PTH = {
+    "deep key": (b"N" + b"\x85" * 300_000, b"N"),
+    "doubled key": (b"N\x94" + b"h\x00\x94h\x00\x86\x94" * 60, b"N"),
+    "bytearray": (text("x"), b"cbuiltins\nbytearray\n\x8a\x05" + (4 * 10**9).to_bytes(5, "little") + b"\x85R"),
+    "huge storage": (text("x"), b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x01\x85K\x01\x85\x89}tR"),
+    "os.system": (text("x"), b"cos\nsystem\n" + text("true") + b"\x85R"),
+    "control characters": (text("x\ny\x1b[2J"), b"N"),
+}
+
+
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+def test_pth_files_stay_bounded_too(container, tmp_path):
+    for kind, (key, value) in HOSTILE_PTH.items():
+        (tmp_path / kind).write_bytes(pth(key, value, container))
+    (tmp_path / "empty").write_bytes(pth(container=container))
+    results = ended(tmp_path)
+    assert all(m != "LOADED" and m.isprintable() for m in results.values()), results
+    assert "asks for os.system" in results["os.system"] and "larger than the file" in results["huge storage"]
+    assert "not weights of one network" in results["empty"]  # so that it is the entry that was refused in the others
+
+
+@pytest.mark.parametrize("name", ["zip", "legacy", "safetensors"])
+def test_fuzz_of_other_formats(name, tmp_path):
+    """Bytes changed anywhere in small files: an error or a network, and nothing else."""
+    rng = random.Random(0)
+    state = torch.load(GOLDEN / "bmsg_gan" / "depth3_latent16" / "GAN_GEN_1.pth", weights_only=True)
+    whole = tmp_path / "whole"
+    if name == "safetensors":
+        net = load_network(GOLDEN / "bmsg_gan" / "depth3_latent16" / "GAN_GEN_1.pth")
+        save_snapshot(whole, {"G": net.G}, net.spec, 1)
+    else:
+        torch.save(state, whole, _use_new_zipfile_serialization=name == "zip")
+    data = whole.read_bytes()
+    whole.unlink()
+    header = 8192 if name != "zip" else len(data)
+    for i in range(150):
+        mutated = bytearray(data)
+        for _ in range(rng.choice([1, 1, 2, 5])):
+            at = rng.randrange(min(header, len(data) - 8))
+            kind = rng.randrange(3)
+            if kind == 0:
+                mutated[at] ^= 1 << rng.randrange(8)
+            elif kind == 1:
+                mutated[at] = rng.randrange(256)
+            else:
+                del mutated[at]
+        (tmp_path / f"{i:03d}").write_bytes(mutated)
+    messages = ended(tmp_path).values()
+    assert all(m.isprintable() for m in messages) and sum(m != "LOADED" for m in messages) > 50
 
 
 def test_truncated_files(tmp_path):
@@ -240,7 +399,7 @@ def test_fuzz(seed, tmp_path):
     rng = random.Random(seed)
     data = C2.read_bytes()
     small = [at for op, arg, at in pickletools.genops(data) if not (isinstance(arg, bytes) and len(arg) > 64)]
-    path, ended = tmp_path / "x.pkl", {"loaded": 0, "refused": 0}
+    path, outcomes = tmp_path / "x.pkl", {"loaded": 0, "refused": 0}
     for _ in range(60):
         mutated = bytearray(data)
         for _ in range(rng.choice([1, 1, 2, 5])):
@@ -258,18 +417,20 @@ def test_fuzz(seed, tmp_path):
         try:
             net = load_network(path)
             assert net.G is not None or net.D is not None or net.G_ema is not None
-            ended["loaded"] += 1
+            outcomes["loaded"] += 1
         except UserError as e:
             assert "\n" not in str(e) and "x.pkl" in str(e)
-            ended["refused"] += 1
-    assert ended["refused"] > 30
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 4 * 2**20
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 30
 
 
-def test_the_allow_list_is_short():
-    assert set(ALLOWED) == {
+def test_the_allow_lists_are_short():
+    assert set(TENSORFLOW) == {
         "dnnlib.tflib.network Network", "numpy.core.multiarray _reconstruct", "numpy.core.multiarray scalar",
-        "numpy.core.numeric _frombuffer", "numpy dtype", "numpy ndarray", "_codecs encode",
+        "numpy.core.numeric _frombuffer", "numpy dtype", "numpy ndarray",
+    }  # fmt: skip
+    assert {name for name in TORCH if not name.endswith("Storage")} == {
+        "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
     }  # fmt: skip
 
 
@@ -302,7 +463,7 @@ def test_what_numpy_writes_is_read(tmp_path):
         np.array([True, False]),
         np.zeros(()),
     ]
-    for protocol in (2, 3, 4, 5):
+    for protocol in (3, 4, 5):
         (tmp_path / "x").write_bytes(pickle.dumps([*arrays, np.float32(1.625)], protocol=protocol))
         for a, b in zip([*arrays, np.float32(1.625)], read_pickle(tmp_path / "x"), strict=True):
             np.testing.assert_array_equal(a, b.value)

@@ -103,7 +103,7 @@ def test_stylegan_fused_layers_and_structure_fixed(sg1, tmp_path):
         assert_close(net.D([sg1["in/rand_32"]]), sg1["extra/scores_rand_fused"], LIMIT)
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_switch_as_a_pickle(name, protocol, tmp_path):
     """All golden configurations as pickles of every protocol, as this machine's numpy writes them."""
@@ -217,7 +217,7 @@ def test_unknown_option_is_a_warning(tmp_path):
         ({"kwargs": {"nonlinearity": "swish"}}, "activation: found 'swish'"),
         ({"kwargs": {"fmap_base": "many"}}, "fmap_base: found 'many'"),
         ({"kwargs": {"latent_size": -1}}, "z_dim: found -1"),
-        ({"kwargs": {"latent_size": np.ones(3)}}, "an option that is an array"),
+        ({"kwargs": {"latent_size": np.ones(3)}}, "z_dim: found [1.0, 1.0, 1.0]"),
     ],
 )
 def test_other_networks_are_one_line(tmp_path, changes, message):

@@ -107,3 +107,23 @@ def test_g_step_of_a_relativistic_loss_sees_the_reals_of_the_d_step(cfg, monkeyp
         torch.testing.assert_close(reals.pyramid[-1], images[part].float() * 2 / 255 - 1)
         assert torch.equal(reals.c, labels[part]) and torch.equal(inputs.c, labels[part])
         assert not torch.equal(inputs.z, generator_inputs(state.G, reals.c, (cfg.seed, "D", 8, j)).z)
+
+
+def test_what_the_d_step_gets(cfg, monkeypatch):
+    """R1 in every third step at three times the weight, times the schedule; fresh mixing factors for wgan-gp."""
+    loss = replace(cfg.loss, name="wgan-gp", r1_gamma=1, reg_interval=3, gamma_end=0.5, gamma_kimg=0.024)
+    state = TrainState(replace(cfg, loss=loss), SPEC, torch.device("cpu"))
+    updater = Updater(state, torch.zeros(1, 0).numpy())
+    weights, shares = [], []
+
+    def run_d(G, D, loss, reals, inputs, reg_weight, share):
+        weights.append(None if reg_weight is None else reg_weight.item())
+        shares.append(share)
+        return d(G, D, loss, reals, inputs, reg_weight, share)
+
+    d, updater.run_d = updater.run_d, run_d
+    for _ in range(7):
+        updater.d_update(torch.zeros(4, 3, 32, 32, dtype=torch.uint8).numpy(), torch.zeros(4, 0).numpy(), 0.001)
+        state.cur_nimg += 4
+    assert weights == [3.0, None, None, pytest.approx(3 * 0.75), None, None, pytest.approx(3 * 0.5)]
+    assert all(s.shape == (4,) for s in shares) and len({tuple(s.tolist()) for s in shares}) == 7

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from config import tiny
-from training.latents import generator_inputs, random_labels, seed_of
+from training.latents import generator_inputs, mixing_factors, random_labels, seed_of
 from training.networks.config import ImageSpec
 from training.networks.msg_stylegan import Generator
 
@@ -40,3 +40,13 @@ def test_labels_are_rows_of_the_table():
     table = np.eye(3, dtype=np.float32)[[0, 0, 0, 1]]
     rows = random_labels(table, 400, (0, "G", 0, 0))
     assert rows.shape == (400, 3) and not rows[:, 2].any() and 240 < rows[:, 0].sum() < 360
+
+
+def test_mixing_factors():
+    """Uniform in [0,1), one a sample, a function of the key."""
+    key = (0, "D", 16, 0)
+    a = mixing_factors(4096, key, torch.device("cpu"))
+    assert a.shape == (4096,) and 0 <= a.min() < 0.01 and 0.99 < a.max() < 1 and abs(a.mean() - 0.5) < 0.02
+    assert torch.equal(a, mixing_factors(4096, key, torch.device("cpu")))
+    for other in ((1, "D", 16, 0), (0, "D", 32, 0), (0, "D", 16, 1)):
+        assert not torch.equal(a, mixing_factors(4096, other, torch.device("cpu")))

@@ -31,10 +31,10 @@ class ImageSpec:
     def __post_init__(self) -> None:
         check(
             is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
-            f"resolution: found {self.resolution:.6g}, expected a power of two, 8 to 16384",
+            f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
-        check(self.channels >= 1, f"channels: found {self.channels}, expected >= 1")
-        check(self.c_dim >= 0, f"c_dim: found {self.c_dim}, expected >= 0")
+        check(1 <= self.channels <= 2**12, f"channels: found {self.channels}, expected 1 to 4096")
+        check(0 <= self.c_dim <= 2**20, f"c_dim: found {self.c_dim}, expected 0 to 2^20")
 
     @property
     def resolutions(self) -> tuple[int, ...]:

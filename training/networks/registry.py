@@ -1,4 +1,4 @@
-"""The architectures, by the `kind` of their configs. To add one: its file, its configs, a row here."""
+"""The architectures, by the `kind` of their configs."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,36 +8,22 @@ from training.networks.base import Discriminator, Generator
 from training.networks.config import (
     AnyDiscriminatorConfig,
     AnyGeneratorConfig,
-    DiscriminatorConfig,
-    GeneratorConfig,
     ImageSpec,
-    ProGANDiscriminatorConfig,
-    ProGANGeneratorConfig,
-    StyleGANDiscriminatorConfig,
-    StyleGANGeneratorConfig,
 )
 
 
 class Architecture(NamedTuple):
-    """Network classes and what configures them."""
+    """Network classes, made from a config and an ImageSpec."""
 
     title: str
     G: Callable[[Any, ImageSpec], Generator]
     D: Callable[[Any, ImageSpec], Discriminator]
-    G_config: type[AnyGeneratorConfig]
-    D_config: type[AnyDiscriminatorConfig]
 
 
 ARCHITECTURES = {
-    "msg_stylegan": Architecture(
-        "MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator, GeneratorConfig, DiscriminatorConfig
-    ),
-    "msg_progan": Architecture(
-        "MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator, ProGANGeneratorConfig, ProGANDiscriminatorConfig
-    ),
-    "stylegan": Architecture(
-        "StyleGAN", stylegan.Generator, stylegan.Discriminator, StyleGANGeneratorConfig, StyleGANDiscriminatorConfig
-    ),
+    "msg_stylegan": Architecture("MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator),
+    "msg_progan": Architecture("MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator),
+    "stylegan": Architecture("StyleGAN", stylegan.Generator, stylegan.Discriminator),
 }
 
 
