@@ -153,7 +153,7 @@ progan_celebahq1024 = partial(_progan, "progan-celebahq1024", "celebahq1024", 10
 
 def progan_robohash() -> TrainConfig:
     """MSG-ProGAN on the 64x64 characters, small enough for two CPU cores; without classes, as published."""
-    cfg = _progan("progan-robohash", "robohash64", 64, 16, 40, features=64)
+    cfg = _progan("progan-robohash", "robohash64", 64, 8, 40, features=64)
     return replace(cfg, mirror=False, tick_kimg=1, image_snapshot_ticks=2, network_snapshot_ticks=2)
 
 

@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import tyro
@@ -56,15 +56,21 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         raise UserError(" ".join(rest) or title) from e
 
 
-def run_command(commands: dict[str, Callable[..., None]], description: str | None, prog: str | None = None) -> None:
-    """Parse the command line as one of `commands`, functions whose signatures are their options, and call it."""
+def run_command(
+    commands: Mapping[str, Callable[..., int | None]], description: str | None, prog: str | None = None
+) -> int | None:
+    """Parse the command line as one of `commands`, functions whose signatures are their options, and call it; returns
+    its exit status."""
 
-    def later(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    def later(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
         @functools.wraps(command)
-        def parsed(*args: Any, **kwargs: Any) -> Callable[[], None]:
+        def bound(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
             return functools.partial(command, *args, **kwargs)
 
-        return parsed
+        return bound
 
     parsers = {name: later(command) for name, command in commands.items()}
-    one_line_errors(lambda: tyro.extras.subcommand_cli_from_dict(parsers, prog=prog, description=description))()
+    chosen: Callable[[], int | None] = one_line_errors(
+        lambda: tyro.extras.subcommand_cli_from_dict(parsers, prog=prog, description=description)
+    )
+    return chosen()

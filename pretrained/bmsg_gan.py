@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.pickles import check_torch_pickles
 from pretrained.networks import Networks, Part, Row, same, translate
-from pretrained.pickles import check_torch_pickles
 from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 
 ORIGIN = "BMSG-GAN"

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError, printable
+from dnnlib.pickles import Array, Record, read_pickle
 from pretrained.networks import Networks, Part, Row, same, translate
-from pretrained.pickles import Array, Record, read_pickle
 from training.config import from_dict
 from training.networks.config import (
     DiscriminatorConfig,

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.runs import ROOT, script
+from training.data.tool import COMMANDS as DATASET_COMMANDS
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OTHERS = {"--sha256", "--run_stylegan", "--constraint"}  # not ours: of other programs, or none
@@ -13,7 +14,7 @@ OTHERS = {"--sha256", "--run_stylegan", "--constraint"}  # not ours: of other pr
 @pytest.fixture(scope="module")
 def options():
     texts = [script("train.py", preset, "--help").stdout for preset in ("robohash", "progan-robohash")]
-    for command in ("create_robohash", "create_from_images"):
+    for command in DATASET_COMMANDS:
         texts.append(script("dataset_tool.py", command, "--help").stdout)
     for command in ("images", "multiscale"):
         texts.append(script("generate.py", command, "--help").stdout)

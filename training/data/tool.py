@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
+from training.data import classic, inspection
 from training.data.image_folder import Refused, find_images, folder_names, read_images
 from training.data.robohash import CLASSES, characters
 from training.data.tfrecord import TFRecordWriter
@@ -160,12 +161,14 @@ def _mixed(path: Path, found: Sequence[int], first: Path, expected: Sequence[int
     return f"{path}: {found[1]}x{found[2]} pixels, expected {expected[1]}x{expected[2]} as in {first}, or --resize LOG2"
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "create_robohash": create_robohash,
     "create_from_images": create_from_images,
+    **classic.COMMANDS,
+    **inspection.COMMANDS,
 }
 
 
-def main() -> None:
+def main() -> int | None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Create datasets for training.")
+    return cli.run_command(COMMANDS, "Create datasets for training, and look at them.")

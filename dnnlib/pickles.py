@@ -1,4 +1,5 @@
-"""The one place where pickles are opened: TF1 network pickles as plain data, and a check of those in .pth files.
+"""The one place where pickles are opened: TF1 network pickles and CIFAR batches as plain data, and a check of those in
+.pth files.
 
 Python's own unpickler imports and calls whatever a file names. This reader does neither: the standard library's
 `pickletools` splits the file into opcodes, and a few dozen of them are carried out here on lists, dicts and the records
@@ -74,13 +75,25 @@ def read_pickle(path: Path) -> Any:
     UserError if it ends early, is damaged, or names anything that TF1 network pickles do not need."""
     try:
         with open(path, "rb") as f:
-            return _Machine(memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)), TENSORFLOW).run()
+            data = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as e:
         raise UserError(f"{path}: cannot read: {e.strerror}") from e
+    return _run(data, TENSORFLOW, str(path))
+
+
+def read_arrays_pickle(data: bytes, where: str) -> Any:
+    """The same of a pickle of arrays and plain values in memory, also of Python 2, whose strings become bytes; keys of
+    dicts are text. UserError, headed `where`."""
+    return _run(memoryview(data), ARRAYS, where)
+
+
+def _run(data: memoryview, allowed: Allowed, where: str) -> Any:
+    try:
+        return _Machine(data, allowed).run()
     except Refused as e:
-        raise UserError(f"{path}: {e}") from e
+        raise UserError(f"{where}: {e}") from e
     except DAMAGED as e:
-        raise UserError(f"{path}: damaged or only part of a network pickle (half a download?): {e!r}") from e
+        raise UserError(f"{where}: damaged or only part of a pickle (half a download?): {e!r}") from e
 
 
 def check_torch_pickles(path: Path) -> None:
@@ -111,10 +124,10 @@ def check_torch_pickles(path: Path) -> None:
 
 
 class _Source:
-    """What pickletools reads from: `read` never gives more than there is, large pieces as views."""
+    """What pickletools reads from: `read` never gives more than there is, large pieces as views if `views`."""
 
-    def __init__(self, view: memoryview, at: int) -> None:
-        self.view, self.at = view, at
+    def __init__(self, view: memoryview, at: int, views: bool) -> None:
+        self.view, self.at, self.views = view, at, views
 
     def tell(self) -> int:
         return self.at
@@ -122,7 +135,7 @@ class _Source:
     def read(self, n: int) -> bytes | memoryview:
         piece = self.view[self.at : self.at + n]
         self.at += len(piece)
-        return bytes(piece) if n <= SMALL else piece
+        return piece if self.views and n > SMALL else bytes(piece)
 
     def readline(self) -> bytes:
         end = bytes(self.view[self.at : self.at + SMALL]).find(b"\n")
@@ -133,7 +146,8 @@ class _Machine:
     """The stack machine of the pickle format, for plain data only. `largest` bounds the storages of a .pth, bytes."""
 
     def __init__(self, data: memoryview, allowed: Allowed, largest: int = 0, at: int = 0) -> None:
-        self.source, self.allowed, self.largest = _Source(data, at), allowed, largest
+        self.source = _Source(data, at, views=allowed is not ARRAYS)  # pickletools decodes Python 2's strings
+        self.allowed, self.largest = allowed, largest
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -153,6 +167,8 @@ class _Machine:
             pass
         elif op in PUSH_ARGUMENT:
             stack.append(arg)
+        elif op in PYTHON2_STRINGS and self.allowed is ARRAYS:
+            stack.append(arg.encode("latin-1"))
         elif op in PUSH_NEW:
             stack.append(PUSH_NEW[op]())
         elif op == "MARK":
@@ -171,7 +187,7 @@ class _Machine:
             items = [stack.pop(), stack.pop()][::-1] if op == "SETITEM" else self.pop_mark()
             target = _expect(self.stack[-1], dict, OrderedDict)
             for key, value in zip(items[::2], items[1::2], strict=True):
-                target[_expect(key, str)] = value
+                target[_expect(_text(key), str)] = value
         elif op in ("BINPUT", "LONG_BINPUT"):
             self.memo[arg] = stack[-1]
         elif op == "MEMOIZE":
@@ -216,6 +232,7 @@ PUSH_ARGUMENT = {
     "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8",
     "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
+PYTHON2_STRINGS = {"BINSTRING", "SHORT_BINSTRING"}
 PUSH_NEW: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -240,8 +257,13 @@ def _tuple(items: list[Any]) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def _text(value: Any) -> Any:
+    """Python 2's strings as text."""
+    return value.decode("latin-1") if type(value) is bytes else value
+
+
 def _dtype(name: str, args: tuple[Any, ...]) -> _Dtype:
-    code = args[0] if args else None
+    code = _text(args[0]) if args else None
     if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?(f[248]|[iu][1248]|b1)", code):
         raise Refused("refused: an array of something else than numbers")
     return _Dtype(np.dtype(code))
@@ -306,9 +328,9 @@ def _build(target: Any, state: Any) -> None:
         target.value = _view(data, dtype, shape, bool(fortran))
     elif isinstance(target, _Dtype):
         order, *structure = _expect(state, tuple)[1:]
-        if order not in ("<", ">", "|", "=") or any(s is not None for s in structure[:3]):
+        if _text(order) not in ("<", ">", "|", "=") or any(s is not None for s in structure[:3]):
             raise Refused("refused: an array of something else than numbers")
-        target.value = target.value.newbyteorder(order)
+        target.value = target.value.newbyteorder(_text(order))
     elif isinstance(target, OrderedDict):
         _expect(state, dict)  # the versions of modules, which no weight depends on
     else:
@@ -326,6 +348,7 @@ TENSORFLOW: Allowed = {
     "numpy dtype": _dtype,
     "numpy ndarray": None,
 }
+ARRAYS: Allowed = {name: make for name, make in TENSORFLOW.items() if name.startswith("numpy")}
 TORCH: Allowed = {
     "collections OrderedDict": _ordered_dict,
     "torch._utils _rebuild_tensor_v2": _tensor,

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.pickles import MAX_OPCODES, TENSORFLOW, TORCH, read_pickle
 from pretrained import load_network
-from pretrained.pickles import MAX_OPCODES, TENSORFLOW, TORCH, read_pickle
 from pretrained.tf_networks import generator_table, options
 from tests import tf_pickles
 from tests.golden_data import GOLDEN
@@ -438,7 +438,7 @@ def test_nothing_of_the_file_is_imported():
     """Reading a network pickle imports neither TensorFlow's helpers nor numpy's unpickling functions."""
     code = f"""
 import sys
-from pretrained.pickles import read_pickle
+from dnnlib.pickles import read_pickle
 from pathlib import Path
 import builtins
 real = builtins.__import__
