@@ -155,7 +155,7 @@ class _Machine:
     def run(self) -> Any:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(self.source)):  # type: ignore[arg-type]
             if count > MAX_OPCODES:
-                raise Refused(f"more than {MAX_OPCODES} pickle opcodes, not a network pickle")
+                raise Refused(f"more than {MAX_OPCODES} pickle opcodes, which no such file has")
             if opcode.name == "STOP":
                 break
             self.step(opcode.name, arg)
@@ -211,7 +211,7 @@ class _Machine:
         elif op == "BINPERSID" and self.largest:
             stack.append(_storage(stack.pop(), self.largest))
         else:
-            raise Refused(f"refused: pickle opcode {op}, which network pickles do not use")
+            raise Refused(f"refused: pickle opcode {op}, which such files do not use")
 
     def pop_mark(self) -> list[Any]:
         items, self.stack = self.stack, self.marks.pop()
@@ -224,7 +224,7 @@ class _Machine:
         for prefix, what in FOREIGN.items():
             if self.allowed is TENSORFLOW and (module == prefix or module.startswith(prefix + ".")):
                 raise Refused(f"{what}, which is not supported")
-        raise Refused(f"refused: the file asks for {module:.100}.{name:.100}, which weights of networks do not need")
+        raise Refused(f"refused: the file asks for {module:.100}.{name:.100}, which such files do not need")
 
 
 PUSH_ARGUMENT = {
@@ -246,14 +246,14 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 def _expect(value: Any, *kinds: type) -> Any:
     if type(value) not in kinds:
-        raise Refused(f"found {type(value).__name__} where network pickles have {kinds[0].__name__}")
+        raise Refused(f"found {type(value).__name__} where such files have {kinds[0].__name__}")
     return value
 
 
 def _tuple(items: list[Any]) -> tuple[Any, ...]:
     inner = [item for item in items if type(item) is tuple]
     if len(items) > MAX_TUPLE or any(type(part) is tuple for item in inner for part in item):
-        raise Refused("refused: tuples longer or deeper than network pickles have")
+        raise Refused("refused: tuples longer or deeper than such files have")
     return tuple(items)
 
 
