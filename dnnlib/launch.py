@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -56,11 +57,28 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     return 0
 
 
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Worker processes that leave Ctrl-C to the process that started them."""
-    ignore = (signal.SIGINT, signal.SIG_IGN)
+def process_pool(
+    workers: int, setup: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
+) -> ProcessPoolExecutor:
+    """Worker processes that leave Ctrl-C to the process that started them and do not outlive it; each calls
+    `setup(*arguments)` first."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=signal.signal, initargs=ignore)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(setup, arguments))
+
+
+def _begin(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if setup:
+        setup(*arguments)
+
+
+def _end_with_parent() -> None:
+    """A worker waits on a queue that it holds open itself, so it would not notice that its parent was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _pass_on(signum: int, frame: Any) -> None:

@@ -106,7 +106,8 @@ class TrainConfig:
 
     # Data.
     data: str
-    """Dataset folder made by dataset_tool.py (holds NAME-r02.tfrecords ...)."""
+    """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of equal square images (PNG and other,
+    labels in dataset.json)."""
     resolution: int | None = None
     """Train on this level of the dataset, pixels; None = its largest."""
     use_labels: bool = True

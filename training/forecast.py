@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 from dnnlib.distributed import pick_device
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
-from training.data.tfrecord import TFRecordDataset
+from training.data.formats import open_dataset
 from training.networks.base import Generator
 from training.networks.config import ImageSpec
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
@@ -177,8 +177,8 @@ def print_forecast(cfg: TrainConfig) -> None:
 def _spec(cfg: TrainConfig) -> ImageSpec:
     """The dataset's images, or without a dataset those that the options name."""
     if Path(cfg.data).exists():
-        return TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
+        return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
     spec = ImageSpec(resolution=cfg.resolution or 64)
     size = f"{spec.resolution}x{spec.resolution}"
-    print(f"{cfg.data}: no such folder; forecast for {size} RGB without labels (--resolution: another size)\n")
+    print(f"{cfg.data}: nothing there; forecast for {size} RGB without labels (--resolution: another size)\n")
     return spec

@@ -20,8 +20,8 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from dnnlib.stats import RunLog, format_time
 from training.config import TrainConfig
+from training.data.formats import open_dataset
 from training.data.sampler import Dataset, SampleOrder, batches
-from training.data.tfrecord import TFRecordDataset
 from training.ema import ema_beta, update_ema
 from training.initial import Initial, check_fit
 from training.networks.base import Discriminator, Generator
@@ -60,20 +60,14 @@ class Stop:
             signal.signal(s, handler)
 
 
-def open_dataset(cfg: TrainConfig) -> TFRecordDataset:
-    """The dataset of a run; UserError if it is missing or incomplete."""
-    return TFRecordDataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
-
-
 LoadInitial = Callable[[Sequence[str]], Initial]
 
 
 def check(cfg: TrainConfig, load_initial: LoadInitial) -> None:
     """What can be told before any process starts or folder is made: UserError if the dataset is missing or damaged, if
     no networks can be built for it, or if there is nothing in the files of `init` to start from."""
-    dataset = open_dataset(cfg)
-    if dataset.file.path.stat().st_size <= VERIFY_BYTES:
-        dataset.file.verify()
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    dataset.verify(VERIFY_BYTES)
     G = check_networks(cfg, dataset.spec)
     if cfg.init:
         try:
@@ -125,7 +119,7 @@ def _train(
     cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack, load_initial: LoadInitial
 ) -> None:
     # Data, state, run dir.
-    dataset = open_dataset(cfg)
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = _open(cfg, dataset)
     main = distributed.is_main()
     state = TrainState(cfg, dataset.spec, device)
@@ -148,7 +142,8 @@ def _train(
 
     per_rank = cfg.batch // cfg.gpus
     order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
-    data = batches(dataset, order, state.cur_nimg, cfg.batch, distributed.rank() * per_rank, per_rank)
+    workers = max(1, distributed.cpu_count() // cfg.gpus)
+    data = batches(dataset, order, state.cur_nimg, cfg.batch, distributed.rank() * per_rank, per_rank, workers)
     stack.callback(data.close)
     block = cfg.minibatch_repeats * cfg.d_repeats * cfg.batch  # images between looks at the schedule
     clock = time.perf_counter()

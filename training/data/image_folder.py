@@ -75,30 +75,38 @@ def folder_names(files: list[ImageFile], folder: Path) -> list[str]:
 
 def _labels_from_json(folder: Path, files: list[Path]) -> list[ImageFile]:
     path = folder / "dataset.json"
+    labels = labels_from_json(path.read_bytes(), [p.relative_to(folder).as_posix() for p in files], str(path))
+    if labels is None:
+        return [ImageFile(p, None) for p in files]
+    return [ImageFile(p, label) for p, label in zip(files, labels, strict=True)]
+
+
+def labels_from_json(data: bytes, names: list[str], where: str) -> list[tuple[float, ...]] | None:
+    """The label of each name from a dataset.json in the form of StyleGAN2; None if it has none. UserError, headed
+    `where`, unless all have class numbers, or vectors of one length."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        entries = json.loads(data.decode("utf-8")).get("labels")
         if entries is None:
-            return [ImageFile(p, None) for p in files]
+            return None
         table = dict(entries)
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise UserError(f'{path}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
-    missing = [p for p in files if p.relative_to(folder).as_posix() not in table]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise UserError(f'{where}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
+    missing = [name for name in names if name not in table]
     if missing:
-        name = missing[0].relative_to(folder).as_posix()
-        raise UserError(f"{path}: no label for {len(missing)} of {len(files)} images, the first is {name}")
-    values = [table[p.relative_to(folder).as_posix()] for p in files]
+        raise UserError(f"{where}: no label for {len(missing)} of {len(names)} images, the first is {missing[0]}")
+    values = [table[name] for name in names]
     if all(type(v) is int for v in values):
         for v in values:
             if not 0 <= v < MAX_CLASSES:
-                raise UserError(f"{path}: class {v}, expected 0 to {MAX_CLASSES - 1}")
+                raise UserError(f"{where}: class {v}, expected 0 to {MAX_CLASSES - 1}")
         classes = max(values) + 1
-        return [ImageFile(p, _one_hot(v, classes)) for p, v in zip(files, values, strict=True)]
-    for p, v in zip(files, values, strict=True):
+        return [_one_hot(v, classes) for v in values]
+    for name, v in zip(names, values, strict=True):
         numbers = isinstance(v, list) and v and all(type(x) in (int, float) and math.isfinite(x) for x in v)
         if not numbers or len(v) != len(values[0]):
             expected = "class numbers for all images, or lists of as many finite numbers for all"
-            raise UserError(f"{path}: label of {p.relative_to(folder).as_posix()} is {v!r:.40}, expected {expected}")
-    return [ImageFile(p, tuple(map(float, v))) for p, v in zip(files, values, strict=True)]
+            raise UserError(f"{where}: label of {name} is {v!r:.40}, expected {expected}")
+    return [tuple(map(float, v)) for v in values]
 
 
 def _one_hot(k: int, n: int) -> tuple[float, ...]:

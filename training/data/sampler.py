@@ -1,12 +1,16 @@
 """Which image is shown when: a function of the seed and the global sample index, and nothing else."""
 
+from collections import deque
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from typing import Protocol
+from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache, partial
+from typing import Any, Protocol
 
 import numpy as np
 
+from dnnlib.errors import UserError
+from dnnlib.launch import process_pool
 from training.networks.config import ImageSpec
 
 
@@ -15,9 +19,13 @@ class Dataset(Protocol):
 
     spec: ImageSpec
     labels: np.ndarray  # float32 [len, c_dim]
+    decodes: bool  # does reading an image take time, as decoding a PNG does?
 
     @property
     def name(self) -> str: ...
+
+    def verify(self, limit: int) -> None:
+        """Check what can be checked before training, if it is at most `limit` bytes; UserError."""
 
     def __len__(self) -> int: ...
 
@@ -30,6 +38,9 @@ class SampleOrder:
     def __init__(self, length: int, seed: int, mirror: bool) -> None:
         self.length, self.seed, self.mirror = length, seed, mirror
         self._epoch = lru_cache(2)(self._draw_epoch)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SampleOrder, (self.length, self.seed, self.mirror)
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, epoch))
@@ -54,14 +65,57 @@ def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> 
 
 
 def batches(
-    dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int
+    dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int, workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further,
-    and so on without end; the next one is read in a thread meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read-ahead") as pool:
-        ahead = [pool.submit(read_batch, dataset, order, start + offset + i * step, count) for i in range(2)]
+    and so on without end. The next ones are read meanwhile: in a thread, or by `workers` processes if the dataset has
+    to decode."""
+    pool: Executor
+    if dataset.decodes:
+        pool = process_pool(workers, _setup, (dataset, order))
+        ahead, read = 2 * workers, _read
+    else:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        ahead, read = 2, partial(read_batch, dataset, order)
+    try:
+        first = start + offset
+        pending = deque(pool.submit(read, first + i * step, count) for i in range(ahead))
         while True:
-            start += step
-            batch = ahead.pop(0).result()
-            ahead.append(pool.submit(read_batch, dataset, order, start + step + offset, count))
+            try:
+                batch = pending.popleft().result()
+            except BrokenProcessPool as e:
+                raise UserError(_crash(dataset, order, first, step, count, ahead)) from e
+            pending.append(pool.submit(read, first + ahead * step, count))
+            first += step
             yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_source: tuple[Dataset, SampleOrder]  # of a worker process
+
+
+def _setup(dataset: Dataset, order: SampleOrder) -> None:
+    global _source
+    _source = dataset, order
+
+
+def _read(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    return read_batch(*_source, start, count)
+
+
+def _crash(dataset: Dataset, order: SampleOrder, first: int, step: int, count: int, ahead: int) -> str:
+    """Which image ends a worker process: each of those that were being read, in a process of its own."""
+    samples = [first + i * step + k for i in range(ahead) for k in range(count)]
+    for i in sorted({order[sample][0] for sample in samples}):
+        with process_pool(1, _setup, (dataset, order)) as pool:
+            try:
+                pool.submit(_touch, i).result()
+            except BrokenProcessPool:
+                name = getattr(dataset, "names", {}) and dataset.names[i]  # type: ignore[attr-defined]
+                return f"{dataset.name}: reading image {i} {name} ends the process that reads it"
+    return f"{dataset.name}: a process that reads images was ended from outside (out of memory?)"
+
+
+def _touch(i: int) -> None:
+    _source[0][i]

@@ -224,6 +224,8 @@ class TFRecordDataset:
     is told at the start. `checksums` verifies each record as it is read.
     """
 
+    decodes = False
+
     def __init__(
         self, path: Path, resolution: int | None = None, use_labels: bool = True, checksums: bool = True
     ) -> None:
@@ -286,6 +288,11 @@ class TFRecordDataset:
         if not np.isfinite(labels).all():
             raise UserError(f"{names[0]}: label {np.argwhere(~np.isfinite(labels))[0][0]} is not finite")
         return labels.astype(np.float32)
+
+    def verify(self, limit: int) -> None:
+        """Check all checksums of the level in use, if its file has at most `limit` bytes."""
+        if self.file.path.stat().st_size <= limit:
+            self.file.verify()
 
     def __len__(self) -> int:
         return len(self.file)

@@ -13,6 +13,8 @@ class Numbers:
 
     name = "numbers"
 
+    decodes = False
+
     def __init__(self, n):
         self.n, self.labels = n, np.arange(n, dtype=np.float32)[:, None]
         self.spec = ImageSpec(resolution=8, channels=1, c_dim=1)
