@@ -21,6 +21,7 @@ from tests.golden_data import GOLDEN
 from tests.runs import script
 from training.data import classic, inspection
 from training.data.cifar import load_cifar10
+from training.data.convert import class_numbers
 from training.data.mnist import read_idx
 from training.data.tfrecord import TFRecordDataset, levels
 
@@ -363,9 +364,9 @@ def test_extract_and_back(workers, tmp_path):
 
 
 def test_extracted_labels_keep_their_width(tmp_path):
-    assert inspection._labels(np.eye(3)[[0, 2, 1]]) == [0, 2, 1]
-    assert inspection._labels(np.eye(3)[[0, 1, 1]]) == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]  # class 2 would be lost
-    assert inspection._labels(np.array([[0.5, 0.5], [1, 0]])) == [[0.5, 0.5], [1, 0]]
+    assert class_numbers(np.eye(3)[[0, 2, 1]]) == [0, 2, 1]
+    assert class_numbers(np.eye(3)[[0, 1, 1]]) == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]  # class 2 would be lost
+    assert class_numbers(np.array([[0.5, 0.5], [1, 0]])) == [[0.5, 0.5], [1, 0]]
 
 
 def test_compare_tells_differences(tmp_path):

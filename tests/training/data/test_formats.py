@@ -15,8 +15,9 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, train
+from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, script, train
 from training.data import inspection
+from training.data.convert import convert
 from training.data.formats import open_dataset
 from training.data.sampler import SampleOrder, batches
 
@@ -78,6 +79,38 @@ def test_training_is_the_same_to_the_bit(forms, form, gpus, tmp_path):
     a, b = (run_dirs(tmp_path / f)[0] for f in ("TFRecords", form))
     assert a.name == b.name
     assert_same_run(a, b)
+
+
+@pytest.mark.parametrize("to", ["tfrecords", "folder", "zip"])
+@pytest.mark.parametrize("form", ["TFRecords", *FORMS])
+def test_every_conversion_keeps_images_and_labels(forms, form, to, tmp_path):
+    dst = tmp_path / ("out.zip" if to == "zip" else "out")
+    convert(forms[form], dst, to=None if to != "folder" else to, workers=2)
+    assert inspection.compare(forms["TFRecords"], dst) == 0
+    if to == "zip":  # as StyleGAN2 writes them, and the same bytes whatever the number of workers
+        with zipfile.ZipFile(dst) as z:
+            assert z.namelist()[:2] == ["00000/img00000000.png", "00000/img00000001.png"]
+            assert json.loads(z.read("dataset.json"))["labels"][0][0] == "00000/img00000000.png"
+        convert(forms[form], tmp_path / "one.zip", workers=1)
+        assert (tmp_path / "one.zip").read_bytes() == dst.read_bytes()
+    if to == "tfrecords":  # byte for byte the golden files
+        for r in ("02", "03", "04", "05"):
+            (file,) = dst.glob(f"*-r{r}.tfrecords")
+            assert file.read_bytes() == (RGB32 / f"tfrecords_rgb32-r{r}.tfrecords").read_bytes()
+
+
+def test_conversions_that_cannot_be(forms, tmp_path):
+    (tmp_path / "a.zip").write_text("mine")
+    out = script("dataset_tool.py", "convert", RGB32, tmp_path / "a.zip", check=False)
+    assert out.returncode == 2 and "a.zip: exists already" in out.stderr and (tmp_path / "a.zip").read_text() == "mine"
+    out = script("dataset_tool.py", "convert", tmp_path / "none", tmp_path / "b.zip", check=False)
+    assert out.returncode == 2 and "none: no such file or folder" in out.stderr and not (tmp_path / "b.zip").exists()
+    data = tmp_path / "damaged"
+    shutil.copytree(forms["folder"], data)
+    (data / "img00000017.png").write_bytes(b"x")
+    out = script("dataset_tool.py", "convert", data, tmp_path / "b.zip", check=False)
+    assert out.returncode == 2 and "img00000017.png: not a readable image" in out.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "damaged"]
 
 
 def folder_of(tmp_path, *images, labels=None):
