@@ -159,7 +159,7 @@ def _truncate(data):
         (_truncate, "record 39: truncated"),
         (lambda d: (d / "blobs-r03.tfrecords").unlink(), None),
         (lambda d: [p.unlink() for p in d.iterdir()], "no *.tfrecords"),
-        (shutil.rmtree, "no such folder"),
+        (shutil.rmtree, "no such file or folder"),
     ],
 )
 def test_bad_dataset_is_one_line_and_leaves_nothing(finished, tmp_path, change, message):

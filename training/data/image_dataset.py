@@ -93,7 +93,7 @@ class ImageDataset:
         self.files, self.path = files, files.path
         self.names = [n for n in files.names if Path(n).suffix.lower() in Image.EXTENSION and _wanted(n)]
         if not self.names:
-            raise UserError(f"{self.path}: no image in it, expected files such as .png")
+            raise UserError(f"{self.path}: no *.tfrecords and no image in it, expected a dataset")
         self.stored = self._decode(0).shape
         channels, height, width = self.stored
         if height != width or not is_power_of_two(height):

@@ -131,7 +131,7 @@ GRAY, RGB = np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3), np.uint8)
     [
         (lambda t: t / "none", "no such file or folder"),
         (lambda t: (t / "x").write_text("x") and t / "x", "not a zip archive"),
-        (lambda t: folder_of(t), "no image in it"),
+        (lambda t: folder_of(t), "no *.tfrecords and no image in it"),
         (lambda t: folder_of(t, RGB[:8]), "0.png: 16x8 pixels, expected a square"),
         (lambda t: folder_of(t, RGB, labels=[["1.png", 0]]), "no label for 1 of 1 images, the first is 0.png"),
         (lambda t: folder_of(t, RGB, labels=[["0.png", "cat"]]), "label of 0.png is 'cat'"),
