@@ -70,15 +70,23 @@ class Global:
     name: str
 
 
-def read_pickle(path: Path) -> Any:
-    """The content of a pickle as lists, tuples, dicts, numbers, strings, `Array`s, and `Record`s for networks.
-    UserError if it ends early, is damaged, or names anything that TF1 network pickles do not need."""
+def read_pickle(path: Path) -> tuple[Any, Callable[[], None]]:
+    """The content of a pickle as lists, tuples, dicts, numbers, strings, `Array`s, and `Record`s for networks; and a
+    function that gives back the memory of the parts of the file that were looked at, which stay readable.
+
+    UserError if it ends early, is damaged, or names anything that TF1 network pickles do not need.
+    """
     try:
         with open(path, "rb") as f:
-            data = memoryview(mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ))
+            mapped = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as e:
         raise UserError(f"{path}: cannot read: {e.strerror}") from e
-    return _run(data, TENSORFLOW, str(path))
+
+    def release() -> None:
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+    return _run(memoryview(mapped), TENSORFLOW, str(path)), release
 
 
 def read_arrays_pickle(data: bytes, where: str) -> Any:

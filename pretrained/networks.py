@@ -70,6 +70,8 @@ class Part:
     def __init__(self, cfg: Any, spec: ImageSpec, tensors: dict[str, Stored], where: str) -> None:
         """UserError, headed `where`, unless the tensors are those of a network with these options."""
         self.cfg, self.spec, self.tensors = cfg, spec, tensors
+        self.release: Callable[[], None] = lambda: None
+        """Gives back what reading a tensor took besides it."""
         try:
             self.network = self._empty()
         except (ValueError, OverflowError, RuntimeError) as e:  # torch: of sizes beyond its integers
@@ -101,7 +103,11 @@ class Part:
     def build(self) -> Any:
         """The network with the weights of the file, in eval mode on the CPU."""
         net: nn.Module = self._empty()
-        net.load_state_dict({k: t.read() for k, t in self.tensors.items()}, assign=True)
+        state = {}
+        for key, stored in self.tensors.items():
+            state[key] = stored.read()
+            self.release()
+        net.load_state_dict(state, assign=True)
         for module in net.modules():
             if reset := getattr(module, "reset_buffers", None):  # what follows from the options and is not stored
                 reset()

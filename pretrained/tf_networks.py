@@ -146,7 +146,7 @@ def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, 
 def load_tf(path: Path) -> Networks:
     """The networks of a TF1 pickle: a (G, D, Gs) triple or one of them. UserError if it is none; a warning names
     keyword arguments that nothing is known of."""
-    content = read_pickle(path)
+    content, release = read_pickle(path)
     records: Sequence[Any] = content if isinstance(content, tuple | list) else [content]
     if not records or not all(isinstance(r, Record) for r in records):
         raise UserError(f"{path}: a pickle, but not of networks, expected the (G, D, Gs) of a network-*.pkl")
@@ -155,6 +155,7 @@ def load_tf(path: Path) -> Networks:
     for record in records:
         try:
             role, part = _part(record.state, path)
+            part.release = release
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
             raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
         if role in parts:

@@ -40,7 +40,7 @@ def triple(
     cls = network_class()
 
     def component(name: str) -> Any:
-        own = [(k.removeprefix(name + "/"), v) for k, v in G.items() if k.startswith(name + "/")]
+        own = [(k.removeprefix(name + "/"), np.array(v)) for k, v in G.items() if k.startswith(name + "/")]
         return network(cls, version=version, name=name, static_kwargs=g_kwargs, components={}, variables=own)
 
     def generator(name: str) -> Any:

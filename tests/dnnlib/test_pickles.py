@@ -465,6 +465,8 @@ def test_what_numpy_writes_is_read(tmp_path):
     ]
     for protocol in (3, 4, 5):
         (tmp_path / "x").write_bytes(pickle.dumps([*arrays, np.float32(1.625)], protocol=protocol))
-        for a, b in zip([*arrays, np.float32(1.625)], read_pickle(tmp_path / "x"), strict=True):
+        read, release = read_pickle(tmp_path / "x")
+        release()  # they can still be read
+        for a, b in zip([*arrays, np.float32(1.625)], read, strict=True):
             np.testing.assert_array_equal(a, b.value)
             assert b.value.dtype == a.dtype
