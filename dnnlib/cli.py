@@ -53,7 +53,7 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         noise = ("For full helptext", "Perhaps you meant", "Missing from")
         lines = [line for line in lines if line and not line.startswith(noise)]
         title, *rest = lines or ["wrong options"]
-        raise UserError(" ".join(rest) or title) from e
+        raise UserError(re.sub(r"^Error parsing [\w.-]+: ", "", " ".join(rest) or title)) from e
 
 
 def run_command(

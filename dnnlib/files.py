@@ -2,12 +2,13 @@
 
 import contextlib
 import errno
-import glob
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from dnnlib.errors import UserError
 
@@ -59,16 +60,17 @@ def remove_partial(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_abandoned(path: Path) -> None:
-    """Delete what killed processes left of their attempts to write `path`."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
-        pid = left.name.removesuffix(PARTIAL).rpartition(".")[2]
-        try:
-            os.kill(int(pid), 0)
-        except (ValueError, ProcessLookupError):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-        except PermissionError:  # it lives, as another user's
-            continue
+def lock(file: IO[Any]) -> bool:
+    """Take an open file for this process until it is closed; False if another process has it."""
+    if sys.platform == "win32":  # advisory locks are a thing of POSIX
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
 
 
 def make_dir(path: Path) -> Path:

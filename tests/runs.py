@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.data.tfrecord import TFRecordWriter
+from tests.datasets import write_dataset
 
 ROOT = Path(__file__).parent.parent
 # One thread a process: sums inside a convolution depend on the number of threads, and 1 rank is compared with 2.
@@ -21,14 +21,11 @@ SMALL = ["tiny", "--resolution", "16", "--batch", "8", "--total-kimg", "0.4", "-
 def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int = 3) -> Path:
     """Blobs whose colour is their class."""
     rng = np.random.default_rng(0)
-    with TFRecordWriter(folder) as out:
-        kinds = rng.integers(classes, size=n)
-        for k in kinds:
-            image = np.full((3, resolution, resolution), 255, np.uint8)
-            image[k % 3, 3:-3, 3:-3] = rng.integers(0, 200)
-            out.add(image)
-        out.labels(np.eye(classes)[kinds])
-    return folder
+    kinds = rng.integers(classes, size=n)
+    images = np.full((n, 3, resolution, resolution), 255, np.uint8)
+    for image, k in zip(images, kinds, strict=True):
+        image[k % 3, 3:-3, 3:-3] = rng.integers(0, 200)
+    return write_dataset(folder, images, np.eye(classes)[kinds])
 
 
 def script(name: str, *args: object, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 import torch
 
+from training.data.labels import LabelTable
 from training.networks.base import Generator
 from training.step import GeneratorInputs
 
@@ -38,7 +39,7 @@ def generator_inputs(
     )
 
 
-def random_labels(table: np.ndarray, n: int, key: tuple[int | str, ...]) -> np.ndarray:
+def random_labels(table: LabelTable, n: int, key: tuple[int | str, ...]) -> np.ndarray:
     """`n` rows of the dataset's labels [M,c_dim] -> [n,c_dim]."""
     return table[np.random.default_rng(seed_of(*key, "labels")).integers(len(table), size=n)]
 

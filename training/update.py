@@ -9,6 +9,7 @@ import torch
 from dnnlib import distributed
 from training import pyramid
 from training.config import Precision
+from training.data.labels import LabelTable
 from training.latents import generator_inputs, mixing_factors, random_labels
 from training.losses import LOSSES
 from training.optimizer import Adam
@@ -37,7 +38,7 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 class Updater:
     """Applies D and G steps to a TrainState; `labels` [M,c_dim] is the table that G's labels are drawn from."""
 
-    def __init__(self, state: TrainState, labels: np.ndarray) -> None:
+    def __init__(self, state: TrainState, labels: LabelTable) -> None:
         self.state, self.cfg, self.labels = state, state.cfg, labels
         self.device = state.ema_flat.device
         self.loss = LOSSES[self.cfg.loss.name]

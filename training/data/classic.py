@@ -1,56 +1,39 @@
 """dataset_tool.py's commands for the datasets that the original knew: same names, arguments, order and pixels."""
 
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
 from PIL import Image
-from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from training.data import cifar, lsun
+from training.data.build import DEFAULT, Options, Output, build, shuffled
+from training.data.files import image_names
+from training.data.labels import OneHot
 from training.data.mnist import load_mnist
+from training.data.picture import Picture, Refused, unreadable
+from training.data.sources import ImageFiles, Items, digest, open_files
 from training.data.svhn import load_svhn
-from training.data.tfrecord import TFRecordWriter
 from training.networks.config import is_power_of_two
 
 Folder = tyro.conf.Positional[Path]
 CELEBA_IMAGES = 202599
 
 
-def shuffled(n: int) -> np.ndarray:
-    """The order in which the original stored n images."""
-    order = np.arange(n)
-    np.random.RandomState(123).shuffle(order)
-    return order
-
-
-def _write(
-    dataset_dir: Path, images: Iterable[np.ndarray], total: int, labels: np.ndarray | None, facts: dict[str, Any]
+def _build_classes(
+    dataset_dir: Path, images: np.ndarray, labels: np.ndarray, classes: int, output: Output, command: str, source: Path
 ) -> None:
-    """Write a dataset of images uint8 [C,R,R] and labels [N,c_dim], both in their final order."""
-    with TFRecordWriter(dataset_dir) as out:
-        for image in tqdm(images, total=total, unit="img", desc=str(dataset_dir)):
-            out.add(image)
-        if labels is not None:
-            out.labels(labels)
-        out.describe({**facts, "num_images": out.count})
-    print(f"{dataset_dir}: {out.count} images")
+    items = Items(len(images), images.__getitem__, OneHot(labels, classes), digest([images.tobytes()]))
+    facts = {"command": command, "source": str(source), "shuffle": 1}
+    build(dataset_dir, items, None, output, facts, order=shuffled(len(images)))
 
 
-def _write_classes(
-    dataset_dir: Path, images: np.ndarray, labels: np.ndarray, classes: int, command: str, source: Path
-) -> None:
-    order = shuffled(len(images))
-    onehot = np.eye(classes, dtype=np.float32)[labels[order]]
-    facts = {"command": command, "source": str(source), "shuffle": 1, "classes": classes}
-    _write(dataset_dir, (images[i] for i in order), len(images), onehot, facts)
-
-
-def create_mnist(dataset_dir: Folder, mnist_dir: Folder) -> None:
+def create_mnist(dataset_dir: Folder, mnist_dir: Folder, *, output: Options = DEFAULT) -> None:
     """Handwritten digits, 32x32 gray (28x28 with a border), labels one-hot over ten.
 
     Args:
@@ -58,11 +41,16 @@ def create_mnist(dataset_dir: Folder, mnist_dir: Folder) -> None:
         mnist_dir: Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte, packed (.gz) or not.
     """
     images, labels = load_mnist(mnist_dir)
-    _write_classes(dataset_dir, images[:, None], labels, 10, "create_mnist", mnist_dir)
+    _build_classes(dataset_dir, images[:, None], labels, 10, output, "create_mnist", mnist_dir)
 
 
 def create_mnistrgb(
-    dataset_dir: Folder, mnist_dir: Folder, *, num_images: int = 1000000, random_seed: int = 123
+    dataset_dir: Folder,
+    mnist_dir: Folder,
+    *,
+    num_images: int = 1000000,
+    random_seed: int = 123,
+    output: Options = DEFAULT,
 ) -> None:
     """Three random digits as the colour channels of 32x32 images ("stacked MNIST": 1000 modes), no labels.
 
@@ -77,105 +65,102 @@ def create_mnistrgb(
     if not 0 <= random_seed < 2**32:
         raise UserError(f"--random-seed {random_seed}: expected 0 to 2^32 - 1")
     digits, _ = load_mnist(mnist_dir)
-    rng = np.random.RandomState(random_seed)
-    images = (digits[rng.randint(len(digits), size=3)] for _ in range(num_images))
+    choice = np.random.RandomState(random_seed).randint(len(digits), size=[num_images, 3])
     facts = {"command": "create_mnistrgb", "source": str(mnist_dir), "random_seed": random_seed}
-    _write(dataset_dir, images, num_images, None, facts)
+    items = Items(num_images, lambda i: digits[choice[i]], mark=digest([digits.tobytes()]))
+    build(dataset_dir, items, None, output, facts)
 
 
-def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder) -> None:
+def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options = DEFAULT) -> None:
     """Photographs of ten classes, 32x32 RGB, the 50,000 of the training set.
 
     Args:
         dataset_dir: New folder for the dataset.
         cifar10_dir: The `python version`: cifar-10-python.tar.gz or the folder that it unpacks to.
     """
-    _write_classes(dataset_dir, *cifar.load_cifar10(cifar10_dir), 10, "create_cifar10", cifar10_dir)
+    _build_classes(dataset_dir, *cifar.load_cifar10(cifar10_dir), 10, output, "create_cifar10", cifar10_dir)
 
 
-def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder) -> None:
+def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Options = DEFAULT) -> None:
     """Photographs of a hundred classes, 32x32 RGB, the 50,000 of the training set.
 
     Args:
         dataset_dir: New folder for the dataset.
         cifar100_dir: The `python version`: cifar-100-python.tar.gz or the folder that it unpacks to.
     """
-    _write_classes(dataset_dir, *cifar.load_cifar100(cifar100_dir), 100, "create_cifar100", cifar100_dir)
+    _build_classes(dataset_dir, *cifar.load_cifar100(cifar100_dir), 100, output, "create_cifar100", cifar100_dir)
 
 
-def create_svhn(dataset_dir: Folder, svhn_dir: Folder) -> None:
+def create_svhn(dataset_dir: Folder, svhn_dir: Folder, *, output: Options = DEFAULT) -> None:
     """House numbers, single digits, 32x32 RGB, labels one-hot over ten; needs scipy.
 
     Args:
         dataset_dir: New folder for the dataset.
         svhn_dir: train_32x32.mat or the folder that it is in.
     """
-    _write_classes(dataset_dir, *load_svhn(svhn_dir), 10, "create_svhn", svhn_dir)
+    _build_classes(dataset_dir, *load_svhn(svhn_dir), 10, output, "create_svhn", svhn_dir)
 
 
-def create_lsun(dataset_dir: Folder, lmdb_dir: Folder, *, resolution: int = 256, max_images: int | None = None) -> None:
-    """One category of LSUN, centre crops scaled by Lanczos, in the order of the database; needs lmdb.
+def create_lsun(
+    dataset_dir: Folder,
+    lmdb_dir: Folder,
+    *,
+    resolution: int = 256,
+    output: Options = DEFAULT,
+) -> None:
+    """One category of LSUN, centre crops scaled by Lanczos, in the order of the database.
 
     Args:
         dataset_dir: New folder for the dataset.
         lmdb_dir: Unpacked LMDB, e.g. church_outdoor_train_lmdb.
         resolution: Height and width in pixels.
-        max_images: Stop after so many.
     """
     if not is_power_of_two(resolution) or not 8 <= resolution <= 2**14:
         raise UserError(f"--resolution {resolution}: expected a power of two, 8 to 16384")
-    facts = {"command": "create_lsun", "source": str(lmdb_dir), "filter": "centre crop, lanczos"}
-    _from_lmdb(dataset_dir, lmdb_dir, lambda im: lsun.square(im, resolution), max_images, facts)
+    facts = {"command": "create_lsun", "source": str(lmdb_dir), "resolution": resolution, "filter": "lanczos"}
+    build(dataset_dir, lsun.LSUN(lmdb_dir), partial(lsun.square, resolution=resolution), output, facts)
 
 
 def create_lsun_wide(
-    dataset_dir: Folder, lmdb_dir: Folder, *, width: int = 512, height: int = 384, max_images: int | None = None
+    dataset_dir: Folder,
+    lmdb_dir: Folder,
+    *,
+    width: int = 512,
+    height: int = 384,
+    output: Options = DEFAULT,
 ) -> None:
-    """One category of LSUN at another aspect ratio, on black squares, without images that are too small; needs lmdb.
+    """One category of LSUN at another aspect ratio, on black squares, without images that are too small.
 
     Args:
         dataset_dir: New folder for the dataset.
         lmdb_dir: Unpacked LMDB, e.g. car_lmdb.
         width: Width in pixels, a power of two; also the height of the square.
         height: Height of the picture in it.
-        max_images: Stop after so many.
     """
     if not is_power_of_two(width) or not 8 <= width <= 2**14:
         raise UserError(f"--width {width}: expected a power of two, 8 to 16384")
     if not 1 <= height <= width:
         raise UserError(f"--height {height}: expected 1 to {width}")
     facts = {"command": "create_lsun_wide", "source": str(lmdb_dir), "width": width, "height": height}
-    _from_lmdb(dataset_dir, lmdb_dir, lambda im: lsun.wide(im, width, height), max_images, facts)
+    build(dataset_dir, lsun.LSUN(lmdb_dir), partial(lsun.wide, width=width, height=height), output, facts)
 
 
-def _from_lmdb(
-    dataset_dir: Path,
-    lmdb_dir: Path,
-    convert: Callable[[Image.Image], np.ndarray | None],
-    max_images: int | None,
-    facts: dict[str, Any],
-) -> None:
-    if max_images is not None and max_images < 1:
-        raise UserError(f"--max-images {max_images}: expected >= 1")
-    total, entries = lsun.open_lsun(lmdb_dir)
-    wanted = total if max_images is None else min(total, max_images)
-    skipped: list[str] = []
-    with TFRecordWriter(dataset_dir) as out, tqdm(total=wanted, unit="img", desc=str(dataset_dir)) as bar:
-        for key, data in entries:
-            try:
-                image = convert(lsun.decode(data))
-            except ValueError as e:
-                skipped.append(f"{key}: {e}")
-                continue
-            if image is not None:
-                out.add(image)
-                bar.update()
-            if out.count == max_images:
-                break
-        out.describe({**facts, "num_images": out.count, "skipped": skipped})
-    print(f"{dataset_dir}: {out.count} images of {total} entries")
-    if skipped:
-        print(f"skipped {len(skipped)} entries:", *skipped[:20], sep="\n  ", file=sys.stderr)
+@dataclass(frozen=True)
+class CelebACrop:
+    """The 128x128 pixels around a point of an aligned face."""
+
+    cx: int
+    cy: int
+
+    def __call__(self, path: Path) -> Picture | Refused:
+        try:
+            with Image.open(path) as im:
+                x = np.asarray(im.convert("RGB"))
+        except Exception as e:  # decoders raise whatever a damaged file leads them to
+            return unreadable(e, path)
+        if x.shape != (218, 178, 3):
+            return Refused(f"{x.shape[1]}x{x.shape[0]} pixels, expected 178x218")
+        return Picture(x[self.cy - 64 : self.cy + 64, self.cx - 64 : self.cx + 64].transpose(2, 0, 1))
 
 
 def create_celeba(
@@ -185,6 +170,7 @@ def create_celeba(
     cx: int = 89,
     cy: int = 121,
     allow_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    output: Options = DEFAULT,
 ) -> None:
     """Aligned faces of celebrities, the 128x128 pixels around a point of each 178x218 image, no labels.
 
@@ -197,29 +183,24 @@ def create_celeba(
     """
     if not (64 <= cx <= 178 - 64 and 64 <= cy <= 218 - 64):
         raise UserError(f"--cx {cx} --cy {cy}: expected 64 to 114 and 64 to 154")
-    files: Sequence[Path] = sorted((celeba_dir / "img_align_celeba_png").glob("*.png"))
-    files = files or sorted((celeba_dir / "img_align_celeba").glob("*.jpg"))
-    if not files:
+    folders = [celeba_dir / "img_align_celeba_png", celeba_dir / "img_align_celeba"]
+    found = [f for f in folders if f.is_dir() and image_names(open_files(f))]
+    if not found:
         raise UserError(f"{celeba_dir}: no img_align_celeba_png/*.png or img_align_celeba/*.jpg in it")
-    if len(files) != CELEBA_IMAGES and not allow_missing:
-        raise UserError(f"{files[0].parent}: {len(files)} images, expected {CELEBA_IMAGES}, or --allow-missing")
-
-    def crop(path: Path) -> np.ndarray:
-        try:
-            with Image.open(path) as im:
-                x = np.asarray(im.convert("RGB"))
-        except Exception as e:  # decoders raise whatever a damaged file leads them to
-            raise UserError(f"{path}: not a readable image: {e}") from e
-        if x.shape != (218, 178, 3):
-            raise UserError(f"{path}: {x.shape[1]}x{x.shape[0]} pixels, expected 178x218")
-        return x[cy - 64 : cy + 64, cx - 64 : cx + 64].transpose(2, 0, 1)
-
+    source = ImageFiles(open_files(found[0]), "none")
+    if len(source) != CELEBA_IMAGES and not allow_missing:
+        raise UserError(f"{found[0]}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing")
     facts = {"command": "create_celeba", "source": str(celeba_dir), "cx": cx, "cy": cy, "shuffle": 1}
-    order = shuffled(len(files))
-    _write(dataset_dir, (crop(files[i]) for i in order), len(files), None, facts)
+    build(dataset_dir, source, CelebACrop(cx, cy), output, facts, order=shuffled(len(source)))
 
 
-def create_from_hdf5(dataset_dir: Folder, hdf5_filename: Folder, *, shuffle: Literal[0, 1] = 1) -> None:
+def create_from_hdf5(
+    dataset_dir: Folder,
+    hdf5_filename: Folder,
+    *,
+    shuffle: Literal[0, 1] = 1,
+    output: Options = DEFAULT,
+) -> None:
     """The legacy HDF5 archives of Progressive GAN, with labels from NAME-labels.npy beside it if there; needs h5py.
 
     Args:
@@ -244,10 +225,10 @@ def create_from_hdf5(dataset_dir: Folder, hdf5_filename: Folder, *, shuffle: Lit
                 raise UserError(
                     f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}, expected uint8 [N,C,R,R]"
                 )
-            order = shuffled(n) if shuffle else np.arange(n)
             labels = _hdf5_labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n)
             facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
-            _write(dataset_dir, (data[i] for i in order), n, None if labels is None else labels[order], facts)
+            items = Items(n, data.__getitem__, labels, digest([hdf5_filename.stat().st_size]))
+            build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
     except (OSError, RuntimeError, ValueError, KeyError) as e:
         raise UserError(f"{hdf5_filename}: not a readable HDF5 archive: {e}") from e
 
@@ -261,10 +242,10 @@ def _hdf5_labels(path: Path, n: int) -> np.ndarray | None:
         raise UserError(f"{path}: not a readable array: {e}") from e
     if labels.ndim != 2 or len(labels) != n or labels.dtype.kind not in "fiub":
         raise UserError(f"{path}: {labels.dtype} {list(labels.shape)}, expected numbers [{n},classes]")
-    return labels
+    return labels.astype(np.float32)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., int | None]] = {
     "create_mnist": create_mnist,
     "create_mnistrgb": create_mnistrgb,
     "create_cifar10": create_cifar10,

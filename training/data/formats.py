@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dnnlib.errors import UserError
-from training.data.image_dataset import FolderFiles, ImageDataset, ZipFiles
+from training.data.files import FolderFiles, ZipFiles
+from training.data.image_dataset import ImageDataset
 from training.data.sampler import Dataset
 from training.data.tfrecord import TFRecordDataset
 

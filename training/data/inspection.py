@@ -12,8 +12,10 @@ from tqdm import tqdm
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
 from dnnlib.images import save_png, sheet
+from training.data.build import DEFAULT, Options
 from training.data.convert import convert
 from training.data.formats import open_dataset
+from training.data.validation import inspect, validate
 
 Folder = tyro.conf.Positional[Path]
 SHOWN = 10  # differences that compare prints of each kind
@@ -50,15 +52,14 @@ def display(
         webbrowser.open(path.resolve().as_uri())
 
 
-def extract(tfrecord_dir: Folder, output_dir: Folder, *, workers: int = 0) -> None:
+def extract(tfrecord_dir: Folder, output_dir: Folder, *, output: Options = DEFAULT) -> None:
     """Write every image of a dataset as img00000000.png ..., and its labels as dataset.json.
 
     Args:
         tfrecord_dir: Dataset folder, or a zip of images.
         output_dir: New folder for the images.
-        workers: Processes that encode; 0 = one a core. The result does not depend on it.
     """
-    convert(tfrecord_dir, output_dir, to="folder", workers=workers)
+    convert(tfrecord_dir, output_dir, to="folder", output=output)
 
 
 def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Literal[0, 1] = 0) -> int:
@@ -98,4 +99,6 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "display": display,
     "extract": extract,
     "compare": compare,
+    "inspect": inspect,
+    "validate": validate,
 }

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
+from training.data.sources import Entry, digest
 
 CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
 
@@ -66,13 +67,26 @@ def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
     return np.rint(image * 255).clip(0, 255).astype(np.uint8)
 
 
-def characters(
-    num_images: int, resolution: int, sets: Sequence[int], seed: int, workers: int
-) -> Iterator[tuple[np.ndarray, int]]:
-    """`num_images` pairs of image uint8 [3,R,R] and label 0-4. Image i depends on (seed, i) and the arguments, not on
-    `workers`."""
-    variants = load_sets(sets, resolution, workers)
-    for i in range(num_images):
-        rng = np.random.default_rng((seed, i))
-        s = sets[int(rng.integers(len(sets)))]
-        yield draw(variants[s][rng.integers(len(variants[s]))], rng), s - 1
+class Characters:
+    """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets."""
+
+    def __init__(self, n: int, resolution: int, sets: Sequence[int], seed: int, workers: int) -> None:
+        self.n, self.resolution, self.sets, self.seed = n, resolution, sets, seed
+        self.workers = workers  # that decode the artwork
+        self.refused: list[str] = []
+        self.classes = len(CLASSES)
+        self.class_names: list[str] | None = list(CLASSES)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def fingerprint(self) -> str:
+        return digest([self.n, self.resolution, self.sets, self.seed])
+
+    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
+        variants = load_sets(self.sets, self.resolution, self.workers)
+        for i in map(int, indices):
+            rng = np.random.default_rng((self.seed, i))
+            s = self.sets[int(rng.integers(len(self.sets)))]
+            image = draw(variants[s][rng.integers(len(variants[s]))], rng)
+            yield Entry(f"character {i}", image, s - 1)

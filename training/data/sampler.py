@@ -11,6 +11,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
+from training.data.labels import LabelTable
 from training.networks.config import ImageSpec
 
 
@@ -18,7 +19,7 @@ class Dataset(Protocol):
     """What training needs of a dataset, whatever its format."""
 
     spec: ImageSpec
-    labels: np.ndarray  # float32 [len, c_dim]
+    labels: LabelTable  # float32 [len, c_dim]
     decodes: bool  # does reading an image take time, as decoding a PNG does?
 
     @property
@@ -30,6 +31,12 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images uint8 [n,C,R,R], to be changed at will, and labels float32 [n,c_dim] of these indices."""
+
+    def where(self, i: int) -> str:
+        """Which file, and what in it, image i is, for messages."""
 
 
 class SampleOrder:
@@ -54,13 +61,10 @@ class SampleOrder:
 
 def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
-    spec = dataset.spec
-    images = np.empty((count, spec.channels, spec.resolution, spec.resolution), np.uint8)
-    labels = np.empty((count, spec.c_dim), np.float32)
-    for k in range(count):
-        i, mirrored = order[start + k]
-        image, labels[k] = dataset[i]
-        images[k] = image[:, :, ::-1] if mirrored else image
+    indices, mirrored = zip(*[order[start + k] for k in range(count)], strict=True)
+    images, labels = dataset.batch(np.array(indices))
+    flip = np.array(mirrored)
+    images[flip] = images[flip][..., ::-1]
     return images, labels
 
 
@@ -112,8 +116,7 @@ def _crash(dataset: Dataset, order: SampleOrder, first: int, step: int, count: i
             try:
                 pool.submit(_touch, i).result()
             except BrokenProcessPool:
-                name = getattr(dataset, "names", {}) and dataset.names[i]  # type: ignore[attr-defined]
-                return f"{dataset.name}: reading image {i} {name} ends the process that reads it"
+                return f"{dataset.where(i)}: reading image {i} ends the process that reads it"
     return f"{dataset.name}: a process that reads images was ended from outside (out of memory?)"
 
 

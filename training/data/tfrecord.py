@@ -1,11 +1,12 @@
 """Multi-level TFRecord datasets, read and written without TensorFlow.
 
-NAME/NAME-r02.tfrecords (4x4) ... NAME-r06.tfrecords (64x64), NAME-rxx.labels. A file is a sequence of records: uint64
+NAME/NAME-r02.tfrecords (4x4) ... NAME-r06.tfrecords (64x64), NAME-rxx.labels. A level may be in shards instead, e.g.
+NAME-r06-00000-of-00003.tfrecords. A file is a sequence of records: uint64
 length, masked crc32c of the length, payload, masked crc32c of the payload. A payload is a `tf.train.Example` with
 `shape` (int64 [C,H,W]) and `data` (raw uint8), in either order.
 """
 
-import json
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ import crc32c
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, os_error, remove_abandoned
+from dnnlib.files import os_error
+from training.data.labels import LabelTable, no_labels, read_labels
 from training.networks.config import ImageSpec, is_power_of_two
 
 _HEADER = struct.Struct("<QI")
@@ -118,17 +120,26 @@ def parse_example(payload: memoryview) -> tuple[tuple[int, ...], int, int]:
     return tuple(shape), start, end
 
 
+def record_image(record: bytes) -> np.ndarray:
+    """The image uint8 [C,H,W] of a whole record, as `frame(encode_example(image))` made it."""
+    payload = memoryview(record)[_HEADER.size : -_FOOTER.size]
+    shape, start, end = parse_example(payload)
+    return np.frombuffer(payload[start:end], np.uint8).reshape(shape)
+
+
 class RecordFile:
     """One memory-mapped .tfrecords file of images of equal shape. `file[i]` is a view, uint8 [C,H,W], of the mapping.
 
-    The framing of all records is checked on opening, the payload's checksum by `verify` or on each read if `checksums`.
-    Survives pickling (spawn) and fork: the mapping is shared, read-only.
+    The framing of all records is checked on opening, the payload's checksum by `verify` or, if `checksums`, when a
+    record is first read. Survives pickling (spawn) and fork: the mapping is shared, read-only.
     """
 
     def __init__(self, path: Path, checksums: bool = False) -> None:
         self.path, self.checksums = path, checksums
         self._map()
+        self._step = 0  # bytes of a record if all have as many
         self.offsets = self._index()  # int64 [n+1], the start of each record and the end of the file
+        self._checked = np.zeros(len(self), bool)
         first = self._payload(0)
         try:
             self.shape, self._data_start, self._data_end = parse_example(first)
@@ -163,6 +174,7 @@ class RecordFile:
             if masked_crc(self._bytes[:8].tobytes()) == crc and size % step == 0:  # all of the same length?
                 headers = self._bytes.reshape(-1, step)[:, : _HEADER.size]
                 if (headers == headers[0]).all():
+                    self._step = step
                     return np.arange(0, size + 1, step, dtype=np.int64)
         offsets, pos = [0], 0
         while pos < size:
@@ -183,11 +195,12 @@ class RecordFile:
     def _payload(self, i: int) -> memoryview:
         start, end = int(self.offsets[i]), int(self.offsets[i + 1])
         payload = self._bytes[start + _HEADER.size : end - _FOOTER.size]
-        if self.checksums:
+        if self.checksums and not self._checked[i]:
             expected = _FOOTER.unpack(self._bytes[end - _FOOTER.size : end].tobytes())[0]
             found = masked_crc(payload)
             if found != expected:
                 raise self._error(i, f"damaged: data checksum {found:08x}, expected {expected:08x}")
+            self._checked[i] = True
         return payload.data
 
     def __len__(self) -> int:
@@ -207,6 +220,22 @@ class RecordFile:
             raise self._error(i, f"{len(payload)} bytes, expected {end}")
         return np.frombuffer(payload[start:end], np.uint8).reshape(self.shape)
 
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Images [n,C,H,W] of these indices, copied at once if all records are of one size."""
+        if self.checksums:
+            for i in indices[~self._checked[indices]].tolist():
+                self._payload(i)
+        start, length = _HEADER.size + self._data_start, self._data_end - self._data_start
+        if self._step >= start + length:
+            prefixes = self._columns(_HEADER.size, len(self._prefix))[indices]
+            if (prefixes == np.void(self._prefix)).all():
+                return self._columns(start, length)[indices].view(np.uint8).reshape(-1, *self.shape)
+        return np.stack([self[i] for i in indices.tolist()])
+
+    def _columns(self, start: int, length: int) -> np.ndarray:
+        """Bytes start ... start+length-1 of every record, as one item each."""
+        return np.ndarray((len(self),), np.dtype((np.void, length)), self._bytes, start, (self._step,))
+
     def verify(self) -> None:
         """Check the checksum and form of every record."""
         checksums, self.checksums = self.checksums, True
@@ -217,11 +246,48 @@ class RecordFile:
             self.checksums = checksums
 
 
+class Level:
+    """All images of one size, in one file or several shards, by index."""
+
+    def __init__(self, files: list[RecordFile]) -> None:
+        self.files, self.shape, self.path = files, files[0].shape, files[0].path
+        self._starts = np.cumsum([0, *map(len, files)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def locate(self, i: int) -> tuple[RecordFile, int]:
+        """The file of image i, and its place there."""
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        k = int(np.searchsorted(self._starts, i, "right")) - 1
+        return self.files[k], i - int(self._starts[k])
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        file, k = self.locate(i)
+        return file[k]
+
+    def batch(self, indices: np.ndarray) -> np.ndarray:
+        """Images [n,C,H,W] of these indices."""
+        if len(self.files) == 1:
+            return self.files[0].batch(indices)
+        out = np.empty((len(indices), *self.shape), np.uint8)
+        of = np.searchsorted(self._starts, indices, "right") - 1
+        for k in np.unique(of):
+            out[of == k] = self.files[k].batch(indices[of == k] - self._starts[k])
+        return out
+
+    def verify(self) -> None:
+        """Check the checksum and form of every record."""
+        for file in self.files:
+            file.verify()
+
+
 class TFRecordDataset:
     """Images uint8 [C,H,W] and labels float32 [c_dim] of a dataset folder, by index.
 
     `resolution` picks a level (None = the largest). Every level is opened once, so that a damaged or incomplete dataset
-    is told at the start. `checksums` verifies each record as it is read.
+    is told at the start. `checksums` verifies each record when it is first read.
     """
 
     decodes = False
@@ -233,133 +299,98 @@ class TFRecordDataset:
         if not self.path.is_dir():
             what = "found a file" if self.path.exists() else "no such folder"
             raise UserError(f"{self.path}: {what}, expected a dataset folder made by dataset_tool.py")
-        names = sorted(self.path.glob("*.tfrecords"))
-        if not names:
-            raise UserError(f"{self.path}: no *.tfrecords in it, expected a dataset folder made by dataset_tool.py")
-        self.files: dict[int, RecordFile] = {}
-        for name in names:
-            file = RecordFile(name, checksums)
-            c, h, w = file.shape
-            if h != w or not is_power_of_two(h):
-                raise UserError(f"{name}: images of {h}x{w}, expected squares with a power of two as side")
-            if h in self.files:
-                raise UserError(f"{name}: a second file of {h}x{w} images besides {self.files[h].path.name}")
-            self.files[h] = file
-        largest = max(self.files)
-        for file in self.files.values():
-            if len(file) != len(self.files[largest]):
-                raise UserError(
-                    f"{file.path}: {len(file)} images, expected {len(self.files[largest])} as in "
-                    f"{self.files[largest].path.name}"
-                )
-            if file.shape[0] != self.files[largest].shape[0]:
-                raise UserError(
-                    f"{file.path}: {file.shape[0]} channels, expected {self.files[largest].shape[0]} as in "
-                    f"{self.files[largest].path.name}"
-                )
-        if resolution is not None and resolution not in self.files:
+        self.levels = open_levels(self.path, checksums)
+        largest = self.levels[max(self.levels)]
+        for level in self.levels.values():
+            for what, found, expected in (
+                ("images", len(level), len(largest)),
+                ("channels", level.shape[0], largest.shape[0]),
+            ):
+                if found != expected:
+                    raise UserError(f"{level.path}: {found} {what}, expected {expected} as in {largest.path.name}")
+        if resolution is not None and resolution not in self.levels:
             raise UserError(
-                f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.files)}; "
+                f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.levels)}; "
                 f"choose another --resolution or build the dataset with it"
             )
-        self.file = self.files[resolution or largest]
-        self.labels = self._read_labels() if use_labels else np.zeros((len(self), 0), np.float32)
-        c, h, _ = self.file.shape
+        self.level = self.levels[resolution or max(self.levels)]
+        c, h, _ = self.level.shape
         if h < 8:
             raise UserError(f"{self.path}: images of {h}x{h}, expected at least 8x8")
+        self._use_labels = use_labels
+        self.labels = self._read_labels()
         self.spec = ImageSpec(resolution=h, channels=c, c_dim=self.labels.shape[1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "labels"}  # a mapping would be copied
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.labels = self._read_labels()
 
     @property
     def name(self) -> str:
         return self.path.resolve().name
 
-    def _read_labels(self) -> np.ndarray:
-        names = sorted(self.path.glob("*.labels"))
-        if not names:
-            return np.zeros((len(self), 0), np.float32)
-        try:
-            labels = np.load(names[0], allow_pickle=False)
-        except (ValueError, OSError, EOFError) as e:
-            raise UserError(f"{names[0]}: not a readable array ({e}), expected float32 [{len(self)}, classes]") from e
-        if labels.ndim != 2 or len(labels) != len(self) or labels.dtype.kind not in "fiub":
-            raise UserError(
-                f"{names[0]}: labels {labels.dtype} {list(labels.shape)}, expected float32 [{len(self)}, classes]"
-            )
-        if not np.isfinite(labels).all():
-            raise UserError(f"{names[0]}: label {np.argwhere(~np.isfinite(labels))[0][0]} is not finite")
-        return labels.astype(np.float32)
+    def _read_labels(self) -> LabelTable:
+        names = sorted(self.path.glob("*.labels")) if self._use_labels else []
+        return read_labels(names[0], len(self)) if names else no_labels(len(self))
 
     def verify(self, limit: int) -> None:
-        """Check all checksums of the level in use, if its file has at most `limit` bytes."""
-        if self.file.path.stat().st_size <= limit:
-            self.file.verify()
+        """Check all checksums of the level in use, if its files have at most `limit` bytes."""
+        if sum(file.path.stat().st_size for file in self.level.files) <= limit:
+            self.level.verify()
+
+    def where(self, i: int) -> str:
+        """Which file and record image i is in."""
+        file, k = self.level.locate(i)
+        return f"{file.path}: record {k}"
 
     def __len__(self) -> int:
-        return len(self.file)
+        return len(self.level)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.file[i], self.labels[i]
+        return self.level[i], self.labels[i]
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images [n,C,R,R] and labels [n,c_dim] of these indices."""
+        return self.level.batch(indices), np.asarray(self.labels[indices])
 
 
-class TFRecordWriter:
-    """Writes a dataset folder: `add` images uint8 [C,R,R] in order, then `labels`; used as a context manager. The
-    folder appears when the block ends and not at all if it raises. Smaller levels are 2x2 means in float32 of the
-    unrounded larger one, rounded half to even (SEMANTICS, tfrecords)."""
+def shards(folder: Path) -> list[list[Path]]:
+    """The *.tfrecords of a folder, shards of one level together. UserError if shards are missing."""
+    names = sorted(folder.glob("*.tfrecords"))
+    if not names:
+        raise UserError(f"{folder}: no *.tfrecords in it, expected a dataset folder made by dataset_tool.py")
+    groups: dict[str, list[Path]] = {}
+    for name in names:
+        part = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords", name.name)
+        group = groups.setdefault(f"{part[1]} {part[3]}" if part else name.name, [])
+        if part and int(part[2]) != len(group):
+            raise UserError(f"{folder}: shard {len(group):05d} of {part[1]} is missing, found {name.name}")
+        group.append(name)
+    for key, group in groups.items():
+        _, _, n = key.rpartition(" ")
+        if key != group[0].name and len(group) != int(n):
+            raise UserError(f"{folder}: {len(group)} shards of {group[0].name}, expected {int(n)}")
+    return list(groups.values())
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(f"{self.path}: exists already, expected a new or empty folder")
-        self.count = 0
-        self._shape: tuple[int, ...] = ()
-        self._files: list[Any] = []
 
-    def __enter__(self) -> "TFRecordWriter":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            remove_abandoned(self.path)
-            self._atomic = atomic(self.path)
-            self._folder = self._atomic.__enter__()
-            self._folder.mkdir()
-        except OSError as e:
-            raise os_error(e, self.path, "create the folder") from e
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            for file in self._files:
-                file.close()
-        except OSError as e:
-            kind, error, trace = type(e), e, e.__traceback__
-        if kind is None and not self.count:
-            error = UserError(f"{self.path}: no image to write")
-            kind, trace = UserError, None
-        if self._atomic.__exit__(kind, error, trace) is not True and error is not None:
-            raise error
-
-    def add(self, image: np.ndarray) -> None:
-        """Append an image uint8 [C,R,R] to every level."""
-        if not self._files:
-            self._shape = image.shape
-            for lod in range(image.shape[1].bit_length() - 2):
-                r = (image.shape[1] >> lod).bit_length() - 1
-                self._files.append(open(self._folder / f"{self.path.name}-r{r:02d}.tfrecords", "wb"))  # noqa: SIM115
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise ValueError(f"image {image.dtype} {image.shape}, expected uint8 {self._shape}")
-        for file, level in zip(self._files, levels(image), strict=True):
-            file.write(frame(encode_example(level)))
-        self.count += 1
-
-    def labels(self, labels: np.ndarray) -> None:
-        """Write labels float32 [N,c_dim] in the order of the images."""
-        if len(labels) != self.count:
-            raise ValueError(f"{len(labels)} labels, expected {self.count}")
-        with open(self._folder / f"{self.path.name}-rxx.labels", "wb") as f:
-            np.save(f, labels.astype(np.float32))
-
-    def describe(self, facts: dict[str, Any]) -> None:
-        """Write how the dataset was made, for people and tools: dataset.json."""
-        (self._folder / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+def open_levels(folder: Path, checksums: bool) -> dict[int, Level]:
+    """Every level of a dataset folder by its height and width."""
+    out: dict[int, Level] = {}
+    for paths in shards(folder):
+        level = Level([RecordFile(path, checksums) for path in paths])
+        for file in level.files:
+            if file.shape != level.shape:
+                raise UserError(f"{file.path}: images {file.shape}, expected {level.shape} as in {level.path.name}")
+        _, h, w = level.shape
+        if h != w or not is_power_of_two(h):
+            raise UserError(f"{level.path}: images of {h}x{w}, expected squares with a power of two as side")
+        if h in out:
+            raise UserError(f"{level.path}: a second file of {h}x{w} images besides {out[h].path.name}")
+        out[h] = level
+    return out
 
 
 def levels(image: np.ndarray) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import pickle
 import shutil
 import struct
@@ -17,11 +18,12 @@ from PIL import Image
 from scipy.io import savemat
 
 from dnnlib.errors import UserError
+from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
 from tests.runs import script
 from training.data import classic, inspection
+from training.data.build import Output
 from training.data.cifar import load_cifar10
-from training.data.convert import class_numbers
 from training.data.mnist import read_idx
 from training.data.tfrecord import TFRecordDataset, levels
 
@@ -59,7 +61,7 @@ def check(folder, images, labels=None, classes=0):
     """Every level of every record, and the labels, are these."""
     dataset = TFRecordDataset(folder)
     assert len(dataset) == len(images) and dataset.labels.shape[1] == classes
-    for r, file in dataset.files.items():
+    for r, file in dataset.levels.items():
         for i, image in enumerate(images):
             expected = next(x for x in levels(image) if x.shape[1] == r)
             np.testing.assert_array_equal(file[i], expected)
@@ -356,17 +358,27 @@ RGB32 = GOLDEN / "tfrecords_rgb32"
 @pytest.mark.parametrize("workers", [1, 2])
 def test_extract_and_back(workers, tmp_path):
     """Images and labels of the golden dataset, made into a dataset again, are the same."""
-    inspection.extract(RGB32, tmp_path / "images", workers=workers)
+    inspection.extract(RGB32, tmp_path / "images", output=Output(workers=workers))
     assert sorted(p.name for p in (tmp_path / "images").iterdir())[:2] == ["dataset.json", "img00000000.png"]
     script("dataset_tool.py", "create_from_images", tmp_path / "again", tmp_path / "images", "--shuffle", 0)
     out = script("dataset_tool.py", "compare", RGB32, tmp_path / "again")
     assert "identical images: 24 of 24" in out.stdout and "identical labels: 24 of 24" in out.stdout
 
 
-def test_extracted_labels_keep_their_width(tmp_path):
-    assert class_numbers(np.eye(3)[[0, 2, 1]]) == [0, 2, 1]
-    assert class_numbers(np.eye(3)[[0, 1, 1]]) == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]  # class 2 would be lost
-    assert class_numbers(np.array([[0.5, 0.5], [1, 0]])) == [[0.5, 0.5], [1, 0]]
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.eye(3)[[0, 2, 1]], [0, 2, 1]),
+        (np.eye(3)[[0, 1, 1]], [[1, 0, 0], [0, 1, 0], [0, 1, 0]]),  # as numbers, class 2 would be lost
+        (np.array([[0.5, 0.5], [1, 0], [1, 1]]), [[0.5, 0.5], [1, 0], [1, 1]]),
+    ],
+)
+def test_extracted_labels_keep_their_width(labels, expected, tmp_path):
+    data = write_dataset(tmp_path / "a", np.zeros((3, 1, 8, 8), np.uint8), labels)
+    inspection.extract(data, tmp_path / "images")
+    found = json.loads((tmp_path / "images" / "dataset.json").read_text())["labels"]
+    assert found == [[f"img{i:08d}.png", label] for i, label in enumerate(expected)]
+    assert inspection.compare(data, tmp_path / "images") == 0
 
 
 def test_compare_tells_differences(tmp_path):
@@ -375,12 +387,7 @@ def test_compare_tells_differences(tmp_path):
         images, labels, n = f["images"].copy(), f["labels"].copy(), f["order"]
     images[n[3]] += 1
     labels[n[5]] = labels[n[5]][::-1] + 1
-    from training.data.tfrecord import TFRecordWriter
-
-    with TFRecordWriter(other) as out:
-        for i in n[:-1]:
-            out.add(images[i])
-        out.labels(labels[n[:-1]])
+    write_dataset(other, images[n[:-1]], labels[n[:-1]])
     found = script("dataset_tool.py", "compare", RGB32, other, check=False)
     assert found.returncode == 1
     for line in ("images: 24 and 23", "image 3 differs", "label 5 differs", "identical images: 22 of 23"):

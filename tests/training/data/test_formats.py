@@ -17,6 +17,7 @@ from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, script, train
 from training.data import inspection
+from training.data.build import Output
 from training.data.convert import convert
 from training.data.formats import open_dataset
 from training.data.sampler import SampleOrder, batches
@@ -85,13 +86,13 @@ def test_training_is_the_same_to_the_bit(forms, form, gpus, tmp_path):
 @pytest.mark.parametrize("form", ["TFRecords", *FORMS])
 def test_every_conversion_keeps_images_and_labels(forms, form, to, tmp_path):
     dst = tmp_path / ("out.zip" if to == "zip" else "out")
-    convert(forms[form], dst, to=None if to != "folder" else to, workers=2)
+    convert(forms[form], dst, to=None if to != "folder" else to, output=Output(workers=2))
     assert inspection.compare(forms["TFRecords"], dst) == 0
     if to == "zip":  # as StyleGAN2 writes them, and the same bytes whatever the number of workers
         with zipfile.ZipFile(dst) as z:
             assert z.namelist()[:2] == ["00000/img00000000.png", "00000/img00000001.png"]
             assert json.loads(z.read("dataset.json"))["labels"][0][0] == "00000/img00000000.png"
-        convert(forms[form], tmp_path / "one.zip", workers=1)
+        convert(forms[form], tmp_path / "one.zip", output=Output(workers=1))
         assert (tmp_path / "one.zip").read_bytes() == dst.read_bytes()
     if to == "tfrecords":  # byte for byte the golden files
         for r in ("02", "03", "04", "05"):
@@ -173,7 +174,7 @@ def test_a_damaged_image_ends_training_in_one_line(forms, form, tmp_path):
 class Crashing:
     """A dataset whose image 5 ends the process that reads it."""
 
-    decodes, name, names = True, "crashing", [f"{i}.png" for i in range(8)]
+    decodes, name = True, "crashing"
     labels = np.zeros((8, 0), np.float32)
 
     def __init__(self):
@@ -187,10 +188,17 @@ class Crashing:
             os._exit(1)
         return np.zeros((3, 8, 8), np.uint8), self.labels[i]
 
+    def batch(self, indices):
+        images, labels = zip(*[self[i] for i in indices], strict=True)
+        return np.stack(images), np.stack(labels)
+
+    def where(self, i):
+        return f"crashing: {i}.png"
+
 
 def test_a_crash_of_a_worker_names_the_file():
     stream = batches(Crashing(), SampleOrder(8, 0, False), 0, 4, 0, 4, 2)
-    with pytest.raises(UserError, match=r"reading image 5 5\.png ends the process"):
+    with pytest.raises(UserError, match=r"crashing: 5\.png: reading image 5 ends the process"):
         for _ in range(4):
             next(stream)
 

@@ -27,6 +27,9 @@ class Numbers:
         image[:, :, :4] += 100
         return image, self.labels[i]
 
+    def batch(self, indices):
+        return np.stack([self[i][0] for i in indices]), self.labels[indices]
+
 
 @given(st.integers(1, 50), st.integers(0, 3))
 def test_every_epoch_shows_every_image_once(n, epoch):

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
+from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
 from training.data.tfrecord import (
     RecordFile,
     TFRecordDataset,
-    TFRecordWriter,
     encode_example,
     frame,
     masked_crc,
@@ -34,17 +34,14 @@ def source():
 def dataset(tmp_path):
     """A small valid dataset folder: 5 images of 16x16, 3 classes."""
     rng = np.random.default_rng(0)
-    with TFRecordWriter(tmp_path / "set") as out:
-        for _ in range(5):
-            out.add(rng.integers(0, 256, (3, 16, 16), dtype=np.uint8))
-        out.labels(np.eye(3)[[0, 1, 2, 0, 1]])
-    return tmp_path / "set"
+    images = rng.integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
+    return write_dataset(tmp_path / "set", images, np.eye(3)[[0, 1, 2, 0, 1]])
 
 
 def test_reads_the_golden_files(source):
     for r in (4, 8, 16, 32):
         data = TFRecordDataset(GOLDEN / NAME, None if r == 32 else max(r, 8)) if r > 4 else None
-        file = data.file if data else RecordFile(GOLDEN / NAME / f"{NAME}-r02.tfrecords", checksums=True)
+        file = data.level if data else RecordFile(GOLDEN / NAME / f"{NAME}-r02.tfrecords", checksums=True)
         np.testing.assert_array_equal(
             np.stack([file[i] for i in range(24)]), source[f"record_r{r.bit_length() - 1:02d}"]
         )
@@ -55,16 +52,14 @@ def test_reads_the_golden_files(source):
 
 
 def test_writes_the_golden_files_byte_for_byte(source, tmp_path):
-    with TFRecordWriter(tmp_path / NAME) as out:
-        for i in source["order"]:
-            out.add(source["images"][i])
-        out.labels(source["labels"][source["order"]])
+    n = source["order"]
+    write_dataset(tmp_path / NAME, source["images"][n], source["labels"][n])
     for golden in sorted((GOLDEN / NAME).iterdir()):
         assert (tmp_path / NAME / golden.name).read_bytes() == golden.read_bytes(), golden.name
 
 
 def test_views_are_of_the_mapping_and_survive_pickling(dataset):
-    file = TFRecordDataset(dataset).file
+    (file,) = TFRecordDataset(dataset).level.files
     assert np.shares_memory(file[2], file._bytes)
     again = pickle.loads(pickle.dumps(file))
     np.testing.assert_array_equal(again[2], file[2])
@@ -146,7 +141,7 @@ def test_damaged_file_is_told(dataset, change, message):
     path = dataset / "set-r04.tfrecords"
     _damage(path, change)
     with pytest.raises(UserError, match=message) as e:
-        TFRecordDataset(dataset).file.verify()
+        TFRecordDataset(dataset).level.verify()
     assert "set-r04.tfrecords" in str(e.value)
 
 
@@ -194,17 +189,3 @@ def test_bad_folder_is_told(dataset, change, message):
 def test_missing_level_is_told(dataset):
     with pytest.raises(UserError, match=r"no images of 32x32, found \[4, 8, 16\]"):
         TFRecordDataset(dataset, 32)
-
-
-def test_writer_leaves_nothing_behind(tmp_path):
-    with pytest.raises(KeyError), TFRecordWriter(tmp_path / "a") as out:
-        out.add(np.zeros((3, 8, 8), np.uint8))
-        raise KeyError
-    with pytest.raises(UserError, match="no image"), TFRecordWriter(tmp_path / "b"):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_writer_refuses_an_existing_dataset(dataset):
-    with pytest.raises(UserError, match="exists already"):
-        TFRecordWriter(dataset)
