@@ -25,11 +25,6 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def cpu_count() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def pick_device(name: str) -> torch.device:
     """`auto`, `cuda` or `cpu` to this process's device."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
+from dnnlib.launch import cpu_count
 from dnnlib.stats import RunLog, format_time
 from training.config import TrainConfig
 from training.data.formats import open_dataset
@@ -82,7 +83,7 @@ def train(cfg: TrainConfig, load_initial: LoadInitial) -> None:
     `cfg.init`. UserError says what is wrong."""
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
-        torch.set_num_threads(max(1, distributed.cpu_count() // cfg.gpus))
+        torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
     torch.backends.cudnn.deterministic = True  # a resumed run repeats the bits of one never stopped
     distributed.init(device)
     if distributed.world_size() != cfg.gpus:
@@ -142,7 +143,7 @@ def _train(
 
     per_rank = cfg.batch // cfg.gpus
     order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
-    workers = max(1, distributed.cpu_count() // cfg.gpus)
+    workers = max(1, cpu_count() // cfg.gpus)
     data = batches(dataset, order, state.cur_nimg, cfg.batch, distributed.rank() * per_rank, per_rank, workers)
     stack.callback(data.close)
     block = cfg.minibatch_repeats * cfg.d_repeats * cfg.batch  # images between looks at the schedule

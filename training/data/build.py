@@ -19,9 +19,8 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dnnlib.distributed import cpu_count
 from dnnlib.errors import UserError
-from dnnlib.launch import process_pool
+from dnnlib.launch import cpu_count, process_pool
 from training.data.job import Job, Result
 from training.data.picture import Picture, Refused
 from training.data.sources import Entry, Source
@@ -190,8 +189,7 @@ def _results(
                 lost = [group for group, _ in pending]
                 pending.clear()
                 pool.shutdown()
-                for entry in (e for group in lost for e in group):
-                    yield entry, _alone(entry, make, form)
+                yield from _one_by_one((e for group in lost for e in group), make, form)
                 pool = process_pool(workers, _setup, (make, form))
                 continue
             pending.popleft()
@@ -200,10 +198,15 @@ def _results(
         pool.shutdown(cancel_futures=True)
 
 
-def _alone(entry: Entry, make: Make, form: Form) -> Result:
-    """In a process of its own."""
-    with process_pool(1, _setup, (make, form)) as pool:
-        try:
-            return pool.submit(_work, [entry.data]).result()[0]
-        except BrokenProcessPool:
-            return Refused("ends the process that reads it")
+def _one_by_one(entries: Iterable[Entry], make: Make, form: Form) -> Iterator[tuple[Entry, Result]]:
+    """Results of entries of which some end the process that converts them."""
+    todo = deque(entries)
+    while todo:
+        with process_pool(1, _setup, (make, form)) as pool:
+            while todo:
+                entry = todo.popleft()
+                try:
+                    yield entry, pool.submit(_work, [entry.data]).result()[0]
+                except BrokenProcessPool:
+                    yield entry, Refused("ends the process that reads it")
+                    break

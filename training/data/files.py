@@ -82,8 +82,9 @@ class ZipFiles:
         except Exception as e:  # zipfile raises whatever a damaged archive leads it to
             raise UserError(f"{path}: not a whole zip archive: {e}") from e
         self.names = [i.filename for i in members]
-        rows = [(i.header_offset, i.compress_size, i.file_size, i.CRC, i.compress_type) for i in members]
-        self._index = np.array(rows, np.uint64).reshape(-1, 5)
+        fields = ("header_offset", "compress_size", "file_size", "CRC", "compress_type")
+        columns = [np.fromiter((getattr(i, f) for i in members), np.uint64, len(members)) for f in fields]
+        self._index = np.stack(columns, 1)
         self._map()
 
     def _map(self) -> None:

@@ -1,5 +1,6 @@
 """Which form a dataset has, by what is at its path. To add one: its file, a row of FORMATS."""
 
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,3 +40,13 @@ def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = T
             return known.open(path, resolution, use_labels)
     what = "no such file or folder" if not path.exists() else "not a zip archive"
     raise UserError(f"{path}: {what}, expected a dataset: a folder of TFRecords or of images, or a zip of images")
+
+
+def class_names(path: Path) -> list[str] | None:
+    """The names of the classes of a dataset that was made here, if they are known."""
+    files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
+    try:
+        names = json.loads(files.read("dataset.json")).get("classes") if "dataset.json" in files.names else None
+    except (UserError, ValueError, AttributeError, RecursionError):
+        return None
+    return [str(n) for n in names] if isinstance(names, list) else None

@@ -97,7 +97,7 @@ def read_labels(path: Path, n: int) -> np.ndarray:
     expected = f"expected float32 [{n}, classes]"
     try:
         labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError, TypeError, MemoryError, OverflowError, SyntaxError) as e:
+    except Exception as e:  # numpy raises whatever a damaged header leads it to
         raise UserError(f"{path}: not a readable array ({e}), {expected}") from e
     if labels.ndim != 2 or len(labels) != n or labels.dtype.kind not in "fiub":
         raise UserError(f"{path}: labels {labels.dtype} {list(labels.shape)}, {expected}")

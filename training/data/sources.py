@@ -49,13 +49,18 @@ def digest(parts: Iterable[object]) -> str:
 class Items:
     """A collection of `n` things that `item` gives by index, with a table of labels."""
 
-    class_names: list[str] | None = None
-
-    def __init__(self, n: int, item: Callable[[int], Any], labels: LabelTable | None = None, mark: object = "") -> None:
+    def __init__(
+        self,
+        n: int,
+        item: Callable[[int], Any],
+        labels: LabelTable | None = None,
+        mark: object = "",
+        class_names: list[str] | None = None,
+    ) -> None:
         self._n, self._item, self._mark = n, item, mark
         self.labels = no_labels(n) if labels is None else labels
         self.classes = int(self.labels.shape[1])
-        self.refused: list[str] = []
+        self.class_names, self.refused = class_names, list[str]()
 
     def __len__(self) -> int:
         return self._n

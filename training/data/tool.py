@@ -6,8 +6,8 @@ from pathlib import Path
 import tyro
 
 from dnnlib import cli
-from dnnlib.distributed import cpu_count
 from dnnlib.errors import UserError
+from dnnlib.launch import cpu_count
 from training.data import classic, collections, inspection
 from training.data.build import DEFAULT, Options, build
 from training.data.robohash import Characters

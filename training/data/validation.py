@@ -1,7 +1,6 @@
 """Everything that can be said about a dataset by reading all of it: inspect, validate."""
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -12,10 +11,9 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dnnlib.distributed import cpu_count
 from dnnlib.errors import UserError
-from dnnlib.launch import process_pool
-from training.data.formats import FORMATS, open_dataset
+from dnnlib.launch import cpu_count, process_pool
+from training.data.formats import FORMATS, class_names, open_dataset
 from training.data.image_dataset import ImageDataset
 from training.data.labels import ROWS, LabelTable, OneHot, label_of
 from training.data.sampler import Dataset
@@ -47,6 +45,8 @@ def _scan(indices: range) -> list[Scan]:
     out = []
     for i in indices:
         try:
+            if isinstance(_dataset, ImageDataset):
+                _dataset.check(i)
             x = np.ascontiguousarray(_dataset[i][0])
         except UserError as e:
             out.append(Scan(error=str(e)))
@@ -101,7 +101,7 @@ def inspect(path: Place, *, workers: int = 0) -> None:
         "size": f"{spec.resolution}x{spec.resolution}",
         "levels": " ".join(f"{r}x{r}" for r in levels),
         "channels": str(spec.channels),
-        "labels": describe_labels(dataset.labels, _class_names(path)),
+        "labels": describe_labels(dataset.labels, class_names(path) or []),
         "bytes": f"{sum(f.stat().st_size for f in files):,} in {len(files):,} file{'s' if len(files) > 1 else ''}",
         "mean": " ".join(f"{x:.2f}" for x in mean) + "   by channel, of values 0 to 255",
         "deviation": " ".join(f"{x:.2f}" for x in std),
@@ -126,15 +126,6 @@ def _duplicates(hashes: np.ndarray) -> str:
         return "none"
     pairs = [f"{order[k + 1]} = {order[k]}" for k in again[:3]]
     return f"{len(again):,} images equal an earlier one, e.g. {', '.join(pairs)}"
-
-
-def _class_names(path: Path) -> list[str]:
-    """As dataset.json of a dataset made here has them."""
-    try:
-        names = json.loads((path / "dataset.json").read_text(encoding="utf-8")).get("classes")
-        return [str(n) for n in names] if isinstance(names, list) else []
-    except (OSError, ValueError, AttributeError):
-        return []
 
 
 def describe_labels(labels: LabelTable, names: list[str]) -> str:

@@ -186,28 +186,33 @@ class ImageZip:
     def __init__(self, work: Path) -> None:
         self.count = 0
         self.path = work / "images.zip"
-        self._open(0)
+        self._file: BinaryIO | None = None
+        self._zip: Any = None
 
-    def _open(self, size: int) -> None:
+    def _open(self, size: int) -> BinaryIO:
         self._file = open(self.path, "r+b" if size else "w+b")  # noqa: SIM115
         self._file.truncate(size)
         self._file.seek(size)
         self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_STORED)
+        return self._file
 
     @staticmethod
     def _name(i: int) -> str:
         return f"{i // 1000:05d}/img{i:08d}.png"
 
     def add(self, packed: Packed) -> list[int]:
+        if self._file is None:
+            self._open(0)
         info = zipfile.ZipInfo(self._name(self.count))
         self._zip.writestr(info, packed[0])
         self.count += 1
         return [info.header_offset, info.CRC, info.file_size]
 
     def sync(self) -> State:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return {"count": self.count, "size": self._file.tell()}
+        file = self._file or self._open(0)
+        file.flush()
+        os.fsync(file.fileno())
+        return {"count": self.count, "size": file.tell()}
 
     def restore(self, state: State, rows: Iterator[list[int]]) -> None:
         if self.path.stat().st_size < state["size"]:
@@ -226,14 +231,13 @@ class ImageZip:
             for piece in _json(facts, labels, summary, self._name):
                 f.write(piece.encode())
         self._zip.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        self.sync()
+        self.close()
         return self.path
 
     def close(self) -> None:
-        if not self._file.closed:  # without its directory: it stays unfinished
-            self._zip.fp = None
+        if self._file is not None:
+            self._zip.fp = None  # if it is unfinished, it stays so
             self._file.close()
 
 

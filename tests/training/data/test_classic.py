@@ -244,8 +244,8 @@ def test_lsun(lsun_dir, tmp_path):
         x = x[(h - crop) // 2 : (h + crop) // 2, (w - crop) // 2 : (w + crop) // 2]
         expected.append(np.asarray(Image.fromarray(x).resize((16, 16), Image.Resampling.LANCZOS)).transpose(2, 0, 1))
     check(tmp_path / "out", expected)
-    assert "skipped 2 entries" in out.stderr and "015: not a readable image" in out.stderr
-    classic.create_lsun(tmp_path / "two", source, resolution=16, max_images=2)
+    assert "skipped 2 of 6" in out.stderr and "015: not a readable image" in out.stderr
+    classic.create_lsun(tmp_path / "two", source, resolution=16, output=Output(max_images=2))
     check(tmp_path / "two", expected[:2])
 
 
