@@ -128,8 +128,8 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
     """Any Pillow mode to L or RGB: palettes looked up, 16 bit gray divided by 257, alpha laid on `background`, EXIF
-    turned upright; the first frame of animations."""
-    im = ImageOps.exif_transpose(im)
+    turned upright; the first frame of animations. Changes `im`."""
+    ImageOps.exif_transpose(im, in_place=True)
     if im.mode.startswith("I;16") or im.mode == "I":
         wide = np.asarray(im).astype(np.float64)
         return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
@@ -141,7 +141,10 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
         r, g, b = ImageColor.getrgb(background)[:3]
         gray = im.mode in ("LA", "La") and r == g == b
         return Image.alpha_composite(canvas, rgba).convert("L" if gray else "RGB")
-    return im.convert("L" if im.mode in ("1", "L") else "RGB")
+    if im.mode in ("L", "RGB"):
+        im.load()
+        return im
+    return im.convert("L" if im.mode == "1" else "RGB")
 
 
 def fit(im: Image.Image, side: int, how: str, filter: str, background: str = "white") -> Image.Image:

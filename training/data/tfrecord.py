@@ -136,16 +136,17 @@ class RecordFile:
 
     def __init__(self, path: Path, checksums: bool = False) -> None:
         self.path, self.checksums = path, checksums
-        self._map()
         self._step = 0  # bytes of a record if all have as many
+        self._map()
         self.offsets = self._index()  # int64 [n+1], the start of each record and the end of the file
-        self._checked = np.zeros(len(self), bool)
         first = self._payload(0)
         try:
             self.shape, self._data_start, self._data_end = parse_example(first)
         except ValueError as e:
             raise self._error(0, f"not an image ({e}), expected a tf.train.Example with shape and data") from e
         self._prefix = bytes(first[: self._data_start])
+        self._known = np.zeros(len(self), bool)  # checked, and laid out as the first one
+        self._lay_out()
 
     def _map(self) -> None:
         try:
@@ -156,11 +157,21 @@ class RecordFile:
             raise os_error(e, self.path, "read") from e
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_bytes"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_bytes", "_images", "_items")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._map()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Views of the images of all records, as if each were laid out as the first one."""
+        start, size = _HEADER.size + self._data_start, self._data_end - self._data_start
+        if self._step >= start + size:
+            _, h, w = self.shape
+            strides = (self._step, h * w, w, 1)
+            self._images = np.ndarray((len(self), *self.shape), np.uint8, self._bytes, start, strides)
+            self._items = np.ndarray((len(self),), np.dtype((np.void, size)), self._bytes, start, (self._step,))
 
     def _error(self, record: int, what: str) -> UserError:
         return UserError(f"{self.path}: record {record}: {what}")
@@ -195,18 +206,20 @@ class RecordFile:
     def _payload(self, i: int) -> memoryview:
         start, end = int(self.offsets[i]), int(self.offsets[i + 1])
         payload = self._bytes[start + _HEADER.size : end - _FOOTER.size]
-        if self.checksums and not self._checked[i]:
+        if self.checksums:
             expected = _FOOTER.unpack(self._bytes[end - _FOOTER.size : end].tobytes())[0]
             found = masked_crc(payload)
             if found != expected:
                 raise self._error(i, f"damaged: data checksum {found:08x}, expected {expected:08x}")
-            self._checked[i] = True
         return payload.data
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> np.ndarray:
+        return self._images[i] if self._known[i] else self._read(i)
+
+    def _read(self, i: int) -> np.ndarray:
         payload = self._payload(i)
         start, end = self._data_start, self._data_end
         if payload[:start] != self._prefix:  # another order or size: parse it
@@ -218,30 +231,22 @@ class RecordFile:
                 raise self._error(i, f"shape {shape}, expected {self.shape} as in record 0")
         elif len(payload) < end:
             raise self._error(i, f"{len(payload)} bytes, expected {end}")
+        else:
+            self._known[i] = self._step > 0
         return np.frombuffer(payload[start:end], np.uint8).reshape(self.shape)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Images [n,C,H,W] of these indices, copied at once if all records are of one size."""
-        if self.checksums:
-            for i in indices[~self._checked[indices]].tolist():
-                self._payload(i)
-        start, length = _HEADER.size + self._data_start, self._data_end - self._data_start
-        if self._step >= start + length:
-            prefixes = self._columns(_HEADER.size, len(self._prefix))[indices]
-            if (prefixes == np.void(self._prefix)).all():
-                return self._columns(start, length)[indices].view(np.uint8).reshape(-1, *self.shape)
-        return np.stack([self[i] for i in indices.tolist()])
-
-    def _columns(self, start: int, length: int) -> np.ndarray:
-        """Bytes start ... start+length-1 of every record, as one item each."""
-        return np.ndarray((len(self),), np.dtype((np.void, length)), self._bytes, start, (self._step,))
+        """Images [n,C,H,W] of these indices, copied."""
+        if not self._known[indices].all():
+            return np.stack([self[i] for i in indices.tolist()])
+        return self._items[indices].view(np.uint8).reshape(-1, *self.shape)
 
     def verify(self) -> None:
         """Check the checksum and form of every record."""
         checksums, self.checksums = self.checksums, True
         try:
             for i in range(len(self)):
-                self[i]
+                self._read(i)
         finally:
             self.checksums = checksums
 
@@ -264,6 +269,8 @@ class Level:
         return self.files[k], i - int(self._starts[k])
 
     def __getitem__(self, i: int) -> np.ndarray:
+        if len(self.files) == 1:
+            return self.files[0][i]
         file, k = self.locate(i)
         return file[k]
 
