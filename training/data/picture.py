@@ -66,6 +66,8 @@ class Rules:
             return unreadable(e, source)
         if self.channels != "auto":
             im = im.convert("L" if self.channels == "1" else "RGB")
+        elif self.fit == "pad" and len(set(ImageColor.getrgb(self.background)[:3])) > 1:
+            im = im.convert("RGB")  # coloured borders
         if self.resize:
             im = fit(im, 2**self.resize, self.fit, self.filter, self.background)
         elif im.width != im.height or not is_power_of_two(im.width) or im.width < 8:

@@ -147,6 +147,14 @@ def test_channels():
     assert [Rules(channels=c)(x).image.shape[0] for c in ("auto", "1", "3") for x in (gray, rgb)] == [1, 3, 1, 1, 3, 3]
 
 
+def test_coloured_borders_make_gray_images_rgb():
+    gray = encoded(noise(16, 12, 1))
+    image = Rules(resize=4, fit="pad", background="#4080c0")(gray).image
+    assert tuple(image[:, 0, 0]) == (0x40, 0x80, 0xC0)
+    assert Rules(resize=4, fit="pad", background="#404040")(gray).image.shape[0] == 1
+    assert Rules(resize=4, fit="pad", background="red", channels="1")(gray).image.shape[0] == 1
+
+
 def test_sizes_that_cannot_be_stored():
     assert Rules()(encoded(noise(16, 12))) == Refused("16x12 pixels", readable=True)
     assert Rules()(encoded(noise(4, 4))) == Refused("4x4 pixels", readable=True)
