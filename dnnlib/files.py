@@ -61,7 +61,8 @@ def remove_partial(folder: Path) -> None:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Take an open file for this process until it is closed; False if another process has it."""
+    """Take an open file for this process until it is closed; False if another process has it. True where there are no
+    locks, as on some network file systems."""
     if sys.platform == "win32":  # advisory locks are a thing of POSIX
         return True
     import fcntl
@@ -71,6 +72,8 @@ def lock(file: IO[Any]) -> bool:
         return True
     except BlockingIOError:
         return False
+    except OSError:
+        return True
 
 
 def make_dir(path: Path) -> Path:

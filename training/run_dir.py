@@ -1,6 +1,5 @@
 """Run dirs: `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`, the next free number; which one to continue."""
 
-import fcntl
 import glob
 import json
 import os
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dnnlib import files
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, os_error, remove_partial
 from training.config import TrainConfig, as_dict
@@ -43,17 +43,11 @@ def lock(path: Path, patience: float = 0) -> Any:
     except OSError as e:
         raise os_error(e, path, "write") from e
     end = time.monotonic() + patience
-    while True:
-        try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < end:
-                time.sleep(0.1)
-                continue
+    while not files.lock(f):
+        if time.monotonic() >= end:
             return None
-        except OSError:  # a file system without locks, as some network ones: go on without
-            pass
-        return f
+        time.sleep(0.1)
+    return f
 
 
 def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:

@@ -8,6 +8,7 @@ import tarfile
 import tracemalloc
 import zipfile
 
+import datasets
 import lmdb
 import numpy as np
 import pyarrow
@@ -18,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import datasets
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
 from tests.runs import script
