@@ -1,10 +1,12 @@
 """Which image is shown when: a function of the seed and the global sample index, and nothing else."""
 
+import contextlib
+import itertools
 from collections import deque
-from collections.abc import Generator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Generator, Iterable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -61,9 +63,19 @@ class SampleOrder:
 
 def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
-    indices, mirrored = zip(*[order[start + k] for k in range(count)], strict=True)
-    images, labels = dataset.batch(np.array(indices))
-    flip = np.array(mirrored)
+    samples = [order[start + k] for k in range(count)]
+    return _mirrored(samples, *dataset.batch(_indices(samples)))
+
+
+Samples = list[tuple[int, bool]]  # image index, mirrored
+
+
+def _indices(samples: Samples) -> np.ndarray:
+    return np.array([i for i, _ in samples])
+
+
+def _mirrored(samples: Samples, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    flip = np.array([mirrored for _, mirrored in samples])
     images[flip] = images[flip][..., ::-1]
     return images, labels
 
@@ -72,47 +84,58 @@ def batches(
     dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int, workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further,
-    and so on without end. The next ones are read meanwhile: in a thread, or by `workers` processes if the dataset has
-    to decode."""
+    and so on without end. Images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
+    samples = ([order[first + k] for k in range(count)] for first in itertools.count(start + offset, step))
+    for_indices, for_flips = itertools.tee(samples)
+    with contextlib.closing(read_ahead(dataset, map(_indices, for_indices), workers)) as read:
+        for pairs, (images, labels) in zip(for_flips, read, strict=False):
+            yield _mirrored(pairs, images, labels)
+
+
+def read_ahead(
+    dataset: Dataset, groups: Iterable[np.ndarray], workers: int = 1
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """`dataset.batch` of each group of indices, the next ones read meanwhile: in a thread, or by `workers` processes if
+    the dataset has to decode. UserError names an image that ends the process that reads it."""
     pool: Executor
     if dataset.decodes:
-        pool = process_pool(workers, _setup, (dataset, order))
-        ahead, read = 2 * workers, _read
+        pool, ahead, read = process_pool(workers, _setup, (dataset,)), 2 * workers, _read
     else:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        ahead, read = 2, partial(read_batch, dataset, order)
+        pool, ahead, read = ThreadPoolExecutor(1, thread_name_prefix="read-ahead"), 2, dataset.batch
+    todo = iter(groups)
+    pending: deque[tuple[np.ndarray, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     try:
-        first = start + offset
-        pending = deque(pool.submit(read, first + i * step, count) for i in range(ahead))
         while True:
+            while len(pending) < ahead and (group := next(todo, None)) is not None:
+                pending.append((group, pool.submit(read, group)))
+            if not pending:
+                return
             try:
-                batch = pending.popleft().result()
+                batch = pending[0][1].result()
             except BrokenProcessPool as e:
-                raise UserError(_crash(dataset, order, first, step, count, ahead)) from e
-            pending.append(pool.submit(read, first + ahead * step, count))
-            first += step
+                raise UserError(_crash(dataset, [group for group, _ in pending])) from e
+            pending.popleft()
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-_source: tuple[Dataset, SampleOrder]  # of a worker process
+_source: Dataset  # of a worker process
 
 
-def _setup(dataset: Dataset, order: SampleOrder) -> None:
+def _setup(dataset: Dataset) -> None:
     global _source
-    _source = dataset, order
+    _source = dataset
 
 
-def _read(start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    return read_batch(*_source, start, count)
+def _read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return _source.batch(indices)
 
 
-def _crash(dataset: Dataset, order: SampleOrder, first: int, step: int, count: int, ahead: int) -> str:
+def _crash(dataset: Dataset, groups: list[np.ndarray]) -> str:
     """Which image ends a worker process: each of those that were being read, in a process of its own."""
-    samples = [first + i * step + k for i in range(ahead) for k in range(count)]
-    for i in sorted({order[sample][0] for sample in samples}):
-        with process_pool(1, _setup, (dataset, order)) as pool:
+    for i in np.unique(np.concatenate(groups)).tolist():
+        with process_pool(1, _setup, (dataset,)) as pool:
             try:
                 pool.submit(_touch, i).result()
             except BrokenProcessPool:
@@ -121,4 +144,4 @@ def _crash(dataset: Dataset, order: SampleOrder, first: int, step: int, count: i
 
 
 def _touch(i: int) -> None:
-    _source[0][i]
+    _source[i]
