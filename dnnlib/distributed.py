@@ -2,6 +2,7 @@
 
 import datetime
 import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -78,6 +79,41 @@ def any_rank(flag: bool) -> bool:
 def barrier() -> None:
     if world_size() > 1:
         dist.all_reduce(torch.zeros(1))
+
+
+def gather_objects(value: T) -> list[T]:
+    """The value of every process, by rank, on all."""
+    if world_size() == 1:
+        return [value]
+    out: list[T] = [value] * world_size()
+    dist.all_gather_object(out, value, group=_host_group())
+    return out
+
+
+def _host_group() -> dist.ProcessGroup | None:
+    """Where values on the host are exchanged."""
+    global _gloo
+    if dist.get_backend() == "gloo":
+        return None
+    _gloo = _gloo or dist.new_group(backend="gloo")
+    return _gloo
+
+
+_gloo: dist.ProcessGroup | None = None
+
+
+def main_first(function: Callable[[], T]) -> T:
+    """`function()` on all processes, on the main one before the others: it may fill a cache. Its UserError is all's."""
+    result, error = None, None
+    if is_main():
+        try:
+            result = function()
+        except UserError as e:
+            error = e
+    error = broadcast_object(error)
+    if error:
+        raise error
+    return function() if result is None else result
 
 
 def broadcast_object(value: T) -> T:

@@ -174,26 +174,27 @@ def _results(
             yield entry, _convert(entry.data, None, form)
         return
     groups = _tasks(entries)
-    pending: deque[tuple[list[Entry], Future[list[Result]]]] = deque()
+    pending: deque[list[Entry]] = deque()
+    futures: deque[Future[list[Result]]] = deque()
     pool = process_pool(workers, _setup, (make, form))
     try:
         while True:
-            while len(pending) < 2 * workers and (group := next(groups, None)):
-                pending.append((group, pool.submit(_work, [e.data for e in group])))
-            if not pending:
-                return
-            group, future = pending[0]
             try:
-                results = future.result()
+                while len(pending) < 2 * workers and (group := next(groups, None)):
+                    pending.append(group)
+                    futures.append(pool.submit(_work, [e.data for e in group]))
+                if not pending:
+                    return
+                results = futures.popleft().result()
             except BrokenProcessPool:
-                lost = [group for group, _ in pending]
+                lost = list(pending)
                 pending.clear()
+                futures.clear()
                 pool.shutdown()
                 yield from _one_by_one((e for group in lost for e in group), make, form)
                 pool = process_pool(workers, _setup, (make, form))
                 continue
-            pending.popleft()
-            yield from zip(group, results, strict=True)
+            yield from zip(pending.popleft(), results, strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -29,6 +29,9 @@ class Files(Protocol):
 
     def read(self, name: str) -> bytes: ...
 
+    def stamp(self, names: list[str]) -> bytes:
+        """Changes if one of these files does."""
+
 
 class FolderFiles:
     """The files of a folder and below, by their relative paths. Links to files are followed, links to folders not."""
@@ -58,6 +61,10 @@ class FolderFiles:
             return (self.path / name).read_bytes()
         except OSError as e:
             raise os_error(e, self.path / name, "read") from e
+
+    def stamp(self, names: list[str]) -> bytes:
+        stats = [os.stat(self.path / name) for name in names]
+        return np.array([(s.st_size, s.st_mtime_ns) for s in stats], np.int64).tobytes()
 
 
 class ZipFiles:
@@ -118,6 +125,9 @@ class ZipFiles:
         except (ValueError, OverflowError, IndexError, struct.error, zlib.error) as e:
             raise UserError(f"{self.path}: {name}: damaged: {e}") from e
         return data
+
+    def stamp(self, names: list[str]) -> bytes:
+        return self._index.tobytes()
 
 
 def _refusal(info: zipfile.ZipInfo) -> str | None:

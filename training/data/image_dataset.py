@@ -1,5 +1,6 @@
 """Image files as a dataset, without conversion: a folder, or the zip that StyleGAN2/3, EDM and R3GAN use."""
 
+import hashlib
 import io
 import warnings
 
@@ -66,6 +67,14 @@ class ImageDataset:
                 im.verify()
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             raise UserError(f"{self.where(i)}: {unreadable(e).reason}") from e
+
+    def fingerprint(self) -> str:
+        """Changes if an image or label does: a hash of what the archive's index says, or of names, sizes and times."""
+        h = hashlib.sha256(f"{self.spec} {self.names}".encode("utf-8", "surrogateescape"))
+        h.update(self.files.stamp(self.names))
+        if "dataset.json" in self.files.names and self.spec.c_dim:
+            h.update(self.files.read("dataset.json"))
+        return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:
         """Which file image i is in."""

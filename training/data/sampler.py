@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
@@ -39,6 +39,9 @@ class Dataset(Protocol):
 
     def where(self, i: int) -> str:
         """Which file, and what in it, image i is, for messages."""
+
+    def fingerprint(self) -> str:
+        """Changes if an image or label does."""
 
 
 class SampleOrder:
@@ -106,14 +109,14 @@ def read_ahead(
     pending: deque[tuple[np.ndarray, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
     try:
         while True:
-            while len(pending) < ahead and (group := next(todo, None)) is not None:
-                pending.append((group, pool.submit(read, group)))
-            if not pending:
-                return
             try:
+                while len(pending) < ahead and (group := next(todo, None)) is not None:
+                    pending.append((group, pool.submit(read, group)))
+                if not pending:
+                    return
                 batch = pending[0][1].result()
             except BrokenProcessPool as e:
-                raise UserError(_crash(dataset, [group for group, _ in pending])) from e
+                raise UserError(crash(dataset, [group for group, _ in pending])) from e
             pending.popleft()
             yield batch
     finally:
@@ -132,7 +135,7 @@ def _read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _source.batch(indices)
 
 
-def _crash(dataset: Dataset, groups: list[np.ndarray]) -> str:
+def crash(dataset: Dataset, groups: Sequence[np.ndarray]) -> str:
     """Which image ends a worker process: each of those that were being read, in a process of its own."""
     for i in np.unique(np.concatenate(groups)).tolist():
         with process_pool(1, _setup, (dataset,)) as pool:

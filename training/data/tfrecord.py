@@ -6,6 +6,7 @@ length, masked crc32c of the length, payload, masked crc32c of the payload. A pa
 `shape` (int64 [C,H,W]) and `data` (raw uint8), in either order.
 """
 
+import hashlib
 import re
 import struct
 from collections.abc import Iterator
@@ -241,6 +242,11 @@ class RecordFile:
             return np.stack([self[i] for i in indices.tolist()])
         return self._items[indices].view(np.uint8).reshape(-1, *self.shape)
 
+    def stored_checksums(self) -> bytes:
+        """Those of the payloads, four bytes a record."""
+        ends = self.offsets[1:, None] + np.arange(-_FOOTER.size, 0)
+        return self._bytes[ends].tobytes()
+
     def verify(self) -> None:
         """Check the checksum and form of every record."""
         checksums, self.checksums = self.checksums, True
@@ -347,6 +353,14 @@ class TFRecordDataset:
         """Check all checksums of the level in use, if its files have at most `limit` bytes."""
         if sum(file.path.stat().st_size for file in self.level.files) <= limit:
             self.level.verify()
+
+    def fingerprint(self) -> str:
+        """Changes if an image or label does: a hash of the checksums that the records carry, and of the labels."""
+        h = hashlib.sha256(str(self.spec).encode())
+        for file in self.level.files:
+            h.update(file.stored_checksums())
+        h.update(np.ascontiguousarray(self.labels).tobytes() if len(self.labels) * self.spec.c_dim < 2**26 else b"")
+        return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:
         """Which file and record image i is in."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Generator, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from dnnlib.launch import cpu_count, process_pool
 from training.data.formats import FORMATS, class_names, open_dataset
 from training.data.image_dataset import ImageDataset
 from training.data.labels import ROWS, LabelTable, OneHot, label_of
-from training.data.sampler import Dataset
+from training.data.sampler import Dataset, crash
 from training.data.tfrecord import RecordFile, TFRecordDataset
 
 Place = tyro.conf.Positional[Path]
@@ -63,11 +64,16 @@ def scan(dataset: Dataset, workers: int) -> Generator[Scan, None, None]:
         pending: deque[Any] = deque()
         try:
             while True:
-                while len(pending) < 3 * workers and (run := next(runs, None)):
-                    pending.append(pool.submit(_scan, run))
-                if not pending:
-                    return
-                for found in pending.popleft().result():
+                try:
+                    while len(pending) < 3 * workers and (run := next(runs, None)):
+                        pending.append((run, pool.submit(_scan, run)))
+                    if not pending:
+                        return
+                    results = pending[0][1].result()
+                except BrokenProcessPool as e:
+                    raise UserError(crash(dataset, [np.array(run) for run, _ in pending])) from e
+                pending.popleft()
+                for found in results:
                     bar.update()
                     yield found
         finally:

@@ -1,0 +1,1 @@
+"""How good a generator is: one file per metric, detectors, features, results."""

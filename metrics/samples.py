@@ -1,0 +1,159 @@
+"""What is measured: images by index, so that any number of processes and any batch size see the same ones."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dnnlib import distributed
+from dnnlib.launch import cpu_count
+from training import pyramid
+from training.data.labels import LabelTable
+from training.data.sampler import Dataset, read_ahead
+from training.latents import seed_of
+from training.pyramid import Pyramid
+
+
+class Samples(Protocol):
+    """Images uint8 [n,C,H,W] by index. `facts` is what results depend on."""
+
+    facts: dict[str, Any]
+
+    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        """The images of each group of indices."""
+
+
+class Reals:
+    """Images of a dataset: index i is image i modulo their number, round by round; with `mirror` each is flipped or not
+    as its index says."""
+
+    def __init__(self, dataset: Dataset, mirror: bool = False, seed: int = 0) -> None:
+        self.dataset, self.mirror, self.seed = dataset, mirror, seed
+        self.facts = {
+            "dataset": dataset.name,
+            "dataset_images": len(dataset),
+            "fingerprint": dataset.fingerprint(),
+            "mirror": mirror,
+        }
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        groups = list(groups)
+        workers = max(1, cpu_count() // distributed.world_size())
+        read = read_ahead(self.dataset, (g % len(self.dataset) for g in groups), workers)
+        for group, (images, _) in zip(groups, read, strict=True):
+            if self.mirror:
+                flip = np.array([self._flipped(i) for i in group.tolist()])
+                images[flip] = images[flip][..., ::-1]
+            yield torch.from_numpy(images)
+
+    def _flipped(self, i: int) -> bool:
+        return bool(seed_of(self.seed, i, "mirror") & 1)
+
+
+class Both(Reals):
+    """Every image of a dataset as it is, then every image flipped: StyleGAN2's convention for mirrored sets."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self.facts["mirror"] = True
+
+    def __len__(self) -> int:
+        return 2 * len(self.dataset)
+
+    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        groups = list(groups)
+        for group, images in zip(groups, super().batches(groups), strict=True):
+            flip = torch.from_numpy(group >= len(self.dataset))
+            images[flip] = images[flip].flip(3)
+            yield images
+
+
+class Synthesizer(Protocol):
+    """What is needed of a generator (training.networks.base.Generator)."""
+
+    cfg: Any
+    spec: Any
+    mapping: Any
+    synthesis: Any
+
+    def __call__(self, z: torch.Tensor, c: torch.Tensor | None = None, **options: Any) -> Pyramid: ...
+
+
+class Fakes:
+    """Images of a generator. Latents, noise and label of image i follow from (seed, i). Labels are drawn from `labels`
+    [M,c_dim], those of a dataset, or else are all classes alike. Not truncated unless `psi` says so."""
+
+    def __init__(
+        self,
+        G: Synthesizer,
+        device: torch.device,
+        seed: int = 0,
+        labels: LabelTable | None = None,
+        psi: float = 1.0,
+        class_idx: int | None = None,
+    ) -> None:
+        self.G, self.device, self.seed, self.psi, self.class_idx = G, device, seed, psi, class_idx
+        self.labels = labels if labels is not None and labels.shape[1] == G.spec.c_dim else None
+        self.facts = {"seed": seed, "truncation_psi": psi, "class": class_idx}
+
+    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        for group in groups:
+            yield pyramid.to_uint8(self.pyramid(group)[-1])
+
+    @torch.no_grad()
+    def pyramid(self, indices: np.ndarray) -> Pyramid:
+        """All levels, float [-1,1]."""
+        psi = None if self.psi == 1 else self.psi
+        z, c = self.latents(indices), self.conditions(indices)
+        return self.G(z, c, truncation_psi=psi, truncation_cutoff=None, noise=self.noise(indices))
+
+    def latents(self, indices: np.ndarray, purpose: str = "z") -> torch.Tensor:
+        """z [n,z_dim]."""
+        shape = (1, self.G.cfg.z_dim)
+        return torch.cat([torch.randn(shape, generator=self._rng(i, purpose), device=self.device) for i in indices])
+
+    def conditions(self, indices: np.ndarray) -> torch.Tensor | None:
+        """c [n,c_dim], None if the generator has none."""
+        c_dim = self.G.spec.c_dim
+        if not c_dim:
+            return None
+        draws = [np.random.default_rng(seed_of(self.seed, i, "label")) for i in indices.tolist()]
+        if self.class_idx is not None:
+            rows = np.eye(c_dim, dtype=np.float32)[[self.class_idx] * len(indices)]
+        elif self.labels is not None:
+            rows = np.asarray(self.labels[np.array([rng.integers(len(self.labels)) for rng in draws])])
+        else:
+            rows = np.eye(c_dim, dtype=np.float32)[[rng.integers(c_dim) for rng in draws]]
+        return torch.from_numpy(rows).to(self.device)
+
+    def noise(self, indices: np.ndarray) -> list[torch.Tensor]:
+        """[n,1,h,w] of each layer that takes noise."""
+        shapes = self.G.synthesis.noise_shapes(1)
+        each = []
+        for rng in [self._rng(i, "noise") for i in indices]:
+            each.append([torch.randn(s, generator=rng, device=self.device) for s in shapes])
+        return [torch.cat(layer) for layer in zip(*each, strict=True)]
+
+    def _rng(self, i: int, purpose: str) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed_of(self.seed, int(i), purpose))
+
+
+def stream(
+    n: int, batch: int, samples: Samples, compute: Callable[[torch.Tensor, np.ndarray], Any], title: str
+) -> Iterator[Any]:
+    """`compute(images, indices)` for images 0 to n-1 in batches, in order, on all processes: each computes every
+    world_size-th batch, and gets the results of the others, which must be on the host."""
+    chunks = [np.arange(i, min(i + batch, n)) for i in range(0, n, batch)]
+    ranks, rank = distributed.world_size(), distributed.rank()
+    images = samples.batches(chunks[rank::ranks])
+    with tqdm(total=n, unit="img", desc=title, disable=rank > 0, leave=False) as bar:
+        for k in range(0, len(chunks), ranks):
+            mine = compute(next(images), chunks[k + rank]) if k + rank < len(chunks) else None
+            for result, chunk in zip(distributed.gather_objects(mine), chunks[k : k + ranks], strict=False):
+                bar.update(len(chunk))
+                yield result

@@ -1,0 +1,81 @@
+"""Sums over features, and distances between what they describe; all in float64."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib.files import atomic
+
+
+class Moments:
+    """Mean and covariance of feature vectors [n,F], added up as they come: memory does not grow with n. The first and
+    the second half are kept apart, which tells how much a distance is biased by their number (`bias`)."""
+
+    def __init__(self, features: int, expected: int) -> None:
+        self.expected = expected
+        self.n = np.zeros(2)
+        self.sum = np.zeros((2, features))
+        self.outer = np.zeros((2, features, features))
+
+    def add(self, features: np.ndarray) -> None:
+        """Add features [n,F] of the next images."""
+        x = features.astype(np.float64)
+        split = max(0, self.expected // 2 - int(self.n.sum()))
+        for half, part in enumerate((x[:split], x[split:])):
+            if len(part):
+                self.n[half] += len(part)
+                self.sum[half] += part.sum(0)
+                self.outer[half] += part.T @ part
+
+    def total(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean [F] and covariance [F,F] (divided by n-1) of all."""
+        return _moments(self.n.sum(), self.sum.sum(0), self.outer.sum(0))
+
+    def half(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same of the first (0) or second half (1)."""
+        return _moments(self.n[k], self.sum[k], self.outer[k])
+
+    def save(self, path: Path) -> None:
+        """Write them, whole or not at all."""
+        with atomic(path) as temporary, open(temporary, "wb") as f:
+            np.savez(f, expected=self.expected, n=self.n, sum=self.sum, outer=self.outer)
+
+    @staticmethod
+    def load(path: Path) -> "Moments":
+        """What `save` wrote; ValueError if it is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as f:
+                m = Moments(0, int(f["expected"]))
+                m.n, m.sum, m.outer = f["n"], f["sum"], f["outer"]
+        except Exception as e:  # numpy raises whatever a damaged file leads it to
+            raise ValueError(str(e)) from e
+        if m.n.shape != (2,) or m.outer.shape != (2, *[m.sum.shape[-1]] * 2) or not np.isfinite(m.outer).all():
+            raise ValueError("not moments")
+        return m
+
+
+def _moments(n: float, total: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    mean = total / n
+    return mean, (outer - n * np.outer(mean, mean)) / max(n - 1, 1)
+
+
+def frechet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
+    """Fréchet distance between two Gaussians (mean [F], covariance [F,F]): |m-m'|^2 + tr(C + C' - 2 (C C')^(1/2))
+    (Dowson & Landau 1982).
+
+    The trace of the root is taken from C = A A^T as that of (A^T C' A)^(1/2), which is symmetric and positive: its
+    eigenvalues are real whatever the rank, so nothing has to be added to the diagonal when n < F.
+    """
+    (mean, cov), (mean2, cov2) = a, b
+    values, vectors = np.linalg.eigh(cov)
+    root = vectors * np.sqrt(values.clip(min=0))  # A [F,F]
+    cross = root.T @ cov2 @ root
+    trace = np.sqrt(np.linalg.eigvalsh((cross + cross.T) / 2).clip(min=0)).sum()
+    return float(((mean - mean2) ** 2).sum() + np.trace(cov) + np.trace(cov2) - 2 * trace)
+
+
+def bias(a: Moments, b: Moments) -> float:
+    """How much larger the distance of a to b is than it would be of infinitely many images: to first order it falls as
+    1/n (Chong & Forsyth 2020), so as much as it grows when only half of both is used."""
+    halves = [frechet(a.half(k), b.half(k)) for k in (0, 1)]
+    return float(np.mean(halves)) - frechet(a.total(), b.total())
