@@ -5,9 +5,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+import tyro
 from torch import nn
 
 from dnnlib import distributed
@@ -66,7 +67,7 @@ class DetectorOptions:
     detector_dir: Path | None = None
     """folder with weight files, for machines that are offline; default: the environment variable MSG_GAN_DETECTORS,
     then the cache of downloads"""
-    random_detectors: bool = False
+    random_detectors: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """use random weights: shows that everything runs, the figures mean nothing"""
     resize: str = "legacy"
     """how images reach the detector's size: legacy (as published figures) or clean (antialiased, as clean-fid)"""

@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import distributed
+from dnnlib.errors import UserError
 from dnnlib.launch import cpu_count
 from training import pyramid
 from training.data.labels import LabelTable
@@ -53,6 +54,43 @@ class Reals:
 
     def _flipped(self, i: int) -> bool:
         return bool(seed_of(self.seed, i, "mirror") & 1)
+
+
+class OfClass:
+    """The images of one class of a dataset."""
+
+    def __init__(self, dataset: Dataset, class_idx: int) -> None:
+        self.dataset, self.class_idx = dataset, class_idx
+        self.spec, self.decodes = dataset.spec, dataset.decodes
+        if not 0 <= class_idx < self.spec.c_dim:
+            raise UserError(f"--class {class_idx}: expected 0 to {self.spec.c_dim - 1} as in {dataset.name}")
+        column = [np.asarray(dataset.labels[i : i + 2**14])[:, class_idx] for i in range(0, len(dataset), 2**14)]
+        self.indices = np.flatnonzero(np.concatenate(column) == 1)
+        if len(self.indices) < 2:
+            raise UserError(f"{dataset.name}: {len(self.indices)} images of class {class_idx}, expected at least 2")
+        self.labels: LabelTable = np.asarray(dataset.labels[self.indices])
+
+    @property
+    def name(self) -> str:
+        return self.dataset.name
+
+    def verify(self, limit: int) -> None:
+        self.dataset.verify(limit)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset[int(self.indices[i])]
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.dataset.batch(self.indices[indices])
+
+    def where(self, i: int) -> str:
+        return self.dataset.where(int(self.indices[i]))
+
+    def fingerprint(self) -> str:
+        return f"{self.dataset.fingerprint()} class {self.class_idx}"
 
 
 class Both(Reals):
@@ -141,6 +179,16 @@ class Fakes:
 
     def _rng(self, i: int, purpose: str) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed_of(self.seed, int(i), purpose))
+
+
+class NoImages:
+    """Samples for `stream` of a metric that makes its own."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+
+    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+        return (torch.empty(0) for _ in groups)
 
 
 def stream(

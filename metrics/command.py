@@ -1,0 +1,251 @@
+"""run_metrics.py's command, and the hook by which training scores its snapshots."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import numpy as np
+import torch
+import tyro
+
+from dnnlib import cli, distributed
+from dnnlib.errors import UserError
+from dnnlib.launch import launch
+from metrics import results
+from metrics.context import Context, default_cache
+from metrics.detectors import Detector, DetectorOptions
+from metrics.registry import Chosen, choose
+from metrics.samples import Fakes, OfClass, Reals, Samples
+from training.data.formats import open_dataset
+from training.data.sampler import Dataset
+
+
+class Networks(Protocol):
+    """What is needed of an opened network file (pretrained.networks.Networks)."""
+
+    spec: Any
+
+    def generator(self) -> Any: ...
+
+
+Flag = tyro.conf.FlagCreatePairsOff
+Load = Callable[[str], Networks]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Score networks, or a set of images, against a dataset."""
+
+    network: str | None = None
+    """network file of any kind or its URL, or a run dir of train.py"""
+    run_id: int | None = None
+    """number of a run dir instead, looked for in --result-dir"""
+    result_dir: Path = Path("results")
+    """where run dirs are"""
+    snapshot: str = "latest"
+    """of a run dir: its kimg, latest, or all"""
+    images: Path | None = None
+    """score these images instead of a network: a dataset of any form"""
+    metrics: str = "swd"
+    """names, separated by commas; fid50k, kid50k, is50k, pr50k3, ppl_wend, swd, ...: see docs/metrics.md"""
+    data: Path | None = None
+    """dataset of reals; default: that of the run"""
+    mirror: Annotated[bool, Flag] = False
+    """mirror reals at random; done anyway for the snapshots of a run that was trained so"""
+    trunc: float = 1.0
+    """truncation psi of the fakes; 1 = none, as published figures have it"""
+    class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """fakes of one class only, against reals of that class"""
+    per_class: Annotated[bool, Flag] = False
+    """also score each class by itself"""
+    seed: int = 0
+    """of latents and all other draws"""
+    repeats: int = 1
+    """times to measure with other seeds: mean and deviation are printed"""
+    batch: int = 32
+    """images at a time; changes no result beyond rounding"""
+    gpus: int = 1
+    """processes, one a GPU; results do not depend on it"""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto = cuda if there is one"""
+    cache_dir: Path | None = None
+    """statistics of reals are kept here; default: ~/.cache/msg-gan/metrics"""
+    detectors: Annotated[DetectorOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=DetectorOptions)
+
+    def __post_init__(self) -> None:
+        if sum(x is not None for x in (self.network, self.run_id, self.images)) != 1:
+            raise ValueError("expected one of --network, --run-id and --images")
+        for name in ("repeats", "batch", "gpus"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)}: expected >= 1")
+        if not -10 <= self.trunc <= 10:
+            raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
+
+
+def main(load: Load) -> int:
+    """Parse the command line and run; `load` opens network files."""
+    parse = partial(tyro.cli, Options, prog="run_metrics.py", description=Options.__doc__)
+    options: Options = cli.one_line_errors(parse)
+    choose(options.metrics)
+    return launch(partial(evaluate, load), options, options.gpus)
+
+
+def evaluate(load: Load, o: Options) -> None:
+    """What the options ask for; called once in each process."""
+    device = distributed.pick_device(o.device)
+    distributed.init(device)
+    try:
+        networks, run_dir = find_networks(o)
+        o = with_run(o, run_dir)
+        session = Session(load, o, device, open_dataset(o.data) if o.data else None, run_dir)
+        for network, before in networks:
+            session.score(network, before)
+    except KeyboardInterrupt:
+        if distributed.is_main():
+            print("interrupted; the results above are kept", file=sys.stderr)
+        raise
+    finally:
+        distributed.shutdown()
+
+
+class Session:
+    """What the measurements of a call have in common."""
+
+    def __init__(
+        self, load: Load, o: Options, device: torch.device, dataset: Dataset | None, run_dir: Path | None
+    ) -> None:
+        self.load, self.o, self.device, self.dataset, self.run_dir = load, o, device, dataset, run_dir
+        self.detectors: dict[str, Detector] = {}  # loaded so far
+
+    def score(self, network: str | None, before: str | None) -> None:
+        """All metrics of one network, or of the images; `before` is the snapshot before it."""
+        G = self._open(network) if network else None
+        name = Path(network).name if network else ""
+        self.score_generator(G, name, (lambda: self._open(before)) if before else None)
+
+    def _open(self, network: str) -> Any:
+        return self.load(network).generator().to(self.device)
+
+    def score_generator(self, G: Any, name: str, before: Callable[[], Any] | None) -> None:
+        """All metrics of a generator, None = of the images."""
+        o = self.o
+        if G is not None and self.dataset is not None:
+            _check_fit(G.spec, self.dataset, name)
+        classes: list[int | None] = [o.class_idx]
+        if o.per_class:
+            classes += range(G.spec.c_dim if G is not None else 0)
+        for chosen in choose(o.metrics):
+            if chosen.metric.needs_previous and before is None:
+                if distributed.is_main():
+                    print(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
+                continue
+            for class_idx in classes:
+                found = [self._measure(chosen, G, name, before, o.seed + k, class_idx) for k in range(o.repeats)]
+                if o.repeats > 1 and distributed.is_main():
+                    values = [r["value"] for r in found]
+                    mean, std = np.mean(values), np.std(values, ddof=1)
+                    print(f"{found[0]['metric']}: {mean:.6g} ± {std:.3g} over {o.repeats} seeds")
+
+    def _measure(
+        self, chosen: Chosen, G: Any, name: str, before: Callable[[], Any] | None, seed: int, class_idx: int | None
+    ) -> dict[str, Any]:
+        """One metric with one seed, published."""
+        o, start = self.o, time.perf_counter()
+        fakes = partial(Fakes, device=self.device, seed=seed, labels=self.dataset.labels if self.dataset else None)
+        samples: Samples
+        if G is None:
+            assert o.images is not None
+            samples = Reals(open_dataset(o.images))
+        else:
+            samples = fakes(G, psi=o.trunc, class_idx=class_idx)
+        reals = self.dataset if class_idx is None or self.dataset is None else OfClass(self.dataset, class_idx)
+        ctx = Context(
+            samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
+            loaded=self.detectors,
+        )  # fmt: skip
+        previous = [fakes(before(), psi=o.trunc)] if chosen.metric.needs_previous and before else []
+        values = chosen(ctx, *previous)
+        r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
+        if distributed.is_main():
+            publish(self.run_dir, r)
+        return r
+
+
+def _check_fit(spec: Any, dataset: Dataset, name: str) -> None:
+    """Do a network and a dataset go together?"""
+    ours, theirs = ((s.channels, s.resolution, s.resolution) for s in (spec, dataset.spec))
+    if ours != theirs:
+        found, expected = ("x".join(map(str, s)) for s in (ours, theirs))
+        raise UserError(f"{name}: makes images of {found}, expected {expected} as in {dataset.name}")
+
+
+def publish(run_dir: Path | None, r: dict[str, Any]) -> None:
+    """Print a result, and keep it in its run dir."""
+    print(results.line(r))
+    share = r["results"].get("fid_bias", 0) / max(r["value"], 1e-12)
+    if share > 0.05:
+        print(f"  of this, about {r['results']['fid_bias']:.3g} is due to the small number of images alone")
+    if run_dir is None:
+        return
+    rows = results.keep(run_dir, r)
+    results.to_tensorboard(run_dir, r)
+    results.link_best(run_dir, rows)
+    if len(rows) > 1:
+        results.plot(run_dir, r["metric"], rows)
+
+
+def find_networks(o: Options) -> tuple[list[tuple[str | None, str | None]], Path | None]:
+    """The network files, earliest first, each with the snapshot before it, and the run dir that they belong to."""
+    if o.images is not None:
+        return [(None, None)], None
+    path = Path(o.network or "")
+    if o.run_id is not None:
+        found = sorted(o.result_dir.glob(f"{o.run_id:05d}-*"))
+        if len(found) != 1:
+            raise UserError(
+                f"--run-id {o.run_id}: {len(found)} run dirs {o.run_id:05d}-* in {o.result_dir}, expected one"
+            )
+        path = found[0]
+    if not path.is_dir():
+        in_run = path.is_file() and (path.parent / "config.json").is_file()
+        return [(o.network, None)], path.parent if in_run else None
+    snapshots = sorted(path.glob("network-snapshot-*.safetensors"), key=lambda p: results.kimg_of(p.name) or 0)
+    if not snapshots:
+        raise UserError(f"{path}: no network-snapshot-*.safetensors in it, expected a run dir of train.py")
+    files = [str(p) for p in snapshots]
+    pairs = list(zip(files, [None, *files], strict=False))
+    if o.snapshot == "all":
+        return list(pairs), path
+    if o.snapshot == "latest":
+        place = len(snapshots) - 1
+    else:
+        wanted = [i for i, p in enumerate(snapshots) if results.kimg_of(p.name) == _number(o.snapshot)]
+        if not wanted:
+            known = ", ".join(f"{results.kimg_of(p.name):g}" for p in snapshots)
+            raise UserError(f"--snapshot {o.snapshot}: not in {path}, expected latest, all, or one of {known}")
+        place = wanted[0]
+    return [pairs[place]], path
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0
+
+
+def with_run(o: Options, run_dir: Path | None) -> Options:
+    """Fill in what the run of a snapshot was trained with."""
+    if run_dir is None:
+        return o
+    try:
+        config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise UserError(f"{run_dir / 'config.json'}: not readable ({e}), expected that of a run") from e
+    data = o.data or (Path(config["data"]) if Path(config.get("data", "")).exists() and config.get("data") else None)
+    return replace(o, data=data, mirror=o.mirror or bool(config.get("mirror")))

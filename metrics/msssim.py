@@ -1,0 +1,62 @@
+"""Multi-scale structural similarity between pairs of fakes (Wang et al. 2003; as a measure of diversity Odena et al.
+2017 and Karras et al. 2018; reference implementation: Progressive GAN's metrics/ms_ssim.py): low = diverse."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from metrics.context import Context
+from metrics.samples import stream
+
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+WINDOW, SIGMA = 11, 1.5
+K1, K2 = 0.01, 0.03
+
+
+def msssim(ctx: Context, n: int) -> dict[str, float]:
+    """Mean over n/2 pairs of images 0 and 1, 2 and 3, ..."""
+    fakes, n = ctx.fakes_of(n // 2 * 2)
+
+    def pairs(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
+        x = images.to(ctx.device).double()
+        return multi_scale(x[::2], x[1::2]).cpu().numpy()
+
+    found = np.concatenate(list(stream(n, ctx.batch // 2 * 2 or 2, fakes, pairs, "pairs")))
+    ctx.facts["num_pairs"] = len(found)
+    return {"msssim": float(found.mean())}
+
+
+def multi_scale(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of images [N,C,h,w], values 0 to 255: [N], 0 to 1."""
+    factors = []
+    for k, weight in enumerate(WEIGHTS):
+        similarity, contrast = single_scale(a, b)
+        factors.append((similarity if k == len(WEIGHTS) - 1 else contrast).clamp(min=0) ** weight)
+        a, b = halve(a), halve(b)
+    return torch.stack(factors).prod(0)
+
+
+def halve(x: torch.Tensor) -> torch.Tensor:
+    """2x2 means whose blocks begin one pixel outside, which is mirrored: as the reference's filter has them."""
+    return F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), 2, ceil_mode=False)
+
+
+def single_scale(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean similarity, and mean of its contrast and structure part: [N], [N]. Images smaller than the window get a
+    smaller one."""
+    size = min(WINDOW, *a.shape[2:])
+    sigma = size * SIGMA / WINDOW
+    at = torch.arange(size, dtype=a.dtype, device=a.device) - (size - 1) / 2
+    g = torch.exp(-(at**2) / (2 * sigma**2))
+    window = (g[:, None] * g / g.sum() ** 2).expand(a.shape[1], 1, -1, -1)
+
+    def blur(x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, window, groups=x.shape[1])
+
+    c1, c2 = (K1 * 255) ** 2, (K2 * 255) ** 2
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    contrast = (2 * covariance + c2) / (var_a + var_b + c2)
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return (luminance * contrast).mean((1, 2, 3)), contrast.mean((1, 2, 3))

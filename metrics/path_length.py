@@ -1,0 +1,89 @@
+"""Perceptual path length (Karras et al. 2019, section 4.1, and 2020): how much images change along short steps in
+latent space; low = smooth. Reference implementations: StyleGAN's and StyleGAN2's metrics."""
+
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from metrics.context import Context
+from metrics.samples import Fakes, NoImages, stream
+from training.latents import seed_of
+
+EPSILON = 1e-4
+LARGEST = 256  # pixels at which VGG16 looks, larger images are reduced by whole factors
+
+
+def path_length(
+    ctx: Context, n: int, space: str, sampling: str, crop: bool, epsilon: float = EPSILON
+) -> dict[str, float]:
+    """Mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent.
+
+    space: z (spherical) or w (linear interpolation). sampling: `full` = anywhere along a path between two latents,
+    `end` = at its start. crop: look at the part of an aligned face only. Both ends of a step have the same noise and
+    label.
+    """
+    fakes = ctx.generator()
+    detector = ctx.detector("lpips")
+    ctx.facts |= {**fakes.facts, "num_pairs": n, "epsilon": epsilon, "crop": crop}
+
+    def distances(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
+        a, b = (reduce_size(cropped(x, crop)) for x in ends(fakes, indices, space, sampling, epsilon))
+        return (detector(a, b)[0] / epsilon**2).cpu().numpy().astype(np.float64)
+
+    found = np.concatenate(list(stream(n, ctx.batch, NoImages(), distances, "pairs")))
+    low, high = np.percentile(found, 1, method="lower"), np.percentile(found, 99, method="higher")
+    return {"ppl": float(found[(found >= low) & (found <= high)].mean())}
+
+
+@torch.no_grad()
+def ends(
+    fakes: Fakes, indices: np.ndarray, space: str, sampling: str, epsilon: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images of both ends of a step, float [n,C,H,W], 0 to 255."""
+    G = fakes.G
+    z0, z1, c = fakes.latents(indices, "start"), fakes.latents(indices, "end"), fakes.conditions(indices)
+    t = torch.zeros(len(indices), 1)
+    if sampling == "full":
+        draws = [np.random.default_rng(seed_of(fakes.seed, int(i), "place")).random() for i in indices]
+        t = torch.tensor(draws, dtype=torch.float32)[:, None]
+    t = t.to(fakes.device)
+    if space == "w":
+        w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
+        ws = [torch.lerp(w0, w1, (t + e)[:, :, None]) for e in (0, epsilon)]
+    else:
+        ws = [G.mapping(slerp(z0, z1, t + e), c) for e in (0, epsilon)]
+    if fakes.psi != 1:
+        ws = [G.mapping.truncate(w, fakes.psi, None) for w in ws]
+    noise = fakes.noise(indices)
+    first, second = ((G.synthesis(w, noise=noise)[-1].float() + 1) * (255 / 2) for w in ws)
+    return first, second
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Spherical interpolation of the directions of a and b [n,z_dim] at t [n,1]: unit vectors."""
+    a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    dot = (a * b).sum(1, keepdim=True)
+    angle = t * torch.acos(dot)
+    return F.normalize(a * torch.cos(angle) + F.normalize(b - dot * a, dim=1) * torch.sin(angle), dim=1)
+
+
+def cropped(x: torch.Tensor, crop: bool) -> torch.Tensor:
+    """[n,C,H,W] or, of aligned faces, the middle half of the columns and rows 3/8 to 7/8 (StyleGAN's region)."""
+    c = x.shape[2] // 8
+    return x[:, :, 3 * c : 7 * c, 2 * c : 6 * c] if crop else x
+
+
+def reduce_size(x: torch.Tensor) -> torch.Tensor:
+    """Means over whole blocks of pixels, so that no more than 256 remain."""
+    factor = x.shape[2] // LARGEST
+    return F.avg_pool2d(x, factor) if factor > 1 else x
+
+
+ppl_zfull = partial(path_length, space="z", sampling="full", crop=True)
+ppl_wfull = partial(path_length, space="w", sampling="full", crop=True)
+ppl_zend = partial(path_length, space="z", sampling="end", crop=True)
+ppl_wend = partial(path_length, space="w", sampling="end", crop=True)
+ppl2_wend = partial(path_length, space="w", sampling="end", crop=False)
+"""StyleGAN2's: end points, no crop."""

@@ -1,0 +1,67 @@
+"""Improved precision and recall (Kynkäänniemi et al. 2019; reference implementations: the authors' and StyleGAN2-ADA's
+pr50k3): are fakes within the reals' manifold, and reals within that of the fakes?"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from dnnlib import distributed
+from metrics.context import Context, on_disk
+
+ROWS = 2048  # features that are compared with as many others at a time
+
+
+def precision_recall(ctx: Context, n: int, k: int = 3) -> dict[str, float]:
+    """Share of fakes that are no further from some real than its k-th nearest real, and the other way round; features
+    are VGG16's second fully connected layer."""
+    detector = ctx.detector("vgg16")
+    reals, n_real = ctx.reals_of(None)
+    n_real = min(n_real, n)
+    fakes, n = ctx.fakes_of(n)
+    ctx.facts["num_reals"] = n_real
+    real = on_disk(ctx.features(reals, n_real, detector, "reals"), n_real)
+    fake = on_disk(ctx.features(fakes, n, detector, "fakes"), n)
+    return {"precision": covered(fake, real, k, ctx.device), "recall": covered(real, fake, k, ctx.device)}
+
+
+def covered(points: np.ndarray, manifold: np.ndarray, k: int, device: torch.device) -> float:
+    """Share of `points` [N,F] within one of the balls around those of `manifold` [M,F] that reach to their k-th
+    neighbour there."""
+    k = min(k, len(manifold) - 1)
+
+    def radius(x: torch.Tensor) -> torch.Tensor:
+        nearest = torch.full((len(x), k + 1), torch.inf, device=device)  # with itself
+        for start in range(0, len(manifold), ROWS):
+            distances = torch.cdist(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
+            nearest = torch.cat([nearest, distances], 1).topk(k + 1, largest=False).values
+        return nearest[:, -1]
+
+    radii = _on(by_rows(manifold, radius, device), device)
+
+    def inside(x: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros(len(x), dtype=torch.bool, device=device)
+        for start in range(0, len(manifold), ROWS):
+            distances = torch.cdist(x, _on(manifold[start : start + ROWS], device))
+            found |= (distances <= radii[start : start + ROWS]).any(1)
+        return found
+
+    return float(by_rows(points, inside, device).mean())
+
+
+def by_rows(points: np.ndarray, compute: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> np.ndarray:
+    """`compute` on blocks of rows of [N,F], divided among the processes: [N]."""
+    starts = range(0, len(points), ROWS)
+    out = []
+    ranks, rank = distributed.world_size(), distributed.rank()
+    for i in range(0, len(starts), ranks):
+        mine = None
+        if i + rank < len(starts):
+            start = starts[i + rank]
+            mine = compute(_on(points[start : start + ROWS], device)).cpu().numpy()
+        out += [part for part in distributed.gather_objects(mine) if part is not None]
+    return np.concatenate(out)
+
+
+def _on(x: np.ndarray, device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.array(x)).to(device)

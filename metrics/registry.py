@@ -1,0 +1,84 @@
+"""Every metric by its name. To add one: its file, a row of METRICS, a test, a line in docs/metrics.md."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dnnlib.errors import UserError
+from metrics import path_length
+from metrics.consistency import consistency
+from metrics.context import Context
+from metrics.fid import fd_dinov2, fid, fid_full
+from metrics.inception_score import inception_score
+from metrics.kid import kid
+from metrics.msssim import msssim
+from metrics.precision_recall import precision_recall
+from metrics.stability import stability
+from metrics.swd import swd
+
+
+@dataclass(frozen=True)
+class Metric:
+    """name: `{n}` stands where the number of images may be changed, e.g. fid{n} with 50k by default. compute: from a
+    Context and that number to named values, of which `key` is the one that is meant. version: grows when figures
+    change."""
+
+    name: str
+    compute: Callable[..., dict[str, float]]
+    n: str
+    key: str
+    version: int = 1
+    needs_previous: bool = False  # snapshot
+
+
+METRICS = (
+    Metric("fid{n}", fid, "50k", "fid"),
+    Metric("fid{n}_full", fid_full, "50k", "fid"),
+    Metric("kid{n}", kid, "50k", "kid"),
+    Metric("is{n}", inception_score, "50k", "is_mean"),
+    Metric("pr{n}3", precision_recall, "50k", "precision"),
+    Metric("ppl_zfull{n}", path_length.ppl_zfull, "100k", "ppl"),
+    Metric("ppl_wfull{n}", path_length.ppl_wfull, "100k", "ppl"),
+    Metric("ppl_zend{n}", path_length.ppl_zend, "100k", "ppl"),
+    Metric("ppl_wend{n}", path_length.ppl_wend, "100k", "ppl"),
+    Metric("ppl2_wend{n}", path_length.ppl2_wend, "50k", "ppl"),
+    Metric("fd_dinov2{n}", fd_dinov2, "50k", "fd_dinov2"),
+    Metric("swd{n}", swd, "8k", "swd"),
+    Metric("msssim{n}", msssim, "20k", "msssim"),
+    Metric("stability{n}", stability, "36", "stability", needs_previous=True),
+    Metric("consistency{n}", consistency, "1k", "consistency"),
+)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A metric and its number of images."""
+
+    name: str
+    metric: Metric
+    n: int
+
+    def __call__(self, ctx: Context, *previous: Any) -> dict[str, float]:
+        return self.metric.compute(ctx, *previous, n=self.n)
+
+
+def choose(text: str) -> list[Chosen]:
+    """Metrics named in `fid50k,swd,ppl_wend1k`. UserError for an unknown one."""
+    return [_choose(name) for name in dict.fromkeys(part.strip() for part in text.split(",") if part.strip())]
+
+
+def _choose(name: str) -> Chosen:
+    for metric in METRICS:
+        front, back = metric.name.split("{n}")
+        # digits that follow at once need the k between
+        number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"
+        m = re.fullmatch(rf"{front}({number})?{back}", name)
+        if m and (m[1] or not back):
+            n = (m[1] or metric.n).lstrip("_")
+            count = int(n.removesuffix("k")) * (1000 if n.endswith("k") else 1)
+            if count < 2:
+                raise UserError(f"{name}: {count} images, expected at least 2")
+            return Chosen(name, metric, count)
+    known = ", ".join(m.name.replace("{n}", m.n if "{n}" in m.name and m.name[-1] != "}" else "") for m in METRICS)
+    raise UserError(f"{name}: unknown metric, expected e.g. fid50k or one of {known}")
