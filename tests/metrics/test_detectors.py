@@ -45,7 +45,6 @@ def weights(tmp_path_factory):
     """A folder with files of the published form: random weights."""
     folder = tmp_path_factory.mktemp("weights")
     theirs = fidelity.load("feature_extractor_inceptionv3")
-    blank = theirs.FeatureExtractorInceptionV3.__new__(theirs.FeatureExtractorInceptionV3)
     with pytest.MonkeyPatch.context() as patch:  # its constructor wants to load weights
         patch.setattr(theirs, "load_state_dict_from_url", lambda *a, **k: blank_state(theirs))
         module = theirs.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"])
@@ -117,7 +116,7 @@ def dino_by_definition(state, x, heads, grid, patch):
     s = {k: v.double() for k, v in state.items()}
     mean, std = torch.tensor([0.485, 0.456, 0.406]).double(), torch.tensor([0.229, 0.224, 0.225]).double()
     x = (x.double() / 255 - mean[:, None, None]) / std[:, None, None]
-    n, _, h, w = x.shape
+    n, _, h, _ = x.shape
     dim = s["cls_token"].shape[-1]
     patches = F.unfold(x, patch, stride=patch).transpose(1, 2)  # [N,T,3*patch*patch]
     tokens = patches @ s["patch_embed.proj.weight"].flatten(1).T + s["patch_embed.proj.bias"]
@@ -158,7 +157,7 @@ def test_dinov2_has_the_tensors_of_vit_l_14():
     assert shapes["pos_embed"] == (1, 1370, 1024) and shapes["patch_embed.proj.weight"] == (1024, 3, 14, 14)
     assert shapes["blocks.23.attn.qkv.weight"] == (3072, 1024) and shapes["blocks.23.mlp.fc2.weight"] == (1024, 4096)
     assert shapes["mask_token"] == (1, 1024) and shapes["blocks.0.ls2.gamma"] == (1024,)
-    assert sum(math.prod(s) for s in shapes.values()) == 304_369_664 - 0 or len(shapes) == 4 + 24 * 14 + 3
+    assert len(shapes) == 7 + 24 * 14
 
 
 @pytest.mark.parametrize("size", [8, 64, 300, 512])

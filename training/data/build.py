@@ -6,6 +6,7 @@ the same bytes for any number of worker processes and interruptions.
 """
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
@@ -26,7 +27,7 @@ from training.data.picture import Picture, Refused
 from training.data.sources import Entry, Source
 from training.data.writers import Form, pack, writer
 
-TASK_ENTRIES, TASK_BYTES = 16, 2**22  # one task of a worker has at most so many
+TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
 SEED = 123  # of the original's shuffle
 
 Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
@@ -86,13 +87,14 @@ def build(
     dataset.json; with the source's fingerprint they tell whether an interrupted conversion is the same one. order:
     indices of the source's entries; default: as they are.
     """
-    if dst.exists() and (not dst.is_dir() or form == "zip" or any(dst.iterdir())):
-        raise UserError(f"{dst}: exists already, expected the name of a new dataset")
+    if output.shard_mb and form != "tfrecords":
+        raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
+    dst = Path(os.path.realpath(dst))  # what a link leads to
     order = _chosen(len(source), order, output.subset)
     facts = {**facts, "subset": output.subset, "max_images": output.max_images}
     description = {**facts, "form": form, "shard_mb": output.shard_mb, "fingerprint": source.fingerprint()}
     make_writer = partial(writer, form=form, name=dst.name, shard_bytes=output.shard_mb and output.shard_mb * 10**6)
-    with Job(dst, make_writer, output.resume, description) as job:
+    with Job(dst, form == "zip", make_writer, output.resume, description) as job:
         left = [] if job.consumed else source.refused
         for reason in left:
             job.skip(reason, output.strict)
@@ -119,7 +121,10 @@ def build(
 
 
 def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
-    order = np.arange(n) if order is None else order
+    try:
+        order = np.arange(n) if order is None else order
+    except MemoryError as e:
+        raise UserError(f"{n} entries are said to be there, expected as many as memory has room for") from e
     if subset is None:
         return order
     if subset > len(order):
@@ -150,14 +155,14 @@ def _work(pieces: list[Any]) -> list[Result]:
     return [_convert(data, *_task) for data in pieces]
 
 
-def _tasks(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Entries in groups."""
+def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
+    """Entries in groups of at most limit[0]."""
     group: list[Entry] = []
     size = 0
     for entry in entries:
         group.append(entry)
         size += len(entry.data) if isinstance(entry.data, bytes) else 0
-        if len(group) == TASK_ENTRIES or size > TASK_BYTES:
+        if len(group) >= limit[0] or size > TASK_BYTES:
             yield group
             group, size = [], 0
     if group:
@@ -173,7 +178,8 @@ def _results(
         for entry in entries:
             yield entry, _convert(entry.data, None, form)
         return
-    groups = _tasks(entries)
+    limit = [TASK_ENTRIES]
+    groups = _tasks(entries, limit)
     pending: deque[list[Entry]] = deque()
     futures: deque[Future[list[Result]]] = deque()
     pool = process_pool(workers, _setup, (make, form))
@@ -194,6 +200,8 @@ def _results(
                 yield from _one_by_one((e for group in lost for e in group), make, form)
                 pool = process_pool(workers, _setup, (make, form))
                 continue
+            largest = max((sum(map(len, r[0])) for r in results if not isinstance(r, Refused)), default=1)
+            limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // largest))
             yield from zip(pending.popleft(), results, strict=True)
     finally:
         pool.shutdown(cancel_futures=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -17,7 +17,7 @@ from training.data.files import image_names
 from training.data.labels import OneHot
 from training.data.mnist import load_mnist
 from training.data.picture import Picture, Refused, unreadable
-from training.data.sources import ImageFiles, Items, digest, open_files
+from training.data.sources import ImageFiles, Items, digest, open_files, stamp
 from training.data.svhn import load_svhn
 from training.networks.config import is_power_of_two
 
@@ -227,10 +227,17 @@ def create_from_hdf5(
                 )
             labels = _hdf5_labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n)
             facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
-            items = Items(n, data.__getitem__, labels, digest([hdf5_filename.stat().st_size]))
+            items = Items(n, partial(_hdf5_image, hdf5_filename, data), labels, digest([stamp(hdf5_filename)]))
             build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
-    except (OSError, RuntimeError, ValueError, KeyError) as e:
+    except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as e:
         raise UserError(f"{hdf5_filename}: not a readable HDF5 archive: {e}") from e
+
+
+def _hdf5_image(path: Path, data: Any, i: int) -> np.ndarray:
+    try:
+        return data[i]  # type: ignore[no-any-return]
+    except (OSError, RuntimeError, ValueError) as e:
+        raise UserError(f"{path}: image {i}: damaged: {e}") from e
 
 
 def _hdf5_labels(path: Path, n: int) -> np.ndarray | None:

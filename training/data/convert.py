@@ -10,7 +10,7 @@ from training.data.build import DEFAULT, Options, build
 from training.data.formats import class_names, open_dataset
 from training.data.picture import Picture
 from training.data.sampler import Dataset
-from training.data.sources import Items, digest
+from training.data.sources import Items
 from training.data.writers import Form
 
 Place = tyro.conf.Positional[Path]
@@ -39,5 +39,5 @@ def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options =
     dataset = open_dataset(src)
     if form != "tfrecords" and dataset.spec.channels not in (1, 3, 4):
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
-    items = Items(len(dataset), int, dataset.labels, digest([dataset.where(0), dataset.spec]), class_names(src))
+    items = Items(len(dataset), int, dataset.labels, dataset.fingerprint(), class_names(src))
     build(dst, items, Reader(dataset), output, {"command": "convert", "source": str(src)}, form=form)

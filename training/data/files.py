@@ -48,7 +48,7 @@ class FolderFiles:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(f"{inside}{entry.name}/")
-                        elif entry.is_file():
+                        elif _is_file(entry):
                             self.names.append(f"{inside}{entry.name}")
                         else:
                             self.refused.append(f"{entry.path}: neither a file nor a folder, or a link to none")
@@ -65,6 +65,13 @@ class FolderFiles:
     def stamp(self, names: list[str]) -> bytes:
         stats = [os.stat(self.path / name) for name in names]
         return np.array([(s.st_size, s.st_mtime_ns) for s in stats], np.int64).tobytes()
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link in a circle, or into a folder that may not be read
+        return False
 
 
 class ZipFiles:
@@ -84,14 +91,14 @@ class ZipFiles:
                         members[-1] = info
                     elif not info.is_dir():
                         members.append(info)
+            self.names = [i.filename for i in members]
+            fields = ("header_offset", "compress_size", "file_size", "CRC", "compress_type")
+            columns = [np.fromiter((getattr(i, f) for i in members), np.uint64, len(members)) for f in fields]
+            self._index = np.stack(columns, 1)
         except OSError as e:
             raise os_error(e, path, "read") from e
         except Exception as e:  # zipfile raises whatever a damaged archive leads it to
             raise UserError(f"{path}: not a whole zip archive: {e}") from e
-        self.names = [i.filename for i in members]
-        fields = ("header_offset", "compress_size", "file_size", "CRC", "compress_type")
-        columns = [np.fromiter((getattr(i, f) for i in members), np.uint64, len(members)) for f in fields]
-        self._index = np.stack(columns, 1)
         self._map()
 
     def _map(self) -> None:

@@ -1,11 +1,8 @@
 """Image files as a dataset, without conversion: a folder, or the zip that StyleGAN2/3, EDM and R3GAN use."""
 
 import hashlib
-import io
-import warnings
 
 import numpy as np
-from PIL import Image
 
 from dnnlib.errors import UserError
 from training.data.files import Files, image_names
@@ -56,15 +53,6 @@ class ImageDataset:
         data = self.files.read(self.names[i])
         try:
             return planes(decode(data)[0])
-        except Exception as e:  # decoders raise whatever a damaged file leads them to
-            raise UserError(f"{self.where(i)}: {unreadable(e).reason}") from e
-
-    def check(self, i: int) -> None:
-        """Compare the checksums within image i, which decoding alone does not; UserError."""
-        data = self.files.read(self.names[i])
-        try:
-            with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data)) as im:
-                im.verify()
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             raise UserError(f"{self.where(i)}: {unreadable(e).reason}") from e
 

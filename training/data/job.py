@@ -30,9 +30,9 @@ class Job:
     """A dataset being made in its hidden folder, with its journal."""
 
     def __init__(
-        self, dst: Path, make_writer: Callable[[Path], Writer], resume: bool, description: dict[str, Any]
+        self, dst: Path, is_file: bool, make_writer: Callable[[Path], Writer], resume: bool, description: dict[str, Any]
     ) -> None:
-        self.dst, self.resume, self._make_writer = dst, resume, make_writer
+        self.dst, self.is_file, self.resume, self._make_writer = dst, is_file, resume, make_writer
         self.work = dst.with_name(f".{dst.name}.partial")
         self._description: dict[str, Any] = json.loads(json.dumps(description))
         self.consumed = self.kept = self.skipped = 0
@@ -41,17 +41,18 @@ class Job:
         self.notes: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.summary = LabelSummary()
-        self._committed = False
-        self._finished = False
+        self._committed = 0  # images that are safe
+        self._finished = self._finishing = False
+        self._reasons: list[str] = []  # the first ones of skipping
+        self._list = dst  # the file with all of them
         self._signals = Deferred()
 
     def __enter__(self) -> "Job":
+        self._check_free()
         make_dir(self.dst.parent)
         try:
-            self.work.mkdir(exist_ok=True)
-            self._journal = open(self.work / "journal", "a+", encoding="utf-8")
-            if not lock(self._journal):
-                raise UserError(f"{self.dst}: another process is making it")
+            self._open_journal()
+            self._check_free()  # it may have been finished meanwhile
             if not (self.resume and self._load()):
                 for left in self.work.iterdir():
                     if left.name != "journal":
@@ -65,36 +66,55 @@ class Job:
         self._signals.__enter__()
         return self
 
+    def _check_free(self) -> None:
+        """UserError unless there is nothing at the dataset's place, or an empty folder for one that is a folder."""
+        if os.path.ismount(self.dst):
+            raise UserError(f"{self.dst}: a mount point, expected the name of a new dataset, e.g. in it")
+        if os.path.lexists(self.dst) and (self.is_file or not self.dst.is_dir() or any(self.dst.iterdir())):
+            raise UserError(f"{self.dst}: exists already, expected the name of a new dataset")
+
+    def _open_journal(self) -> None:
+        while True:
+            self.work.mkdir(exist_ok=True)
+            self._journal = open(self.work / "journal", "a+", encoding="utf-8")  # noqa: SIM115
+            if not lock(self._journal):
+                raise UserError(f"{self.dst}: another process is making it")
+            with contextlib.suppress(FileNotFoundError):  # that process finished between the two lines
+                if os.stat(self.work / "journal").st_ino == os.fstat(self._journal.fileno()).st_ino:
+                    return
+
     def _load(self) -> bool:
-        """Take up what the journal tells, if there is a commit in it."""
-        self._journal.seek(0)
+        """Take up what the journal tells, if there is a commit in it; what comes after the last one may be torn."""
         position = end = 0
         state: dict[str, Any] = {}
-        for line in self._journal:
-            position += len(line.encode())
-            with contextlib.suppress(ValueError):
-                if line.endswith("\n") and "commit" in (found := json.loads(line)):
-                    state, end = found["commit"], position
+        with open(self.work / "journal", "rb") as f:
+            for raw in f:
+                position += len(raw)
+                with contextlib.suppress(ValueError, TypeError):
+                    if raw.startswith(b'{"commit"') and raw.endswith(b"\n"):
+                        state, end = json.loads(raw)["commit"], position
         if not end:
             return False
-        self._journal.seek(0)
-        made = json.loads(self._journal.readline())["made"]
+        self._journal.truncate(end)
+        try:
+            self._take_up(state)
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise UserError(f"--continue: {self.work} is damaged ({e}); delete it to start again") from e
+        print(f"{printable(str(self.dst))}: going on after {self.kept} images", file=sys.stderr)
+        return True
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        made = next(self._lines())["made"]
         if made != self._description:
             keys = [k for k in {**made, **self._description} if made.get(k) != self._description.get(k)]
             changed = ", ".join(f"{k} was {made.get(k)}, is {self._description.get(k)}" for k in keys)
             raise UserError(f"--continue: {self.work} belongs to another conversion: {changed}")
-        self._journal.truncate(end)
-        for entry in self._lines():
-            self._count(entry)
+        for line in self._lines():
+            self._count(line)
         self.shape, self.first = tuple(state["shape"]), state["first"]
         self.writer = self._make_writer(self.work)
-        try:
-            self.writer.restore(state["writer"], (e["row"] for e in self._lines() if "row" in e))
-        except (OSError, ValueError, KeyError) as e:
-            raise UserError(f"--continue: {self.work} is damaged ({e}); delete it to start again") from e
-        self._committed = True
-        print(f"{self.dst}: going on after {self.kept} images", file=sys.stderr)
-        return True
+        self.writer.restore(state["writer"], (line["row"] for line in self._lines() if "row" in line))
+        self._committed = self.kept
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         self._journal.flush()
@@ -171,14 +191,19 @@ class Job:
         self._note({"commit": state})
         self._journal.flush()
         os.fsync(self._journal.fileno())
-        self._committed, self._last_commit = True, time.monotonic()
+        self._committed, self._last_commit = self.kept, time.monotonic()
 
     def finish(self, facts: dict[str, Any]) -> None:
-        """Complete the dataset and move it to its place."""
+        """Complete the dataset and move it to its place; Ctrl-C waits."""
+        with self._signals.section():
+            self._finish(facts)
+
+    def _finish(self, facts: dict[str, Any]) -> None:
         if not self.kept:
             reasons = (line["skipped"] for line in self._lines() if "skipped" in line)
             raise UserError(f"{self.dst}: no image to write; {self.skipped} skipped, e.g. {next(reasons, 'none')}")
         self.commit()
+        self._finishing = True
         labels = (_label(line["label"]) for line in self._lines() if "row" in line)
         done = self.writer.finish(facts, labels, self.summary)
         self._reasons = [line["skipped"] for line, _ in zip(self._skips(), range(SHOWN), strict=False)]
@@ -196,6 +221,7 @@ class Job:
             if not path.name.startswith("img"):
                 fsync(path)
         fsync(done)
+        self._check_free()
         os.replace(done, self.dst)
         fsync(self.dst.parent)
         self._finished = True
@@ -205,34 +231,39 @@ class Job:
 
     def report(self) -> None:
         """Say what came of it."""
-        print(f"{self.dst}: {self.kept} images of {self.shape[1]}x{self.shape[2]}")
+        print(f"{printable(str(self.dst))}: {self.kept} images of {self.shape[1]}x{self.shape[2]}")
         for note, n in self.notes.items():
-            print(
-                f"{n} {'image' if n == 1 else 'images'} {note}, e.g. {printable(self.examples[note])}", file=sys.stderr
-            )
+            which = printable(self.examples[note])
+            print(f"{n} {'image' if n == 1 else 'images'} {note}, e.g. {which}", file=sys.stderr)
         if self.skipped:
-            of = self.kept + self.skipped
-            more = f"... and {self.skipped - SHOWN} more" if self.skipped > SHOWN else ""
-            listed = [*self._reasons, *([more] if more else [])]
-            print(f"skipped {self.skipped} of {of}, listed in {self._list}:", *listed, sep="\n  ", file=sys.stderr)
+            of, where = self.kept + self.skipped, printable(str(self._list))
+            more = [f"... and {self.skipped - SHOWN} more"] if self.skipped > SHOWN else []
+            print(
+                f"skipped {self.skipped} of {of}, listed in {where}:",
+                *self._reasons,
+                *more,
+                sep="\n  ",
+                file=sys.stderr,
+            )
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._signals.__exit__()
-        if error is not None:
-            with contextlib.suppress(OSError):
-                if isinstance(error, (KeyboardInterrupt, SystemExit)) and self.kept:
-                    self.commit()
+        with contextlib.suppress(OSError):
+            if isinstance(error, (KeyboardInterrupt, SystemExit)) and self.kept and not self._finishing:
+                self.commit()
         with contextlib.suppress(OSError):
             self.writer.close()
-        self._journal.close()
-        if error is not None and self._committed and not self._finished:
+        if self._committed and not self._finished:
+            dst, work = printable(str(self.dst)), printable(str(self.work))
             print(
-                f"{self.dst}: {self.kept} images are done and kept in {self.work}; the same command with --continue "
-                "goes on, without it starts again",
+                f"{dst}: {self._committed} images are done and kept in {work}; "
+                "the same command with --continue goes on, without it starts again",
                 file=sys.stderr,
             )
         else:
             shutil.rmtree(self.work, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._journal.close()  # gives up the lock
         if isinstance(error, OSError):
             raise os_error(error, self.dst, "write") from error
 

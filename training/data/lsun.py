@@ -9,7 +9,7 @@ from PIL import Image
 from dnnlib.errors import UserError
 from training.data.lmdb_file import LMDBFile
 from training.data.picture import Picture, Refused, decode, unreadable
-from training.data.sources import Entry, digest
+from training.data.sources import Entry, digest, stamp
 
 
 class LSUN:
@@ -29,7 +29,7 @@ class LSUN:
         return len(self.database)
 
     def fingerprint(self) -> str:
-        return digest([self.path.stat().st_size, len(self)])
+        return digest([stamp(self.path), len(self)])
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         wanted = iter(indices.tolist())

@@ -11,7 +11,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from training.data.labels import Label
 from training.data.picture import Refused
-from training.data.sources import Entry, digest
+from training.data.sources import Entry, digest, stamp
 
 ROWS = 32  # read at a time
 
@@ -48,7 +48,7 @@ class HuggingFace:
         return sum(self._counts)
 
     def fingerprint(self) -> str:
-        return digest([*((f.name, f.stat().st_size) for f in self.files), self.image, self.label])
+        return digest([*map(stamp, self.files), self.image, self.label])
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         start = 0
@@ -84,6 +84,8 @@ def _files(path: Path, split: str | None) -> list[Path]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder, expected parquet files or a folder saved by `datasets`")
     if path.is_file():
+        if split is not None:
+            raise UserError(f"--split {split}: {path} is a file, expected a folder with --split")
         return [path]
     found = sorted(p for suffix in ("parquet", "arrow") for p in path.rglob(f"*.{suffix}") if p.is_file())
     found = [p for p in found if not p.name.startswith((".", "cache-"))]
@@ -213,8 +215,8 @@ def _label_column(schema: Any, wanted: str, file: Path) -> tuple[str | None, lis
 def _as_label(value: Any, name: str) -> Label:
     if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
         return tuple(map(float, value))
-    if type(value) is int and value >= 0:
-        return value
+    if isinstance(value, int) and value >= 0:
+        return int(value)
     if isinstance(value, float):
         return (value,)
     raise UserError(f"{name}: label {value!r:.40}, expected a class number or numbers; or --label none")

@@ -14,6 +14,7 @@ from training.networks.config import is_power_of_two
 
 ANIMATED = "animated, its first frame taken"
 BAD_PROFILE = "with a colour profile that is not readable, taken as sRGB"
+DEEP_PIXELS = "pixels of 32 bits have no known range, expected at most 16"
 FLOAT_PIXELS = "float pixels have no known range, expected integers"
 
 
@@ -86,16 +87,20 @@ def unreadable(e: Exception, source: object = "") -> Refused:
 
 def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image, tuple[str, ...]]:
     """An encoded image as L or RGB of 8 bits in sRGB, upright, and notes; raises whatever Pillow does."""
-    with (
-        warnings.catch_warnings(action="ignore"),  # large images, odd metadata
-        Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as im,
-    ):
-        notes = (ANIMATED,) if getattr(im, "is_animated", False) else ()
-        try:
-            return to_8bit(_to_srgb(im), background), notes
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            out = to_8bit(im, background)  # raises again if it was not the profile
-            return out, (*notes, BAD_PROFILE)
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    with warnings.catch_warnings(action="ignore"):  # large images, odd metadata
+        with Image.open(io.BytesIO(data)) as im:
+            if im.format == "PNG":
+                im.verify()  # checksums, which decoding does not look at
+        with Image.open(io.BytesIO(data)) as im:
+            notes = (ANIMATED,) if getattr(im, "is_animated", False) else ()
+            im.load()  # damage shows here, and is not taken for that of a profile
+            converted: Image.Image = im
+            try:
+                converted = _to_srgb(im)
+            except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+                notes = (*notes, BAD_PROFILE)
+            return to_8bit(converted, background), notes
 
 
 def _to_srgb(im: Image.Image) -> Image.Image:
@@ -108,6 +113,8 @@ def _to_srgb(im: Image.Image) -> Image.Image:
         return im
     if im.mode in ("P", "PA"):
         im = im.convert("RGBA" if "transparency" in im.info or im.mode == "PA" else "RGB")
+    elif "transparency" in im.info and im.mode in ("L", "RGB"):
+        im = im.convert(im.mode + "A")
     alpha = im.getchannel("A") if im.mode in ("RGBA", "LA") else None
     colours = im.convert(im.mode[:-1]) if alpha else im
     if colours.mode not in ("L", "RGB", "CMYK", "LAB"):
@@ -134,6 +141,8 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
     ImageOps.exif_transpose(im, in_place=True)
     if im.mode.startswith("I;16") or im.mode == "I":
         wide = np.asarray(im).astype(np.float64)
+        if wide.max() > 65535:
+            raise ValueError(DEEP_PIXELS)
         return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
     if im.mode == "F":
         raise ValueError(FLOAT_PIXELS)
@@ -141,7 +150,7 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
         rgba = im.convert("RGBA")
         canvas = Image.new("RGBA", rgba.size, ImageColor.getrgb(background)[:3])
         r, g, b = ImageColor.getrgb(background)[:3]
-        gray = im.mode in ("LA", "La") and r == g == b
+        gray = im.mode in ("1", "L", "LA", "La") and r == g == b
         return Image.alpha_composite(canvas, rgba).convert("L" if gray else "RGB")
     if im.mode in ("L", "RGB"):
         im.load()

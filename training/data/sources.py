@@ -46,6 +46,12 @@ def digest(parts: Iterable[object]) -> str:
     return h.hexdigest()[:16]
 
 
+def stamp(path: Path) -> tuple[str, int, int]:
+    """Tells a file from others, and from itself after a change."""
+    s = path.stat()
+    return path.name, s.st_size, s.st_mtime_ns
+
+
 class Items:
     """A collection of `n` things that `item` gives by index, with a table of labels."""
 
@@ -113,7 +119,8 @@ class ImageFiles:
             return Refused(str(e).removeprefix(f"{self.files.path}: {name}: "))
 
     def fingerprint(self) -> str:
-        return digest(self.names)
+        numbers = self.labels.numbers if isinstance(self.labels, OneHot) else self.labels
+        return digest([*self.names, hashlib.sha256(self.files.stamp(self.names)).hexdigest(), numbers.tobytes()])
 
 
 def open_files(path: Path) -> Files:

@@ -1,6 +1,7 @@
 """Everything that can be said about a dataset by reading all of it: inspect, validate."""
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -12,7 +13,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 from dnnlib.launch import cpu_count, process_pool
 from training.data.formats import FORMATS, class_names, open_dataset
 from training.data.image_dataset import ImageDataset
@@ -46,8 +47,6 @@ def _scan(indices: range) -> list[Scan]:
     out = []
     for i in indices:
         try:
-            if isinstance(_dataset, ImageDataset):
-                _dataset.check(i)
             x = np.ascontiguousarray(_dataset[i][0])
         except UserError as e:
             out.append(Scan(error=str(e)))
@@ -147,7 +146,7 @@ def describe_labels(labels: LabelTable, names: list[str]) -> str:
     counts = np.bincount(labels.numbers, minlength=c_dim)
     if c_dim > SHOWN:
         return f"{c_dim} classes of {counts.min():,} to {counts.max():,} images"
-    names = [f" {name}" for name in names] if len(names) == c_dim else [""] * c_dim
+    names = [f" {printable(name)}" for name in names] if len(names) == c_dim else [""] * c_dim
     return f"{c_dim} classes: " + ", ".join(f"{k}{names[k]} ({c:,})" for k, c in enumerate(counts))
 
 
@@ -199,10 +198,20 @@ def _record_problems(folder: Path) -> Iterator[str]:
                 found = True
                 yield str(e)
     try:
-        TFRecordDataset(folder)
+        levels = sorted(TFRecordDataset(folder).levels)
     except UserError as e:
         if not found:
             yield str(e)
+        return
+    for r in range(2, levels[-1].bit_length()):
+        if 2**r not in levels:
+            yield f"{folder}: no level of {2**r}x{2**r}, which the original's tools need"
+    facts = folder / "dataset.json"
+    try:
+        if facts.exists():
+            json.loads(facts.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as e:
+        yield f"{facts}: not readable: {e}"
 
 
 def _image_problems(path: Path, workers: int) -> Iterator[str]:

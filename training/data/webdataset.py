@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from dnnlib.files import os_error
 from training.data.files import LARGEST, outside
 from training.data.labels import Label
 from training.data.picture import Refused
-from training.data.sources import Entry, digest
+from training.data.sources import Entry, digest, stamp
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 Sample = dict[str, tarfile.TarInfo]  # member of each extension
@@ -35,20 +36,18 @@ class WebDataset:
     def __init__(self, paths: Sequence[Path], label: str = "auto") -> None:
         Image.init()
         self.refused: list[str] = []
+        if not paths:
+            raise UserError("no shards named, expected tar files or folders of them")
         self.shards = [shard for path in paths for shard in _shards(path)]
         self._counts: list[int] = []
+        first: Sample | None = None
         for shard in self.shards:
-            reasons: list[str] = []
-            first = None
             n = 0
-            for _, sample, _ in self._samples(shard, reasons):
+            for _, sample, _ in self._samples(shard, self.refused):
                 first = first or sample
                 n += 1
-            if not self._counts and label == "auto":
-                label = "cls" if first and "cls" in first else "none"
             self._counts.append(n)
-            self.refused += reasons
-        self.label = label
+        self.label = label if label != "auto" else "cls" if first and "cls" in first else "none"
         if not sum(self._counts):
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} shards, expected files such as 0001.jpg")
 
@@ -56,7 +55,7 @@ class WebDataset:
         return sum(self._counts)
 
     def fingerprint(self) -> str:
-        return digest([*((s.name, s.stat().st_size) for s in self.shards), self.label])
+        return digest([*map(stamp, self.shards), self.label])
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         start = 0
@@ -83,7 +82,8 @@ class WebDataset:
     def _samples(
         self, shard: Path, refused: list[str]
     ) -> Iterator[tuple[str, Sample, Callable[[tarfile.TarInfo], bytes]]]:
-        """Key, members and their reader of each sample with an image, as long as the shard can be read."""
+        """Key, members and their reader of each sample with an image, as far as the shard can be read."""
+        found = 0
         try:
             with _open(shard) as tar:
                 key, sample = "", Sample()
@@ -105,9 +105,11 @@ class WebDataset:
                         continue
                     if f"{folder}/{stem}" != key:
                         if any(map(_is_image, sample)):
+                            found += 1
                             yield key, sample, read
                         key, sample = f"{folder}/{stem}", {}
                     sample[extension.lower()] = member
+                _check_end(tar)
                 if any(map(_is_image, sample)):
                     yield key, sample, read
         except UserError:
@@ -115,7 +117,9 @@ class WebDataset:
         except OSError as e:
             raise os_error(e, shard, "read") from e
         except Exception as e:  # tarfile and gzip raise whatever a damaged archive leads them to
-            raise UserError(f"{shard}: not a whole tar archive: {e!r:.200}") from e
+            if not found:
+                raise UserError(f"{shard}: not a whole tar archive: {e!r:.200}") from e
+            refused.append(f"{shard}: damaged after {found} samples, the rest of it is left out: {e!r:.200}")
 
     def _read_label(self, shard: Path, key: str, sample: Sample, read: Callable[[tarfile.TarInfo], bytes]) -> Label:
         if self.label == "none":
@@ -128,21 +132,38 @@ class WebDataset:
             )
         try:
             return _parse_label(read(member), extension, field)
-        except (ValueError, TypeError, KeyError, EOFError, RecursionError, OverflowError) as e:
+        except Exception as e:  # of json, numpy and tarfile
             raise UserError(f"{shard}: {member.name}: not a label ({e!r:.100}), expected a number or a list") from e
+
+
+def _check_end(tar: tarfile.TarFile) -> None:
+    """tarfile takes a damaged header for the end: is this the end?"""
+    assert tar.fileobj is not None
+    tar.fileobj.seek(tar.offset)
+    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
 
 def _parse_label(data: bytes, extension: str, field: str) -> Label:
     value: Any
     if extension == "npy":
+        file = io.BytesIO(data)
+        old = np.lib.format.read_magic(file) == (1, 0)
+        shape, _, dtype = getattr(np.lib.format, f"read_array_header_{'1' if old else '2'}_0")(file)
+        if math.prod(shape) * dtype.itemsize > len(data) or dtype.hasobject:
+            raise ValueError(f"{dtype} {shape} in {len(data)} bytes")
         value = np.load(io.BytesIO(data), allow_pickle=False).tolist()
     elif field:
         value = json.loads(data)[field]
     else:
-        value = json.loads(data.strip())
+        value = int(data)
+    if isinstance(value, float):
+        return (value,)
     if type(value) is int:
         return value
-    return tuple(float(x) for x in value)
+    if not isinstance(value, list) or not all(isinstance(x, (int, float)) for x in value):
+        raise TypeError(f"{value!r:.40}")
+    return tuple(map(float, value))
 
 
 def _is_image(extension: str) -> bool:

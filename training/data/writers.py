@@ -15,7 +15,6 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
-from dnnlib.errors import UserError
 from dnnlib.files import fsync
 from dnnlib.images import to_pil
 from training.data.labels import Label, LabelSummary, for_json, write_labels
@@ -96,18 +95,28 @@ class TFRecordFiles:
 
     def restore(self, state: State, rows: Iterator[list[int]]) -> None:
         self.count, self.folder, self._sizes = state["count"], self.work / state["folder"], state["sizes"]
+        kept = set()
         for i, sizes in enumerate(self._sizes):
             for k, size in enumerate(sizes):
-                if self._shard(i, k).stat().st_size < size:
-                    raise OSError(f"{self._shard(i, k)} is shorter than it was")
-            file = open(self._shard(i, len(sizes) - 1), "r+b")  # noqa: SIM115
-            file.truncate(sizes[-1])
-            file.seek(sizes[-1])
+                path = self._shard(i, k)
+                if self._final(i, k).exists():  # it was being finished
+                    self._final(i, k).rename(path)
+                if path.stat().st_size < size:
+                    raise OSError(f"{path} is shorter than it was")
+                kept.add(path)
+            file = open(path, "r+b")  # noqa: SIM115
+            file.truncate(size)
+            file.seek(size)
             self._files.append(file)
-        for left in [*self.folder.iterdir()] if self._sizes else []:
-            level, shard = map(int, left.name.split("-"))
-            if shard >= len(self._sizes[level]):
+        for left in self.folder.iterdir():
+            if left not in kept:
                 left.unlink()
+
+    def _final(self, level: int, shard: int) -> Path:
+        """The name of a shard in the finished dataset."""
+        n = len(self._sizes[level])
+        part = f"-{shard:05d}-of-{n:05d}" if n > 1 else ""
+        return self.folder / f"{self.name}-r{len(self._sizes) + 1 - level:02d}{part}.tfrecords"
 
     def widen(self) -> None:
         """Make all images RGB, after they were gray so far."""
@@ -124,14 +133,12 @@ class TFRecordFiles:
     def finish(self, facts: dict[str, Any], labels: Iterable[Label], summary: LabelSummary) -> Path:
         self.sync()
         self.close()
-        for i, sizes in enumerate(self._sizes):
-            level = f"{self.name}-r{len(self._sizes) + 1 - i:02d}"
-            for k in range(len(sizes)):
-                part = f"-{k:05d}-of-{len(sizes):05d}" if len(sizes) > 1 else ""
-                self._shard(i, k).rename(self.folder / f"{level}{part}.tfrecords")
         if summary.c_dim:
             write_labels(self.folder / f"{self.name}-rxx.labels", labels, (self.count, summary.c_dim))
         (self.folder / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        for i, sizes in enumerate(self._sizes):
+            for k in range(len(sizes)):
+                self._shard(i, k).rename(self._final(i, k))
         return self.folder
 
     def close(self) -> None:
@@ -256,6 +263,4 @@ def writer(work: Path, form: Form, name: str, shard_bytes: int | None) -> Writer
     """A writer of the given form."""
     if form == "tfrecords":
         return TFRecordFiles(work, name, shard_bytes)
-    if shard_bytes:
-        raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
     return ImageFolder(work) if form == "folder" else ImageZip(work)

@@ -332,3 +332,88 @@ def test_the_original_order_is_that_of_its_seed():
 
 def test_commits_come_every_few_seconds():
     assert 1 <= job.COMMIT_SECONDS <= 60
+
+
+FINISHING = """
+    import os, signal, sys
+    from training.data import job, writers
+    original = {where}
+    def halt(*args, **options):
+        os.kill(os.getpid(), signal.{signal})
+        return original(*args, **options)
+    {where} = halt
+    from training.data.tool import main
+    from dnnlib import cli
+    cli.run(main)
+"""
+
+
+@pytest.mark.parametrize("form", ["tfrecords", "zip"])
+@pytest.mark.parametrize("where", ["job.os.replace", "job.fsync", "writers.json.dumps"])
+def test_killed_while_finishing(pictures, form, where, tmp_path):
+    """Also then it is continued, with the same bytes."""
+    name = "out.zip" if form == "zip" else "out"
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    script("dataset_tool.py", "create_from_images", tmp_path / "made", pictures, "--resize", 4, "--labels", "folders")
+    if form == "zip":
+        whole, broken = (["convert", tmp_path / "made", tmp_path / sub / name] for sub in "ab")
+    else:
+        options = ["--resize", 4, "--labels", "folders"]
+        whole, broken = (["create_from_images", tmp_path / sub / name, pictures, *options] for sub in "ab")
+    script("dataset_tool.py", *whole)
+    code = textwrap.dedent(FINISHING).format(where=where, signal="SIGKILL")
+    command = [sys.executable, "-c", code, *map(str, broken)]
+    assert subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, timeout=120).returncode == -9
+    script("dataset_tool.py", *broken, "--continue")
+    assert content(tmp_path / "a" / name) == content(tmp_path / "b" / name)
+
+
+def test_ctrl_c_while_finishing_waits_for_the_end(pictures, tmp_path):
+    args = ["create_from_images", tmp_path / "out", pictures, "--resize", 4, "--labels", "folders"]
+    code = textwrap.dedent(FINISHING).format(where="job.fsync", signal="SIGINT")
+    command = [sys.executable, "-c", code, *map(str, args)]
+    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=120)
+    assert out.returncode == 130 and "Traceback" not in out.stderr
+    assert len(TFRecordDataset(tmp_path / "out")) == 57 and [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_changed_collection_is_not_continued(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(30):
+        Image.fromarray(np.full((16, 16, 3), i, np.uint8)).save(folder / f"{i:02d}.png")
+    args = ["create_from_images", tmp_path / "out", folder]
+    halted(args, 20, "os._exit(1)")
+    Image.fromarray(np.full((16, 16, 3), 200, np.uint8)).save(folder / "03.png")
+    out = script("dataset_tool.py", *args, "--continue", check=False)
+    assert out.returncode == 2 and "belongs to another conversion: fingerprint was" in out.stderr
+
+
+def test_strict_tells_what_is_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(job, "COMMIT_SECONDS", 0.0)
+    with pytest.raises(UserError, match="image 9: is nine"):
+        build(tmp_path / "out", Items(40, int), NoNine(), Output(strict=True, workers=1), {})
+    assert "9 images are done and kept" in capsys.readouterr().err
+
+
+class NoNine:
+    def __call__(self, i):
+        return Refused("is nine") if i == 9 else Picture(np.full((1, 8, 8), i, np.uint8))
+
+
+def test_places_that_cannot_take_a_dataset(tmp_path, monkeypatch):
+    one = np.zeros((1, 1, 8, 8), np.uint8)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    write_dataset(tmp_path / "link", one)  # what the link leads to
+    assert len(TFRecordDataset(tmp_path / "empty")) == 1
+    with pytest.raises(UserError, match="mount point"):
+        write_dataset("/proc", one)
+    with pytest.raises(UserError, match="cannot create"):
+        write_dataset(tmp_path / ("x" * 300), one)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="exists already"):
+        write_dataset(".", one)
+    out = script("dataset_tool.py", "convert", tmp_path / "empty", tmp_path / "x.zip", "--shard-mb", 5, check=False)
+    assert out.returncode == 2 and "only TFRecords have shards" in out.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"empty", "link"}

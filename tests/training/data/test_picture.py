@@ -190,3 +190,37 @@ def test_reading_a_folder_directly_follows_the_same_rules(tmp_path):
     a, b = open_dataset(folder), TFRecordDataset(tmp_path / "out")
     for i in range(3):
         np.testing.assert_array_equal(a[i][0], b[i][0])
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"), [("PNG", "RGB"), ("PNG", "I;16"), ("JPEG", "RGB"), ("TIFF", "RGB"), ("WEBP", "RGB"), ("GIF", "P")]
+)
+def test_damage_is_never_taken_for_a_bad_profile(form, mode):
+    """An image whose bits were changed is refused or, where the format has nothing to notice it by, read as it is; PNG
+    has checksums."""
+    wide = np.random.default_rng(0).integers(0, 65536, (32, 32), dtype=np.uint16)
+    im = Image.fromarray(wide) if mode == "I;16" else noise(32, 32).convert(mode)
+    whole = encoded(im, form)
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(60):
+        raw = bytearray(whole)
+        raw[int(rng.integers(len(raw) // 4, len(raw)))] ^= 1 << int(rng.integers(8))
+        found = Rules()(bytes(raw))
+        refused += isinstance(found, Refused)
+        assert isinstance(found, Refused) or BAD_PROFILE not in found.notes
+    assert refused == 60 or form != "PNG"
+    assert isinstance(Rules()(whole[: len(whole) // 2]), Refused)
+
+
+def test_transparency_of_gray_and_with_a_profile():
+    gray = noise(16, 16, 1)
+    assert Rules()(encoded(gray, transparency=int(gray.getpixel((0, 0))))).image.shape[0] == 1
+    rgb = Image.new("RGB", (16, 16), (10, 20, 30))
+    image = Rules()(encoded(rgb, transparency=(10, 20, 30), icc_profile=swapped_profile())).image
+    assert image.min() == 255
+
+
+def test_pixels_of_32_bits_are_refused():
+    deep = Image.fromarray(np.full((16, 16), 70000, np.int32))
+    assert "pixels of 32 bits" in Rules()(encoded(deep, "TIFF")).reason

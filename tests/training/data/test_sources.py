@@ -453,3 +453,74 @@ def test_files_are_in_the_order_of_their_names(tmp_path):
         (tmp_path / name).write_bytes(png(0))
     assert FolderFiles(tmp_path).names == ["a.png", "b-1.png", "b.png", "b/1.png"]
     collections.create_from_images(tmp_path / "out", tmp_path, picture=Rules(resize=3), output=Output(workers=1))
+
+
+@pytest.mark.parametrize("cut", ["header", "member", "middle of a header"])
+def test_a_cut_shard_is_told(cut, tmp_path):
+    """What comes before it is kept, and what is lost is listed."""
+    path = tar(tmp_path / "a.tar", *[(f"{i}.png", png(i)) for i in range(6)])
+    with tarfile.open(path) as t:
+        at = t.getmember("4.png").offset
+    raw = bytearray(path.read_bytes())
+    if cut == "header":
+        raw[at + 100] ^= 255
+    else:
+        raw = raw[: at + (700 if cut == "member" else 200)]
+    path.write_bytes(raw)
+    collections.create_from_webdataset(tmp_path / "out", (path,))
+    data = TFRecordDataset(tmp_path / "out")
+    listed = (tmp_path / "out" / "skipped.txt").read_text()
+    assert 3 <= len(data) <= 4 and f"a.tar: damaged after {len(data)} samples, the rest of it is left out" in listed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "label", "expected"),
+    [
+        ("json", b'{"k": "10"}', "json:k", None),
+        ("json", b'{"k": {"3": 1}}', "json:k", None),
+        ("json", b'{"k": 0.5}', "json:k", [[0.5]]),
+        ("cls", b"007", "cls", [[0] * 7 + [1]]),
+        ("npy", b"PK..garbage", "npy", None),
+        ("npy", None, "npy", None),
+    ],
+)
+def test_labels_of_a_webdataset_are_not_guessed(name, content, label, expected, tmp_path):
+    if content is None:  # a header that promises much
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"descr": "<f4", "fortran_order": False, "shape": (10**10,)})
+        content = buffer.getvalue()
+    path = tar(tmp_path / "a.tar", ("1.png", png(1)), (f"1.{name}", content))
+    if expected is None:
+        with pytest.raises(UserError, match=f"1.{name}: not a label"):
+            collections.create_from_webdataset(tmp_path / "out", (path,), label=label)
+    else:
+        collections.create_from_webdataset(tmp_path / "out", (path,), label=label)
+        check(tmp_path / "out", [1], expected)
+
+
+def test_labels_are_found_behind_an_empty_shard(tmp_path):
+    a = tar(tmp_path / "a.tar", ("readme.txt", b"x"))
+    b = tar(tmp_path / "b.tar", ("1.png", png(1)), ("1.cls", b"1"))
+    collections.create_from_webdataset(tmp_path / "out", (a, b))
+    check(tmp_path / "out", [1], [[0, 1]])
+    with pytest.raises(UserError, match="no shards named"):
+        collections.create_from_webdataset(tmp_path / "x", ())
+
+
+def test_a_link_in_a_circle_loses_nothing_else(tmp_path):
+    folder = tmp_path / "in" / "sub"
+    folder.mkdir(parents=True)
+    for i in range(5):
+        (folder / f"{i}.png").write_bytes(png(i))
+    (folder / "b").symlink_to("b")
+    collections.create_from_images(tmp_path / "out", tmp_path / "in", shuffle=0)
+    check(tmp_path / "out", range(5))
+    assert "sub/b: neither a file" in (tmp_path / "out" / "skipped.txt").read_text()
+
+
+def test_booleans_are_classes_of_a_hugging_face_dataset(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"i": [png(0), png(1)], "label": [True, False]}), tmp_path / "a.parquet")
+    collections.create_from_hf(tmp_path / "out", tmp_path / "a.parquet")
+    check(tmp_path / "out", [0, 1], [[0, 1], [1, 0]])
+    with pytest.raises(UserError, match=r"--split test: .* is a file"):
+        collections.create_from_hf(tmp_path / "x", tmp_path / "a.parquet", split="test")

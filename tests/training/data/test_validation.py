@@ -135,3 +135,12 @@ def test_dataset_json_of_a_zip_says_how_it_was_made(forms):
     with zipfile.ZipFile(forms / "set.zip") as z:
         found = json.loads(z.read("dataset.json"))
     assert found["command"] == "convert" and len(found["labels"]) == 26
+
+
+def test_validate_misses_levels_and_facts(forms, tmp_path):
+    folder = tmp_path / "set"
+    shutil.copytree(forms / "set", folder)
+    (folder / "set-r03.tfrecords").unlink()
+    (folder / "dataset.json").write_text("{")
+    out = script("dataset_tool.py", "validate", folder, check=False)
+    assert out.returncode == 1 and "no level of 8x8" in out.stdout and "dataset.json: not readable" in out.stdout
