@@ -28,6 +28,7 @@ datasets/robohash64: | .venv/.installed
 
 .venv/.installed-test: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-fidelity --constraint constraints.txt
 	@touch $@
 
 clean:

@@ -71,8 +71,16 @@ def main() -> int:
     from pretrained.initial import load_initial
     from training.loop import check, train
 
+    hooks = []
+    if cfg.metrics:
+        from metrics.command import ScoreSnapshots
+        from metrics.registry import choose
+        from pretrained import load_network
+
+        choose(cfg.metrics)
+        hooks.append(ScoreSnapshots(load_network))
     check(cfg, load_initial)
-    return launch(partial(train, load_initial=load_initial), cfg, cfg.gpus)
+    return launch(partial(train, load_initial=load_initial, hooks=hooks), cfg, cfg.gpus)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 import numpy as np
 import torch
 import tyro
+from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
@@ -23,6 +24,7 @@ from metrics.registry import Chosen, choose
 from metrics.samples import Fakes, OfClass, Reals, Samples
 from training.data.formats import open_dataset
 from training.data.sampler import Dataset
+from training.hooks import Snapshot
 
 
 class Networks(Protocol):
@@ -33,6 +35,7 @@ class Networks(Protocol):
     def generator(self) -> Any: ...
 
 
+BIASED = 0.05  # share of a distance from which its bias is worth telling
 Flag = tyro.conf.FlagCreatePairsOff
 Load = Callable[[str], Networks]
 
@@ -117,21 +120,28 @@ class Session:
     """What the measurements of a call have in common."""
 
     def __init__(
-        self, load: Load, o: Options, device: torch.device, dataset: Dataset | None, run_dir: Path | None
+        self,
+        load: Load,
+        o: Options,
+        device: torch.device,
+        dataset: Dataset | None,
+        run_dir: Path | None,
+        say: Callable[[str], None] = tqdm.write,
     ) -> None:
         self.load, self.o, self.device, self.dataset, self.run_dir = load, o, device, dataset, run_dir
+        self.say = say if distributed.is_main() else lambda text: None
         self.detectors: dict[str, Detector] = {}  # loaded so far
+        self.events: Any = None  # TensorBoard's writer
 
     def score(self, network: str | None, before: str | None) -> None:
         """All metrics of one network, or of the images; `before` is the snapshot before it."""
         G = self._open(network) if network else None
-        name = Path(network).name if network else ""
-        self.score_generator(G, name, (lambda: self._open(before)) if before else None)
+        self.score_generator(G, Path(network).name if network else "", before)
 
     def _open(self, network: str) -> Any:
         return self.load(network).generator().to(self.device)
 
-    def score_generator(self, G: Any, name: str, before: Callable[[], Any] | None) -> None:
+    def score_generator(self, G: Any, name: str, before: str | None) -> None:
         """All metrics of a generator, None = of the images."""
         o = self.o
         if G is not None and self.dataset is not None:
@@ -141,18 +151,17 @@ class Session:
             classes += range(G.spec.c_dim if G is not None else 0)
         for chosen in choose(o.metrics):
             if chosen.metric.needs_previous and before is None:
-                if distributed.is_main():
-                    print(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
+                self.say(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
                 continue
             for class_idx in classes:
                 found = [self._measure(chosen, G, name, before, o.seed + k, class_idx) for k in range(o.repeats)]
-                if o.repeats > 1 and distributed.is_main():
+                if o.repeats > 1:
                     values = [r["value"] for r in found]
                     mean, std = np.mean(values), np.std(values, ddof=1)
-                    print(f"{found[0]['metric']}: {mean:.6g} ± {std:.3g} over {o.repeats} seeds")
+                    self.say(f"{found[0]['metric']}: {mean:.6g} ± {std:.3g} over {o.repeats} seeds")
 
     def _measure(
-        self, chosen: Chosen, G: Any, name: str, before: Callable[[], Any] | None, seed: int, class_idx: int | None
+        self, chosen: Chosen, G: Any, name: str, before: str | None, seed: int, class_idx: int | None
     ) -> dict[str, Any]:
         """One metric with one seed, published."""
         o, start = self.o, time.perf_counter()
@@ -168,12 +177,53 @@ class Session:
             samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
             loaded=self.detectors,
         )  # fmt: skip
-        previous = [fakes(before(), psi=o.trunc)] if chosen.metric.needs_previous and before else []
+        previous = [fakes(self._open(before), psi=o.trunc)] if chosen.metric.needs_previous and before else []
         values = chosen(ctx, *previous)
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
         if distributed.is_main():
-            publish(self.run_dir, r)
+            self._publish(r)
         return r
+
+    def _publish(self, r: dict[str, Any]) -> None:
+        """Tell a result, and keep it in the run dir."""
+        self.say(results.line(r))
+        share = r["results"].get("fid_bias", 0) / max(r["value"], 1e-12)
+        if share > BIASED:
+            self.say(f"  of this, about {r['results']['fid_bias']:.3g} is due to the small number of images alone")
+        if self.run_dir is None:
+            return
+        rows = results.keep(self.run_dir, r)
+        self.events = self.events or results.open_events(self.run_dir)
+        results.to_tensorboard(self.events, r)
+        results.link_best(self.run_dir, rows)
+        if len(rows) > 1:
+            results.plot(self.run_dir, r["metric"], rows)
+
+
+class ScoreSnapshots:
+    """The hook of train.py: the metrics of its options, of each snapshot, into its run dir."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self._session: Session | None = None  # made at the first snapshot; keeps the detectors
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        cfg = snapshot.cfg
+        if self._session is None:
+            o = Options(network=str(snapshot.run_dir), metrics=cfg.metrics, mirror=cfg.mirror, seed=cfg.seed)
+            args = (snapshot.device, snapshot.dataset, snapshot.run_dir, snapshot.say)
+            self._session = Session(self.load, o, *args)
+        before = dict(_successive(snapshot.run_dir)).get(snapshot.path)
+        try:
+            self._session.score_generator(snapshot.G_ema, snapshot.path.name, str(before) if before else None)
+        except UserError as e:  # of the metrics: the run goes on
+            snapshot.say(f"warning: {snapshot.path.name} is not scored: {e}")
+
+
+def _successive(run_dir: Path) -> list[tuple[Path, Path | None]]:
+    """The snapshots of a run, earliest first, each with the one before it."""
+    snapshots = sorted(run_dir.glob("network-snapshot-*.safetensors"), key=lambda p: results.kimg_of(p.name) or 0)
+    return list(zip(snapshots, [None, *snapshots], strict=False))
 
 
 def _check_fit(spec: Any, dataset: Dataset, name: str) -> None:
@@ -182,21 +232,6 @@ def _check_fit(spec: Any, dataset: Dataset, name: str) -> None:
     if ours != theirs:
         found, expected = ("x".join(map(str, s)) for s in (ours, theirs))
         raise UserError(f"{name}: makes images of {found}, expected {expected} as in {dataset.name}")
-
-
-def publish(run_dir: Path | None, r: dict[str, Any]) -> None:
-    """Print a result, and keep it in its run dir."""
-    print(results.line(r))
-    share = r["results"].get("fid_bias", 0) / max(r["value"], 1e-12)
-    if share > 0.05:
-        print(f"  of this, about {r['results']['fid_bias']:.3g} is due to the small number of images alone")
-    if run_dir is None:
-        return
-    rows = results.keep(run_dir, r)
-    results.to_tensorboard(run_dir, r)
-    results.link_best(run_dir, rows)
-    if len(rows) > 1:
-        results.plot(run_dir, r["metric"], rows)
 
 
 def find_networks(o: Options) -> tuple[list[tuple[str | None, str | None]], Path | None]:
@@ -214,22 +249,17 @@ def find_networks(o: Options) -> tuple[list[tuple[str | None, str | None]], Path
     if not path.is_dir():
         in_run = path.is_file() and (path.parent / "config.json").is_file()
         return [(o.network, None)], path.parent if in_run else None
-    snapshots = sorted(path.glob("network-snapshot-*.safetensors"), key=lambda p: results.kimg_of(p.name) or 0)
-    if not snapshots:
+    pairs = _successive(path)
+    if not pairs:
         raise UserError(f"{path}: no network-snapshot-*.safetensors in it, expected a run dir of train.py")
-    files = [str(p) for p in snapshots]
-    pairs = list(zip(files, [None, *files], strict=False))
-    if o.snapshot == "all":
-        return list(pairs), path
     if o.snapshot == "latest":
-        place = len(snapshots) - 1
-    else:
-        wanted = [i for i, p in enumerate(snapshots) if results.kimg_of(p.name) == _number(o.snapshot)]
-        if not wanted:
-            known = ", ".join(f"{results.kimg_of(p.name):g}" for p in snapshots)
+        pairs = pairs[-1:]
+    elif o.snapshot != "all":
+        known = ", ".join(f"{results.kimg_of(p.name):g}" for p, _ in pairs)
+        pairs = [(p, before) for p, before in pairs if results.kimg_of(p.name) == _number(o.snapshot)]
+        if not pairs:
             raise UserError(f"--snapshot {o.snapshot}: not in {path}, expected latest, all, or one of {known}")
-        place = wanted[0]
-    return [pairs[place]], path
+    return [(str(p), str(before) if before else None) for p, before in pairs], path
 
 
 def _number(text: str) -> float:

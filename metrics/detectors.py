@@ -123,6 +123,8 @@ def random_module(kind: Kind) -> nn.Module:
         for m in module.modules():
             if isinstance(m, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
+                if m.weight.shape[0] == 1:  # of LPIPS, where they weigh
+                    m.weight.data.abs_()
     return module
 
 

@@ -14,7 +14,8 @@ def distance(ctx: Context, n: int, full: bool, detector_name: str, name: str) ->
     real = ctx.moments(*ctx.reals_of(None if full else n), detector, "reals")
     fake = ctx.moments(*ctx.fakes_of(n), detector, "fakes")
     ctx.facts["features"] = real.sum.shape[1]
-    return {name: frechet(fake.total(), real.total()), f"{name}_bias": bias(fake, real)}
+    found = frechet(fake.total(), real.total())
+    return {name: found, f"{name}_bias": bias(fake, real, found)}
 
 
 fid = partial(distance, full=False, detector_name="inception", name="fid")

@@ -15,7 +15,7 @@ def kid(ctx: Context, n: int, subsets: int = 100, subset_size: int = 1000) -> di
     real = on_disk(ctx.features(reals, n_real, detector, "reals"), n_real)
     fake = on_disk(ctx.features(fakes, n, detector, "fakes"), n)
     ctx.facts["num_reals"] = n_real
-    mean, error = polynomial_mmd(fake, real, subsets, min(subset_size, n, n_real), ctx.seed)
+    mean, error = polynomial_mmd(fake, real, subsets, min(subset_size, max(2, min(n, n_real) // 2)), ctx.seed)
     return {"kid": mean, "kid_standard_error": error}
 
 

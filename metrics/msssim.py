@@ -37,8 +37,9 @@ def multi_scale(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
-    """2x2 means whose blocks begin one pixel outside, which is mirrored: as the reference's filter has them."""
-    return F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), 2, ceil_mode=False)
+    """2x2 means; an odd last row or column is doubled."""
+    h, w = x.shape[2:]
+    return F.avg_pool2d(F.pad(x, (0, w % 2, 0, h % 2), mode="replicate"), 2)
 
 
 def single_scale(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dnnlib.errors import UserError
 from metrics.context import Context
 from metrics.samples import Fakes, NoImages, stream
 from training.latents import seed_of
 
 EPSILON = 1e-4
+SMALLEST = 16  # pixels that VGG16's pools leave something of
 LARGEST = 256  # pixels at which VGG16 looks, larger images are reduced by whole factors
 
 
@@ -25,6 +27,11 @@ def path_length(
     label.
     """
     fakes = ctx.generator()
+    side = fakes.G.spec.resolution // (2 if crop else 1)
+    if side < SMALLEST:
+        raise UserError(
+            f"path length: images of {side}x{side}{' behind the crop' if crop else ''}, expected >= {SMALLEST}"
+        )
     detector = ctx.detector("lpips")
     ctx.facts |= {**fakes.facts, "num_pairs": n, "epsilon": epsilon, "crop": crop}
 

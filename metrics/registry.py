@@ -31,6 +31,16 @@ class Metric:
     version: int = 1
     needs_previous: bool = False  # snapshot
 
+    @property
+    def bare(self) -> bool:
+        """Is it also known without a number?"""
+        return self.name.endswith("{n}") and self.name not in ("fid{n}", "kid{n}", "is{n}")
+
+    @property
+    def usual(self) -> str:
+        """Its name with the usual number."""
+        return self.name.replace("{n}", "" if self.bare else self.n)
+
 
 METRICS = (
     Metric("fid{n}", fid, "50k", "fid"),
@@ -71,14 +81,13 @@ def choose(text: str) -> list[Chosen]:
 def _choose(name: str) -> Chosen:
     for metric in METRICS:
         front, back = metric.name.split("{n}")
-        # digits that follow at once need the k between
-        number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"
+        number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"  # digits behind need the k between
         m = re.fullmatch(rf"{front}({number})?{back}", name)
-        if m and (m[1] or not back):
+        if m and (m[1] or metric.bare):
             n = (m[1] or metric.n).lstrip("_")
             count = int(n.removesuffix("k")) * (1000 if n.endswith("k") else 1)
             if count < 2:
                 raise UserError(f"{name}: {count} images, expected at least 2")
             return Chosen(name, metric, count)
-    known = ", ".join(m.name.replace("{n}", m.n if "{n}" in m.name and m.name[-1] != "}" else "") for m in METRICS)
-    raise UserError(f"{name}: unknown metric, expected e.g. fid50k or one of {known}")
+    known = ", ".join(m.usual for m in METRICS)
+    raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")

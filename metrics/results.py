@@ -64,13 +64,18 @@ def keep(run_dir: Path, r: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def to_tensorboard(run_dir: Path, r: dict[str, Any]) -> None:
-    """Add a result to the events of a run."""
+def open_events(run_dir: Path) -> Any:
+    """A TensorBoard writer for a run."""
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run_dir), filename_suffix=".metrics") as events:
-        for name, value in r["results"].items():
-            events.add_scalar(f"Metrics/{r['metric']}/{name}", value, global_step=int((r["kimg"] or 0) * 1000))
+    return SummaryWriter(str(run_dir), filename_suffix=".metrics")
+
+
+def to_tensorboard(events: Any, r: dict[str, Any]) -> None:
+    """Add a result to the events of a run."""
+    for name, value in r["results"].items():
+        events.add_scalar(f"Metrics/{r['metric']}/{name}", value, global_step=int((r["kimg"] or 0) * 1000))
+    events.flush()
 
 
 def link_best(run_dir: Path, rows: list[dict[str, Any]]) -> str | None:

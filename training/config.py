@@ -149,6 +149,10 @@ class TrainConfig:
     """Ticks between image sheets; 0 = only first and last."""
     network_snapshot_ticks: int = 10
     """Ticks between network snapshots with their checkpoints; 0 = only at the end."""
+    metrics: str = ""
+    """Metrics of network snapshots, separated by commas, e.g. fid50k,swd (docs/metrics.md)."""
+    metric_every: int = 1
+    """Network snapshots from one scored with `metrics` to the next; the last one always is."""
     keep_last: int = 2
     """Checkpoints kept besides every keep_every-th; 0 = all."""
     keep_every: int = 0
@@ -193,7 +197,7 @@ class TrainConfig:
             self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
-        for name in ("gpus", "batch", "d_repeats", "minibatch_repeats"):
+        for name in ("gpus", "batch", "d_repeats", "minibatch_repeats", "metric_every"):
             check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
             check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")

@@ -24,6 +24,7 @@ from training.config import TrainConfig
 from training.data.formats import open_dataset
 from training.data.sampler import Dataset, SampleOrder, batches
 from training.ema import ema_beta, update_ema
+from training.hooks import Hook, Snapshot
 from training.initial import Initial, check_fit
 from training.networks.base import Discriminator, Generator
 from training.run_dir import Run, open_run, write_config
@@ -78,9 +79,9 @@ def check(cfg: TrainConfig, load_initial: LoadInitial) -> None:
                 raise
 
 
-def train(cfg: TrainConfig, load_initial: LoadInitial) -> None:
+def train(cfg: TrainConfig, load_initial: LoadInitial, hooks: Sequence[Hook] = ()) -> None:
     """Train from `cfg` to its end, or until a signal; called once in each process. `load_initial` opens the files of
-    `cfg.init`. UserError says what is wrong."""
+    `cfg.init`, `hooks` are called at each network snapshot. UserError says what is wrong."""
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
         torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
@@ -91,7 +92,7 @@ def train(cfg: TrainConfig, load_initial: LoadInitial) -> None:
     stop = Stop()
     try:
         with contextlib.ExitStack() as stack:
-            _train(cfg, device, stop, stack, load_initial)
+            _train(cfg, device, stop, stack, load_initial, hooks)
     except OSError as e:
         if e.errno not in DISK_ERRORS:
             raise
@@ -117,7 +118,12 @@ def _open(cfg: TrainConfig, dataset: Dataset) -> Run:
 
 
 def _train(
-    cfg: TrainConfig, device: torch.device, stop: Stop, stack: contextlib.ExitStack, load_initial: LoadInitial
+    cfg: TrainConfig,
+    device: torch.device,
+    stop: Stop,
+    stack: contextlib.ExitStack,
+    load_initial: LoadInitial,
+    hooks: Sequence[Hook],
 ) -> None:
     # Data, state, run dir.
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
@@ -182,11 +188,16 @@ def _train(
                     sheets.save_fakes(run.path, state.G_ema, label(cfg, state.cur_nimg))
             state.tick_start_nimg, state.tick_sec, state.wait_sec = state.cur_nimg, 0.0, 0.0
             if done or _due(cfg.network_snapshot_ticks, before, state.tick):
+                name = f"network-snapshot-{label(cfg, state.cur_nimg)}.safetensors"
                 if main:
                     networks: dict[str, Generator | Discriminator] = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
-                    name = f"network-snapshot-{label(cfg, state.cur_nimg)}.safetensors"
                     save_snapshot(run.path / name, networks, dataset.spec, state.cur_nimg)
                 save_checkpoint(run.path, state)
+                count = state.tick // max(1, cfg.network_snapshot_ticks)
+                if done or count % cfg.metric_every == 0:
+                    say = report.say if report else _quiet
+                    for hook in hooks:
+                        hook(Snapshot(cfg, run.path, run.path / name, state.G_ema, dataset, device, say))
             state.total_sec += time.perf_counter() - clock
             clock = time.perf_counter()
         if not done and stop():
@@ -195,6 +206,10 @@ def _train(
     if report:
         report.end()
     distributed.barrier()
+
+
+def _quiet(text: str) -> None:
+    """Of processes that do not print."""
 
 
 def _due(every: int, before: int, tick: int) -> bool:

@@ -18,7 +18,8 @@ from training.state import check_architecture, load_checkpoint, newest_whole
 
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
-        "image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every"}  # fmt: skip
+        "image_snapshot_ticks", "network_snapshot_ticks", "metrics", "metric_every", "keep_last",
+        "keep_every"}  # fmt: skip
 
 
 @dataclass

@@ -134,7 +134,8 @@ class ZipFiles:
         return data
 
     def stamp(self, names: list[str]) -> bytes:
-        return self._index.tobytes()
+        rows = [bisect_left(self.names, name) for name in names]
+        return self._index[rows][:, 2:4].tobytes()  # sizes and checksums
 
 
 def _refusal(info: zipfile.ZipInfo) -> str | None:

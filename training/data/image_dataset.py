@@ -6,7 +6,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from training.data.files import Files, image_names
-from training.data.labels import LabelTable, labels_from_json, no_labels
+from training.data.labels import LabelTable, label_bytes, labels_from_json, no_labels
 from training.data.picture import decode, planes, unreadable
 from training.data.tfrecord import levels
 from training.networks.config import ImageSpec, is_power_of_two
@@ -60,8 +60,7 @@ class ImageDataset:
         """Changes if an image or label does: a hash of what the archive's index says, or of names, sizes and times."""
         h = hashlib.sha256(f"{self.spec} {self.names}".encode("utf-8", "surrogateescape"))
         h.update(self.files.stamp(self.names))
-        if "dataset.json" in self.files.names and self.spec.c_dim:
-            h.update(self.files.read("dataset.json"))
+        h.update(label_bytes(self.labels))
         return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:

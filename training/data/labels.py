@@ -1,5 +1,6 @@
 """Labels of images: class numbers and vectors, in memory, in dataset.json and in .labels files."""
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable
@@ -38,6 +39,14 @@ LabelTable = np.ndarray | OneHot  # float32 [N,c_dim]
 def no_labels(n: int) -> np.ndarray:
     """The table of a dataset without labels."""
     return np.zeros((n, 0), np.float32)
+
+
+def label_bytes(table: LabelTable) -> bytes:
+    """A hash of a table: the same for the same labels in either form."""
+    h = hashlib.sha256(str(table.shape).encode())
+    for i in range(0, len(table), ROWS):
+        h.update(np.ascontiguousarray(table[i : i + ROWS], np.float32).data)
+    return h.digest()
 
 
 def label_of(table: LabelTable, i: int) -> Label:

@@ -9,7 +9,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from training.data.files import Files, FolderFiles, ZipFiles, image_names, other_suffixes
-from training.data.labels import Label, LabelTable, OneHot, label_of, labels_from_json, no_labels
+from training.data.labels import Label, LabelTable, OneHot, label_bytes, label_of, labels_from_json, no_labels
 from training.data.picture import Refused
 
 
@@ -119,8 +119,8 @@ class ImageFiles:
             return Refused(str(e).removeprefix(f"{self.files.path}: {name}: "))
 
     def fingerprint(self) -> str:
-        numbers = self.labels.numbers if isinstance(self.labels, OneHot) else self.labels
-        return digest([*self.names, hashlib.sha256(self.files.stamp(self.names)).hexdigest(), numbers.tobytes()])
+        files = hashlib.sha256(self.files.stamp(self.names)).hexdigest()
+        return digest([*self.names, files, label_bytes(self.labels)])
 
 
 def open_files(path: Path) -> Files:

@@ -18,7 +18,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
-from training.data.labels import LabelTable, no_labels, read_labels
+from training.data.labels import LabelTable, label_bytes, no_labels, read_labels
 from training.networks.config import ImageSpec, is_power_of_two
 
 _HEADER = struct.Struct("<QI")
@@ -359,7 +359,7 @@ class TFRecordDataset:
         h = hashlib.sha256(str(self.spec).encode())
         for file in self.level.files:
             h.update(file.stored_checksums())
-        h.update(np.ascontiguousarray(self.labels).tobytes() if len(self.labels) * self.spec.c_dim < 2**26 else b"")
+        h.update(label_bytes(self.labels))
         return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:

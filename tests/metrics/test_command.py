@@ -1,0 +1,162 @@
+"""run_metrics.py and the hook of train.py as users have them."""
+
+import json
+import os
+import re
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.runs import SMALL, assert_same_run, make_dataset, run_dirs, script, train
+
+
+def metrics(*args, check=True):
+    return script("run_metrics.py", *args, check=check)
+
+
+def rows(run_dir, name):
+    return [json.loads(line) for line in (run_dir / f"metric-{name}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with four snapshots that were scored as it went."""
+    base = tmp_path_factory.mktemp("run")
+    data = make_dataset(base / "set")
+    args = [*SMALL, "--data", data, "--total-kimg", 0.256, "--network-snapshot-ticks", 1]
+    out = train(
+        *args, "--result-dir", base / "results", "--metrics", "swd16,stability4,consistency4", "--metric-every", 2
+    )
+    train(*args, "--result-dir", base / "plain")
+    (path,) = run_dirs(base / "results")
+    return base, path, out.stdout
+
+
+def test_training_scores_its_snapshots_and_is_not_changed_by_it(run):
+    base, path, stdout = run
+    for name in ("swd16", "consistency4", "stability4"):
+        found = [r["snapshot"] for r in rows(path, name)]
+        assert found == ["network-snapshot-000000.128.safetensors", "network-snapshot-000000.256.safetensors"]
+        assert f"network-snapshot-000000.256.safetensors  {name}: " in stdout
+    (plain,) = run_dirs(base / "plain")
+    assert_same_run(path, plain)
+    assert (path / "metric-swd16.png").read_bytes().startswith(b"\x89PNG")
+    events = [EventAccumulator(str(f)).Reload() for f in path.glob("*.metrics")]
+    assert [s.step for e in events for s in e.Scalars("Metrics/swd16/swd")] == [128, 256]
+
+
+def test_one_snapshot_and_all(run):
+    _, path, _ = run
+    before = rows(path, "swd16")
+    out = metrics("--network", path, "--snapshot", "all", "--metrics", "swd16,stability4", "--seed", 3)
+    found = rows(path, "swd16")
+    assert len(found) == 4 and [r["kimg"] for r in found] == [0.064, 0.128, 0.192, 0.256]
+    assert [r["value"] for r in found if r["kimg"] in (0.128, 0.256)] == [r["value"] for r in before]
+    assert "network-snapshot-000000.064.safetensors: stability4: left out" in out.stdout
+    again = metrics("--run-id", 0, "--result-dir", path.parent, "--snapshot", 0.192, "--metrics", "swd16", "--seed", 3)
+    assert len(rows(path, "swd16")) == 4 and "network-snapshot-000000.192" in again.stdout
+    metrics("--network", path, "--metrics", "swd16", "--seed", 4)
+    assert len(rows(path, "swd16")) == 5  # another seed is another result
+
+
+def test_results_say_what_they_depend_on(run, tmp_path):
+    base, path, _ = run
+    snapshot = path / "network-snapshot-000000.256.safetensors"
+    out = metrics("--network", snapshot, "--data", base / "set", "--metrics", "fid20", "--random-detectors", "--mirror",
+                  "--cache-dir", tmp_path / "cache", "--resize", "clean")  # fmt: skip
+    assert re.search(r"fid20-of-random-weights: fid \d", out.stdout) and "fid20:" not in out.stdout
+    (r,) = rows(path, "fid20-of-random-weights")
+    expected = {
+        "metric": "fid20-of-random-weights", "version": 1, "num_reals": 20, "num_fakes": 20, "mirror": True, "seed": 0,
+        "truncation_psi": 1.0, "resize": "clean", "precision": "fp32", "weights": "random", "dataset": "set",
+        "detector": "inception", "dataset_images": 40, "features": 2048,
+    }  # fmt: skip
+    assert {k: r[k] for k in expected} == expected and len(r["fingerprint"]) == 32
+    assert not (path / "best.safetensors").exists(), "figures of random weights choose no best"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_the_best_snapshot_is_linked(run):
+    from metrics.results import link_best
+
+    _, path, _ = run
+    names = sorted(p.name for p in path.glob("network-snapshot-*"))
+    found = [
+        {"metric": "fid50k", "weights": "published", "snapshot": n, "value": v}
+        for n, v in zip(names, (9, 5, 7, 8), strict=True)
+    ]
+    assert link_best(path, found) == names[1] == os.readlink(path / "best.safetensors")
+    found[3]["value"] = 1
+    link_best(path, found)
+    assert os.readlink(path / "best.safetensors") == names[3]
+    metrics("--network", path / "best.safetensors", "--metrics", "consistency4")
+    (path / "best.safetensors").unlink()
+
+
+def test_two_sets_of_images(run, tmp_path):
+    base, _, _ = run
+    other = make_dataset(tmp_path / "other", n=30)
+    out = metrics("--images", other, "--data", base / "set", "--metrics", "swd30,fid30_full", "--random-detectors")
+    assert "swd30: swd " in out.stdout and "fid30_full-of-random-weights" in out.stdout
+    assert "due to the small number of images alone" in out.stdout
+    out = metrics("--images", base / "set", "--data", base / "set", "--metrics", "swd40")
+    assert float(re.search(r"swd (\S+)", out.stdout)[1]) < 1e-3
+    out = metrics("--images", other, "--data", base / "set", "--metrics", "consistency", check=False)
+    assert out.returncode == 2 and "looks at a generator" in out.stderr
+
+
+def test_two_processes_give_the_same(run, tmp_path):
+    _, path, _ = run
+    found = []
+    for n in (1, 2):
+        out = metrics("--network", path, "--metrics", "swd16,consistency8", "--gpus", n, "--batch", 4)
+        found.append(re.sub(r"\(\d+s\)", "", out.stdout))
+    assert found[0] == found[1]
+
+
+def test_repeats_and_classes(tmp_path):
+    data = make_dataset(tmp_path / "set")
+    train(*SMALL, "--data", data, "--total-kimg", 0.064, "--use-labels", "--result-dir", tmp_path / "r")
+    (path,) = run_dirs(tmp_path / "r")
+    out = metrics("--network", path, "--metrics", "swd8", "--repeats", 3)
+    assert re.search(r"swd8: \S+ ± \S+ over 3 seeds", out.stdout) and len(rows(path, "swd8")) == 3
+    metrics("--network", path, "--metrics", "swd8", "--per-class")
+    assert [r["class"] for r in rows(path, "swd8")][-4:] == [None, 0, 1, 2] or len(rows(path, "swd8")) == 6
+    out = metrics("--network", path, "--metrics", "swd8", "--class", 7, check=False)
+    assert out.returncode == 2 and "--class 7: expected 0 to 2" in out.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--metrics", "fid50"], "expected one of --network, --run-id and --images"),
+        (["--network", "x.safetensors", "--metrics", "fidx"], "fidx: unknown metric, expected some of fid50k"),
+        (["--network", "x.safetensors", "--metrics", "swd"], "x.safetensors: no such file"),
+        (["--run-id", 7, "--result-dir", "{base}"], "--run-id 7: 0 run dirs 00007-*"),
+        (["--network", "{run}", "--snapshot", 5], "--snapshot 5: not in"),
+        (["--network", "{run}", "--data", "{base}/none"], "none: no such file or folder"),
+        (["--network", "{run}", "--batch", 0], "--batch 0: expected >= 1"),
+        (["--network", "{run}", "--metrics", "fid8", "--detector-dir", "{base}"], "expected the weights of inception"),
+        (["--network", "{base}"], "no network-snapshot-*.safetensors in it"),
+    ],
+)
+def test_what_is_wrong_is_one_line(run, args, message):
+    base, path, _ = run
+    filled = [str(a).format(base=base, run=path) for a in args]
+    out = metrics(*filled, check=False)
+    errors = [line for line in out.stderr.splitlines() if line.startswith("error:")]
+    assert out.returncode == 2 and len(errors) == 1 and message in errors[0] and "Traceback" not in out.stderr
+
+
+def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkeypatch):
+    base, _, _ = run
+    monkeypatch.setitem(os.environ, "MSG_GAN_DETECTORS", str(tmp_path))
+    from tests import runs
+
+    monkeypatch.setitem(runs.ENV, "MSG_GAN_DETECTORS", str(tmp_path))
+    out = train(
+        *SMALL, "--data", base / "set", "--total-kimg", 0.064, "--result-dir", tmp_path / "r", "--metrics", "fid8"
+    )
+    assert "is not scored" in out.stdout and "finished" in out.stdout
+    wrong = train(*SMALL, "--data", base / "set", "--result-dir", tmp_path / "r", "--metrics", "fidx", check=False)
+    assert wrong.returncode == 2 and "fidx: unknown metric" in wrong.stderr
