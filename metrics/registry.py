@@ -34,7 +34,7 @@ class Metric:
     @property
     def bare(self) -> bool:
         """Is it also known without a number?"""
-        return self.name.endswith("{n}") and self.name not in ("fid{n}", "kid{n}", "is{n}")
+        return self.name not in ("fid{n}", "fid{n}_full", "kid{n}", "is{n}", "pr{n}3")
 
     @property
     def usual(self) -> str:

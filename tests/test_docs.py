@@ -18,6 +18,7 @@ def options():
         texts.append(script("dataset_tool.py", command, "--help").stdout)
     for command in ("images", "multiscale"):
         texts.append(script("generate.py", command, "--help").stdout)
+    texts.append(script("run_metrics.py", "--help").stdout)
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
 
 
@@ -51,3 +52,11 @@ def test_every_loss_has_a_line():
 
     rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs" / "losses.md").read_text(encoding="utf-8"), flags=re.M)
     assert set(rows) == set(LOSSES)
+
+
+def test_every_metric_has_a_line():
+    from metrics.registry import METRICS
+
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    named = {name for row in re.findall(r"^\| (`[^|]+) \|", text, flags=re.M) for name in re.findall(r"`(\w+)`", row)}
+    assert {m.usual for m in METRICS} <= named
