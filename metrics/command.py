@@ -105,7 +105,10 @@ def evaluate(load: Load, o: Options) -> None:
     try:
         networks, run_dir = find_networks(o)
         o = with_run(o, run_dir)
-        session = Session(load, o, device, open_dataset(o.data) if o.data else None, run_dir)
+        first = networks[0][0]
+        resolution = load(first).spec.resolution if first else None  # a run may be of a smaller level than its dataset
+        dataset = open_dataset(o.data, resolution) if o.data else None
+        session = Session(load, o, device, dataset, run_dir)
         for network, before in networks:
             session.score(network, before)
     except KeyboardInterrupt:

@@ -75,7 +75,10 @@ class Chosen:
 
 def choose(text: str) -> list[Chosen]:
     """Metrics named in `fid50k,swd,ppl_wend1k`. UserError for an unknown one."""
-    return [_choose(name) for name in dict.fromkeys(part.strip() for part in text.split(",") if part.strip())]
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UserError("--metrics: no metric named, expected e.g. fid50k,swd")
+    return [_choose(name) for name in dict.fromkeys(names)]
 
 
 def _choose(name: str) -> Chosen:

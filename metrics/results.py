@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ def row(
 
 
 def title(chosen: Chosen, facts: dict[str, Any]) -> str:
-    """The metric's name, marked if its detector is not the published one."""
+    """The metric's name, marked if it is of one class, or of a detector that is not the published one."""
     mark = {"random": "-of-random-weights", "not the published ones": "-of-other-weights"}
-    return chosen.name + mark.get(facts.get("weights", ""), "")
+    of = "" if facts.get("class") is None else f"-class{facts['class']}"
+    return chosen.name + of + mark.get(facts.get("weights", ""), "")
 
 
 def line(r: dict[str, Any]) -> str:
@@ -79,9 +81,10 @@ def to_tensorboard(events: Any, r: dict[str, Any]) -> None:
 
 
 def link_best(run_dir: Path, rows: list[dict[str, Any]]) -> str | None:
-    """Point `best.safetensors` at the snapshot with the lowest FID among `rows`; returns its name. Rows of detectors
-    that are not the published ones do not count."""
-    counted = [r for r in rows if r["metric"].startswith("fid") and r.get("weights") == "published"]
+    """Point `best.safetensors` at the snapshot with the lowest FID among `rows`; returns its name. Rows of one class,
+    of truncated images and of detectors that are not the published ones do not count."""
+    counted = [r for r in rows if re.fullmatch(r"fid\d+k?(_full)?", r["metric"]) and r.get("weights") == "published"]
+    counted = [r for r in counted if r.get("truncation_psi", 1) == 1]
     counted = [r for r in counted if (run_dir / r["snapshot"]).is_file()]
     if not counted:
         return None

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib import distributed
+from dnnlib.errors import UserError
 from metrics.context import Context, on_disk
-from metrics.samples import Samples, stream
+from metrics.samples import Reals, Samples, stream
 from training.latents import seed_of
 
 SMALLEST = 16  # pixels of the last level
@@ -25,6 +26,9 @@ def swd(ctx: Context, n: int) -> dict[str, float]:
     n = min(n, n_real)
     ctx.facts |= {"num_reals": n, "num_fakes": n}
     resolution = ctx.dataset().spec.resolution
+    if isinstance(fakes, Reals) and fakes.dataset.spec.resolution != resolution:
+        found = fakes.dataset.spec.resolution
+        raise UserError(f"swd: images of {found}x{found}, expected {resolution}x{resolution} as the reals")
     sizes = [resolution >> k for k in range(resolution.bit_length()) if resolution >> k >= SMALLEST] or [resolution]
     out = {}
     for level, size in enumerate(sizes):  # one level at a time: patches of all would be too many

@@ -18,9 +18,9 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 SMALL = ["tiny", "--resolution", "16", "--batch", "8", "--total-kimg", "0.4", "--tick-kimg", "0.064", "--seed", "3"]
 
 
-def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int = 3) -> Path:
+def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int = 3, seed: int = 0) -> Path:
     """Blobs whose colour is their class."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     kinds = rng.integers(classes, size=n)
     images = np.full((n, 3, resolution, resolution), 255, np.uint8)
     for image, k in zip(images, kinds, strict=True):

@@ -3,11 +3,15 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.runs import SMALL, assert_same_run, make_dataset, run_dirs, script, train
+from tests.runs import ENV, ROOT, SMALL, assert_same_run, make_dataset, run_dirs, script, train
 
 
 def metrics(*args, check=True):
@@ -120,8 +124,8 @@ def test_repeats_and_classes(tmp_path):
     (path,) = run_dirs(tmp_path / "r")
     out = metrics("--network", path, "--metrics", "swd8", "--repeats", 3)
     assert re.search(r"swd8: \S+ ± \S+ over 3 seeds", out.stdout) and len(rows(path, "swd8")) == 3
-    metrics("--network", path, "--metrics", "swd8", "--per-class")
-    assert [r["class"] for r in rows(path, "swd8")][-4:] == [None, 0, 1, 2] or len(rows(path, "swd8")) == 6
+    out = metrics("--network", path, "--metrics", "swd8", "--per-class")
+    assert all(f"swd8-class{k}: swd " in out.stdout and rows(path, f"swd8-class{k}")[0]["class"] == k for k in range(3))
     out = metrics("--network", path, "--metrics", "swd8", "--class", 7, check=False)
     assert out.returncode == 2 and "--class 7: expected 0 to 2" in out.stderr
 
@@ -160,3 +164,34 @@ def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkey
     assert "is not scored" in out.stdout and "finished" in out.stdout
     wrong = train(*SMALL, "--data", base / "set", "--result-dir", tmp_path / "r", "--metrics", "fidx", check=False)
     assert wrong.returncode == 2 and "fidx: unknown metric" in wrong.stderr
+
+
+def test_metrics_rank_reals_trained_and_untrained(tmp_path):
+    """Other reals are nearer than a trained network, and that is nearer than an untrained one."""
+    data = make_dataset(tmp_path / "set", n=200)
+    other = make_dataset(tmp_path / "other", n=200, seed=1)
+    args = ["tiny", "--resolution", 16, "--batch", 16, "--data", data, "--result-dir", tmp_path / "r", "--seed", 1]
+    train(*args, "--total-kimg", 0.016)
+    train(*args, "--total-kimg", 6, "--tick-kimg", 2)
+    untrained, trained = run_dirs(tmp_path / "r")
+    options = ["--metrics", "swd100,fid100", "--random-detectors", "--data", data]
+    outs = [metrics("--images", other, *options).stdout]
+    outs += [metrics("--network", path, *options).stdout for path in (trained, untrained)]
+    for pattern in (r"swd100: swd (\S+)", r"fid100-of-random-weights: fid (\S+)"):
+        found = [float(re.search(pattern, out)[1]) for out in outs]
+        assert found[0] < 0.7 * found[1] < 0.5 * found[2], (pattern, found)
+
+
+def test_ctrl_c_keeps_what_was_computed(run):
+    _, path, _ = run
+    command = [sys.executable, "run_metrics.py", "--network", str(path), "--metrics", "consistency5,swd400k"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
+    )  # fmt: skip
+    assert "consistency5: " in process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the results above are kept" in stderr and "Traceback" not in stderr
+    assert len(rows(path, "consistency5")) == 1
