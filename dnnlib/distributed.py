@@ -90,6 +90,20 @@ def gather_objects(value: T) -> list[T]:
     return out
 
 
+def together(function: Callable[[], T]) -> T:
+    """`function()` on all processes; if it fails on one, UserError on all, so that none waits for the others."""
+    try:
+        result, error = function(), None
+    except Exception as e:
+        if world_size() == 1:
+            raise
+        result, error = None, str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
+    for found in gather_objects(error):
+        if found is not None:
+            raise UserError(found)
+    return result  # type: ignore[return-value]
+
+
 def _host_group() -> dist.ProcessGroup | None:
     """Where values on the host are exchanged."""
     global _gloo

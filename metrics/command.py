@@ -86,6 +86,10 @@ class Options:
         for name in ("repeats", "batch", "gpus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: expected >= 1")
+        if self.seed < 0:
+            raise ValueError(f"--seed {self.seed}: expected >= 0")
+        if self.images is not None and (self.class_idx is not None or self.per_class):
+            raise ValueError("--class and --per-class: expected a network, not --images, with them")
         if not -10 <= self.trunc <= 10:
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
 
@@ -142,11 +146,14 @@ class Session:
         self.score_generator(G, Path(network).name if network else "", before)
 
     def _open(self, network: str) -> Any:
-        return self.load(network).generator().to(self.device)
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced
+            return self.load(network).generator().to(self.device)
 
-    def score_generator(self, G: Any, name: str, before: str | None) -> None:
-        """All metrics of a generator, None = of the images."""
+    def score_generator(self, G: Any, name: str, before: str | None, go_on: bool = False) -> None:
+        """All metrics of a generator, None = of the images; `go_on` to the next if one cannot be had."""
         o = self.o
+        if o.class_idx is not None and not 0 <= o.class_idx < G.spec.c_dim:
+            raise UserError(f"--class {o.class_idx}: {name} has {G.spec.c_dim} classes")
         if G is not None and self.dataset is not None:
             _check_fit(G.spec, self.dataset, name)
         classes: list[int | None] = [o.class_idx]
@@ -156,8 +163,14 @@ class Session:
             if chosen.metric.needs_previous and before is None:
                 self.say(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
                 continue
-            for class_idx in classes:
-                found = [self._measure(chosen, G, name, before, o.seed + k, class_idx) for k in range(o.repeats)]
+            for class_idx in dict.fromkeys(classes):
+                try:
+                    found = [self._measure(chosen, G, name, before, o.seed + k, class_idx) for k in range(o.repeats)]
+                except UserError as e:
+                    if not go_on and (class_idx is None or not o.per_class):
+                        raise
+                    self.say(f"warning: {name}: {chosen.name} is not had: {e}")
+                    continue
                 if o.repeats > 1:
                     values = [r["value"] for r in found]
                     mean, std = np.mean(values), np.std(values, ddof=1)
@@ -180,27 +193,36 @@ class Session:
             samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
             loaded=self.detectors,
         )  # fmt: skip
-        previous = [fakes(self._open(before), psi=o.trunc)] if chosen.metric.needs_previous and before else []
+        previous = (
+            [fakes(self._open(before), psi=o.trunc, class_idx=class_idx)]
+            if chosen.metric.needs_previous and before
+            else []
+        )
         values = chosen(ctx, *previous)
+        if chosen.metric.needs_previous and before:
+            ctx.facts["previous"] = Path(before).name
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
-        if distributed.is_main():
-            self._publish(r)
+        self.say(results.line(r))
+        share = r["results"].get(f"{chosen.metric.key}_bias", 0) / max(r["value"], 1e-12)
+        if share > BIASED:
+            due = r["results"][f"{chosen.metric.key}_bias"]
+            self.say(f"  of this, about {due:.3g} is due to the small number of images alone")
+        if self.run_dir is not None and distributed.is_main():
+            try:
+                self._keep(self.run_dir, r)
+            except (UserError, OSError) as e:
+                self.say(f"warning: {self.run_dir}: the result is not kept: {e}")
         return r
 
-    def _publish(self, r: dict[str, Any]) -> None:
-        """Tell a result, and keep it in the run dir."""
-        self.say(results.line(r))
-        share = r["results"].get("fid_bias", 0) / max(r["value"], 1e-12)
-        if share > BIASED:
-            self.say(f"  of this, about {r['results']['fid_bias']:.3g} is due to the small number of images alone")
-        if self.run_dir is None:
-            return
-        rows = results.keep(self.run_dir, r)
-        self.events = self.events or results.open_events(self.run_dir)
+    def _keep(self, run_dir: Path, r: dict[str, Any]) -> None:
+        """Into the files of the run."""
+        rows = results.keep(run_dir, r)
+        self.events = self.events or results.open_events(run_dir)
         results.to_tensorboard(self.events, r)
-        results.link_best(self.run_dir, rows)
-        if len(rows) > 1:
-            results.plot(self.run_dir, r["metric"], rows)
+        alike = results.alike(rows, r)
+        results.link_best(run_dir, alike)
+        if len(alike) > 1:
+            results.plot(run_dir, r["metric"], alike)
 
 
 class ScoreSnapshots:
@@ -218,7 +240,9 @@ class ScoreSnapshots:
             self._session = Session(self.load, o, *args)
         before = dict(_successive(snapshot.run_dir)).get(snapshot.path)
         try:
-            self._session.score_generator(snapshot.G_ema, snapshot.path.name, str(before) if before else None)
+            self._session.score_generator(
+                snapshot.G_ema, snapshot.path.name, str(before) if before else None, go_on=True
+            )
         except UserError as e:  # of the metrics: the run goes on
             snapshot.say(f"warning: {snapshot.path.name} is not scored: {e}")
 
@@ -250,8 +274,11 @@ def find_networks(o: Options) -> tuple[list[tuple[str | None, str | None]], Path
             )
         path = found[0]
     if not path.is_dir():
-        in_run = path.is_file() and (path.parent / "config.json").is_file()
-        return [(o.network, None)], path.parent if in_run else None
+        path = path.resolve()  # what best.safetensors points at
+        if not (path.is_file() and (path.parent / "config.json").is_file()):
+            return [(o.network, None)], None
+        before = dict(_successive(path.parent)).get(path)
+        return [(str(path), str(before) if before else None)], path.parent
     pairs = _successive(path)
     if not pairs:
         raise UserError(f"{path}: no network-snapshot-*.safetensors in it, expected a run dir of train.py")

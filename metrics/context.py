@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +22,7 @@ from metrics.samples import Both, Fakes, Reals, Samples, stream
 from metrics.statistics import Moments
 from training.data.sampler import Dataset
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Context:
     def detector(self, name: str) -> Detector:
         """A detector, loaded once."""
         if name not in self.loaded:
-            self.loaded[name] = Detector(name, self.detectors, self.device)
+            self.loaded[name] = distributed.together(lambda: Detector(name, self.detectors, self.device))
         self.facts |= self.loaded[name].facts
         return self.loaded[name]
 
@@ -87,20 +89,31 @@ class Context:
         if cached:
             return cached
         moments: Moments | None = None
+        seen = 0
         for features in self.features(samples, n, detector, title):
-            moments = moments or Moments(features.shape[1], n)
-            moments.add(features)
+            moments = moments or Moments(features.shape[1])
+            moments.add(features, samples.second_half(np.arange(seen, seen + len(features)), n))
+            seen += len(features)
         assert moments is not None
         if path and distributed.is_main():
-            make_dir(path.parent)
-            moments.save(path)
+            try:
+                make_dir(path.parent)
+                moments.save(path)
+            except UserError as e:
+                warnings.warn(f"statistics of the reals are not kept: {e}", stacklevel=2)
         return moments
 
     def _cache_file(self, samples: Samples, n: int, detector: Detector) -> Path | None:
         """Named by all that the moments depend on, so that another dataset, file or option has another name."""
         if self.cache_dir is None or not isinstance(samples, Reals):
             return None
-        depends = {**samples.facts, **detector.facts, "seed": samples.seed, "n": n, "version": CACHE_VERSION}
+        depends = {
+            **samples.facts,
+            **detector.facts,
+            "seed": samples.seed if samples.mirror else None,
+            "n": n,
+            "version": CACHE_VERSION,
+        }
         key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
         return self.cache_dir / f"{detector.name}-{key}.npz"
 
@@ -125,6 +138,11 @@ def on_disk(rows: Iterator[np.ndarray], n: int) -> np.ndarray:
     start = 0
     for part in rows:
         if out is None:
+            needed, free = n * part[0].nbytes, shutil.disk_usage(tempfile.gettempdir()).free
+            if needed > free:
+                raise UserError(
+                    f"{tempfile.gettempdir()}: {free:,} bytes free, expected {needed:,} (TMPDIR: another place)"
+                )
             with tempfile.NamedTemporaryFile(prefix="msg-gan-", delete=True) as f:
                 out = np.memmap(f.name, part.dtype, "w+", shape=(n, *part.shape[1:]))
         out[start : start + len(part)] = part

@@ -118,7 +118,7 @@ class Detector:
 def random_module(kind: Kind) -> nn.Module:
     """A detector with random weights, always the same ones, that keep the size of activations."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         module = kind.build()
         for m in module.modules():
             if isinstance(m, (nn.Conv2d, nn.Linear)):
@@ -131,7 +131,8 @@ def random_module(kind: Kind) -> nn.Module:
 def load_module(name: str, kind: Kind, folder: Path | None) -> tuple[nn.Module, dict[str, str]]:
     """A detector with the weights of its files, and their names and hashes. UserError if a file cannot be had or is
     another one."""
-    module = kind.build()
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced
+        module = kind.build()
     expected = {k: v.shape for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
     found: dict[str, torch.Tensor] = {}
     paths = [find_weights(name, file, folder) for file in kind.files]

@@ -22,7 +22,7 @@ def kid(ctx: Context, n: int, subsets: int = 100, subset_size: int = 1000) -> di
 def polynomial_mmd(x: np.ndarray, y: np.ndarray, subsets: int, size: int, seed: int) -> tuple[float, float]:
     """Mean over random subsets of features [N,F], [M,F], and its standard error. Subsets overlap: only as many of them
     as fit into a set without doing so count as independent."""
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(seed % 2**32)
     found = []
     for _ in range(subsets):
         a = np.asarray(x[rng.choice(len(x), size, replace=False)], np.float64)

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dnnlib.errors import UserError
 from metrics.context import Context
 from metrics.samples import stream
 
@@ -15,7 +16,11 @@ K1, K2 = 0.01, 0.03
 
 def msssim(ctx: Context, n: int) -> dict[str, float]:
     """Mean over n/2 pairs of images 0 and 1, 2 and 3, ..."""
-    fakes, n = ctx.fakes_of(n // 2 * 2)
+    fakes, n = ctx.fakes_of(n)
+    n = n // 2 * 2
+    if not n:
+        raise UserError("msssim: one image, expected at least 2")
+    ctx.facts["num_fakes"] = n
 
     def pairs(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
         x = images.to(ctx.device).double()

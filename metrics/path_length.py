@@ -60,7 +60,7 @@ def ends(
         w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
         ws = [torch.lerp(w0, w1, (t + e)[:, :, None]) for e in (0, epsilon)]
     else:
-        ws = [G.mapping(slerp(z0, z1, t + e), c) for e in (0, epsilon)]
+        ws = [G.mapping(slerp(z0, z1, t + e) * G.cfg.z_dim**0.5, c) for e in (0, epsilon)]  # as long as z is
     if fakes.psi != 1:
         ws = [G.mapping.truncate(w, fakes.psi, None) for w in ws]
     noise = fakes.noise(indices)

@@ -73,6 +73,16 @@ def open_events(run_dir: Path) -> Any:
     return SummaryWriter(str(run_dir), filename_suffix=".metrics")
 
 
+def alike(rows: list[dict[str, Any]], r: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that were measured in the same way as `r`, of all snapshots."""
+    own = ("snapshot", "previous", "kimg", "value", "results", "seconds")
+
+    def conditions(x: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in json.loads(json.dumps(x)).items() if k not in own}
+
+    return [x for x in rows if conditions(x) == conditions(r) and x["kimg"] is not None]
+
+
 def to_tensorboard(events: Any, r: dict[str, Any]) -> None:
     """Add a result to the events of a run."""
     for name, value in r["results"].items():

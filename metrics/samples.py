@@ -25,13 +25,17 @@ class Samples(Protocol):
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         """The images of each group of indices."""
 
+    def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
+        """Which of the first n images belong to their second half."""
+
 
 class Reals:
-    """Images of a dataset: index i is image i modulo their number, round by round; with `mirror` each is flipped or not
-    as its index says."""
+    """Images of a dataset, in an order that is random but always the same, so that the first n are of all classes;
+    round by round if more are asked for than there are. With `mirror` each is flipped or not as its index says."""
 
     def __init__(self, dataset: Dataset, mirror: bool = False, seed: int = 0) -> None:
         self.dataset, self.mirror, self.seed = dataset, mirror, seed
+        self.order = np.random.RandomState(0).permutation(len(dataset))
         self.facts = {
             "dataset": dataset.name,
             "dataset_images": len(dataset),
@@ -42,18 +46,41 @@ class Reals:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def place(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each index: the place of its image in `order`, and whether it is flipped."""
+        flip = [bool(seed_of(self.seed, int(i), "mirror") & 1) if self.mirror else False for i in indices]
+        return indices % len(self.dataset), np.array(flip, bool)
+
+    def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
+        """Which of the first n images belong to the second half of the images that they show."""
+        return self.place(indices)[0] >= min(n, len(self.dataset)) // 2
+
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-        groups = list(groups)
+        placed = [self.place(group) for group in groups]
         workers = max(1, cpu_count() // distributed.world_size())
-        read = read_ahead(self.dataset, (g % len(self.dataset) for g in groups), workers)
-        for group, (images, _) in zip(groups, read, strict=True):
-            if self.mirror:
-                flip = np.array([self._flipped(i) for i in group.tolist()])
-                images[flip] = images[flip][..., ::-1]
+        read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), workers)
+        for (_, flip), (images, _) in zip(placed, read, strict=True):
+            images[flip] = images[flip][..., ::-1]
             yield torch.from_numpy(images)
 
-    def _flipped(self, i: int) -> bool:
-        return bool(seed_of(self.seed, i, "mirror") & 1)
+
+class Both(Reals):
+    """Every image of a dataset as it is and flipped, mixed: StyleGAN2's convention for mirrored sets."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset)
+        self.facts["mirror"] = True
+        self._mixed = np.random.RandomState(1).permutation(2 * len(dataset))
+
+    def __len__(self) -> int:
+        return 2 * len(self.dataset)
+
+    def place(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mixed = self._mixed[indices % len(self)]
+        return mixed % len(self.dataset), mixed >= len(self.dataset)
+
+    def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
+        return self.place(indices)[0] >= len(self.dataset) // 2
 
 
 class OfClass:
@@ -93,24 +120,6 @@ class OfClass:
         return f"{self.dataset.fingerprint()} class {self.class_idx}"
 
 
-class Both(Reals):
-    """Every image of a dataset as it is, then every image flipped: StyleGAN2's convention for mirrored sets."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        super().__init__(dataset)
-        self.facts["mirror"] = True
-
-    def __len__(self) -> int:
-        return 2 * len(self.dataset)
-
-    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-        groups = list(groups)
-        for group, images in zip(groups, super().batches(groups), strict=True):
-            flip = torch.from_numpy(group >= len(self.dataset))
-            images[flip] = images[flip].flip(3)
-            yield images
-
-
 class Synthesizer(Protocol):
     """What is needed of a generator (training.networks.base.Generator)."""
 
@@ -137,11 +146,17 @@ class Fakes:
     ) -> None:
         self.G, self.device, self.seed, self.psi, self.class_idx = G, device, seed, psi, class_idx
         self.labels = labels if labels is not None and labels.shape[1] == G.spec.c_dim else None
-        self.facts = {"seed": seed, "truncation_psi": psi, "class": class_idx}
+        drawn = "of the dataset" if self.labels is not None else "all alike"
+        self.facts: dict[str, Any] = {"seed": seed, "truncation_psi": psi, "class": class_idx}
+        if G.spec.c_dim:
+            self.facts["labels"] = drawn
 
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         for group in groups:
             yield pyramid.to_uint8(self.pyramid(group)[-1])
+
+    def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
+        return indices >= n // 2
 
     @torch.no_grad()
     def pyramid(self, indices: np.ndarray) -> Pyramid:
@@ -190,6 +205,9 @@ class NoImages:
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         return (torch.empty(0) for _ in groups)
 
+    def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
+        return indices >= n // 2
+
 
 def stream(
     n: int, batch: int, samples: Samples, compute: Callable[[torch.Tensor, np.ndarray], Any], title: str
@@ -201,7 +219,8 @@ def stream(
     images = samples.batches(chunks[rank::ranks])
     with tqdm(total=n, unit="img", desc=title, disable=rank > 0, leave=False) as bar:
         for k in range(0, len(chunks), ranks):
-            mine = compute(next(images), chunks[k + rank]) if k + rank < len(chunks) else None
+            here = k + rank < len(chunks)
+            mine = distributed.together(lambda: compute(next(images), chunks[k + rank]) if here else None)  # noqa: B023
             for result, chunk in zip(distributed.gather_objects(mine), chunks[k : k + ranks], strict=False):
                 bar.update(len(chunk))
                 yield result

@@ -11,17 +11,15 @@ class Moments:
     """Mean and covariance of feature vectors [n,F], added up as they come: memory does not grow with n. The first and
     the second half are kept apart, which tells how much a distance is biased by their number (`bias`)."""
 
-    def __init__(self, features: int, expected: int) -> None:
-        self.expected = expected
+    def __init__(self, features: int) -> None:
         self.n = np.zeros(2)
         self.sum = np.zeros((2, features))
         self.outer = np.zeros((2, features, features))
 
-    def add(self, features: np.ndarray) -> None:
-        """Add features [n,F] of the next images."""
+    def add(self, features: np.ndarray, second: np.ndarray) -> None:
+        """Add features [n,F] of images of which those with `second` [n] belong to the second half."""
         x = features.astype(np.float64)
-        split = max(0, self.expected // 2 - int(self.n.sum()))
-        for half, part in enumerate((x[:split], x[split:])):
+        for half, part in enumerate((x[~second], x[second])):
             if len(part):
                 self.n[half] += len(part)
                 self.sum[half] += part.sum(0)
@@ -38,14 +36,14 @@ class Moments:
     def save(self, path: Path) -> None:
         """Write them, whole or not at all."""
         with atomic(path) as temporary, open(temporary, "wb") as f:
-            np.savez(f, expected=self.expected, n=self.n, sum=self.sum, outer=self.outer)
+            np.savez(f, n=self.n, sum=self.sum, outer=self.outer)
 
     @staticmethod
     def load(path: Path) -> "Moments":
         """What `save` wrote; ValueError if it is damaged."""
         try:
             with np.load(path, allow_pickle=False) as f:
-                m = Moments(0, int(f["expected"]))
+                m = Moments(0)
                 m.n, m.sum, m.outer = f["n"], f["sum"], f["outer"]
         except Exception as e:  # numpy raises whatever a damaged file leads it to
             raise ValueError(str(e)) from e

@@ -23,12 +23,13 @@ def swd(ctx: Context, n: int) -> dict[str, float]:
     """Distance x 1000 for each level, named by its height, and the mean over levels; lower is better."""
     reals, n_real = ctx.reals_of(n)
     fakes, n = ctx.fakes_of(n)
-    n = min(n, n_real)
+    n = min(n, n_real)  # a set of images may have fewer
     ctx.facts |= {"num_reals": n, "num_fakes": n}
     resolution = ctx.dataset().spec.resolution
-    if isinstance(fakes, Reals) and fakes.dataset.spec.resolution != resolution:
-        found = fakes.dataset.spec.resolution
-        raise UserError(f"swd: images of {found}x{found}, expected {resolution}x{resolution} as the reals")
+    if isinstance(fakes, Reals):
+        found, expected = ((d.spec.channels, d.spec.resolution) for d in (fakes.dataset, ctx.dataset()))
+        if found != expected:
+            raise UserError(f"swd: images of (channels, size) {found}, expected {expected} as the reals")
     sizes = [resolution >> k for k in range(resolution.bit_length()) if resolution >> k >= SMALLEST] or [resolution]
     out = {}
     for level, size in enumerate(sizes):  # one level at a time: patches of all would be too many

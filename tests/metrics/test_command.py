@@ -94,6 +94,7 @@ def test_the_best_snapshot_is_linked(run):
     link_best(path, found)
     assert os.readlink(path / "best.safetensors") == names[3]
     metrics("--network", path / "best.safetensors", "--metrics", "consistency4")
+    assert rows(path, "consistency4")[-1]["snapshot"] == names[3] == os.readlink(path / "best.safetensors")
     (path / "best.safetensors").unlink()
 
 
@@ -127,7 +128,7 @@ def test_repeats_and_classes(tmp_path):
     out = metrics("--network", path, "--metrics", "swd8", "--per-class")
     assert all(f"swd8-class{k}: swd " in out.stdout and rows(path, f"swd8-class{k}")[0]["class"] == k for k in range(3))
     out = metrics("--network", path, "--metrics", "swd8", "--class", 7, check=False)
-    assert out.returncode == 2 and "--class 7: expected 0 to 2" in out.stderr
+    assert out.returncode == 2 and "has 3 classes" in out.stderr
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,9 @@ def test_repeats_and_classes(tmp_path):
         (["--network", "{run}", "--data", "{base}/none"], "none: no such file or folder"),
         (["--network", "{run}", "--batch", 0], "--batch 0: expected >= 1"),
         (["--network", "{run}", "--metrics", "fid8", "--detector-dir", "{base}"], "expected the weights of inception"),
+        (["--network", "{run}", "--class", 9], "--class 9: network-snapshot-000000.256.safetensors has 3 classes"),
+        (["--images", "{base}/set", "--class", 0], "expected a network, not --images"),
+        (["--network", "{run}", "--seed", -1], "--seed -1: expected >= 0"),
         (["--network", "{base}"], "no network-snapshot-*.safetensors in it"),
     ],
 )
@@ -159,9 +163,9 @@ def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkey
 
     monkeypatch.setitem(runs.ENV, "MSG_GAN_DETECTORS", str(tmp_path))
     out = train(
-        *SMALL, "--data", base / "set", "--total-kimg", 0.064, "--result-dir", tmp_path / "r", "--metrics", "fid8"
+        *SMALL, "--data", base / "set", "--total-kimg", 0.064, "--result-dir", tmp_path / "r", "--metrics", "fid8,swd8"
     )
-    assert "is not scored" in out.stdout and "finished" in out.stdout
+    assert "fid8 is not had" in out.stdout and "swd8: swd" in out.stdout and "finished" in out.stdout
     wrong = train(*SMALL, "--data", base / "set", "--result-dir", tmp_path / "r", "--metrics", "fidx", check=False)
     assert wrong.returncode == 2 and "fidx: unknown metric" in wrong.stderr
 

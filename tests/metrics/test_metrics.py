@@ -44,9 +44,9 @@ def features(n, f, seed=0, shift=0.0):
 
 
 def moments(x, batch=7):
-    m = Moments(x.shape[1], len(x))
+    m = Moments(x.shape[1])
     for i in range(0, len(x), batch):
-        m.add(x[i : i + batch])
+        m.add(x[i : i + batch], np.arange(len(x))[i : i + batch] >= len(x) // 2)
     return m
 
 
@@ -347,15 +347,23 @@ def dataset(tmp_path_factory):
 def test_reals_repeat_and_mirror(dataset):
     indices = np.arange(100)
     (plain,), (mirrored,) = ([*Reals(dataset, m).batches([indices])] for m in (False, True))
-    whole = np.stack([dataset[i % 40][0] for i in range(100)])
+    order = Reals(dataset).order
+    assert sorted(order) == list(range(40)) and list(order) != list(range(40))
+    whole = np.stack([dataset[int(order[i % 40])][0] for i in range(100)])
     np.testing.assert_array_equal(plain, whole)
     flipped = np.array([np.array_equal(m, w[..., ::-1]) for m, w in zip(mirrored.numpy(), whole, strict=True)])
     same = np.array([np.array_equal(m, w) for m, w in zip(mirrored.numpy(), whole, strict=True)])
     assert (flipped ^ same).all() and 25 < flipped.sum() < 75
     both = Both(dataset)
     (x,) = both.batches([np.arange(80)])
-    assert len(both) == 80
-    np.testing.assert_array_equal(x[40:].flip(3), x[:40])
+    place, flip = both.place(np.arange(80))
+    assert len(both) == 80 and 10 < flip[:40].sum() < 30
+    for i in range(40):
+        a, b = np.flatnonzero(place == i)
+        assert flip[a] != flip[b] and torch.equal(x[int(a)], x[int(b)].flip(2))
+    second = both.second_half(np.arange(80), 80)
+    assert all(len(set(second[place == i])) == 1 for i in range(40)) and second.sum() == 40
+    assert not Reals(dataset).second_half(np.array([3, 43]), 80).any()
 
 
 def test_fakes_do_not_depend_on_the_batch_and_draw_labels_of_the_data(dataset):
@@ -490,3 +498,27 @@ def test_one_two_and_three_processes_agree(dataset, tmp_path):
     for name, values in found[0].items():
         for other in found[1:]:
             assert other[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
+
+
+def test_bias_of_repeated_reals_is_that_of_the_images():
+    """Fifty images shown four times tell as little as fifty images."""
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(size=(50, 10)), rng.normal(size=(4000, 10))
+    repeated, once = Moments(10), Moments(10)
+    for _ in range(4):
+        repeated.add(few, np.arange(50) >= 25)
+    once.add(few, np.arange(50) >= 25)
+    other = moments(many)
+    a, b = (frechet(m.total(), other.total()) for m in (repeated, once))
+    assert bias(repeated, other, a) == pytest.approx(bias(once, other, b), rel=0.2) and bias(once, other, b) > 0.3 * b
+
+
+def test_odd_numbers_of_images_make_whole_pairs(tmp_path):
+    rng = np.random.default_rng(0)
+    data = open_dataset(write_dataset(tmp_path / "x", rng.integers(0, 256, (7, 3, 16, 16), dtype=np.uint8)))
+    ctx = context(Reals(data), batch=4)
+    assert 0 <= choose("msssim")[0](ctx)["msssim"] <= 1 and ctx.facts["num_fakes"] == 6
+
+
+def test_seeds_may_be_large():
+    assert polynomial_mmd(features(20, 5), features(20, 5, 1), 3, 10, 2**40)[0] is not None
