@@ -2,8 +2,12 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: as many tests run at once as there are cores
 
+import hypothesis
 import pytest
 import torch
+
+hypothesis.settings.register_profile("repeatable", derandomize=True)  # HYPOTHESIS_PROFILE=default: other examples
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(autouse=True)
