@@ -21,6 +21,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def local_rank() -> int:
+    """Rank among the processes of this machine; those have successive ranks."""
+    return int(os.environ.get("LOCAL_RANK", 0)) if dist.is_initialized() else 0
+
+
 def is_main() -> bool:
     """Is this the process that writes files and prints?"""
     return rank() == 0

@@ -1,9 +1,10 @@
 """run_metrics.py's command, and the hook by which training scores its snapshots."""
 
+import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from dnnlib.launch import launch
 from metrics import results
 from metrics.context import Context, default_cache
 from metrics.detectors import Detector, DetectorOptions
-from metrics.registry import Chosen, choose
+from metrics.registry import Chosen, choose, several
 from metrics.samples import Fakes, OfClass, Reals, Samples
 from training.data.formats import open_dataset
 from training.data.sampler import Dataset
@@ -156,51 +157,63 @@ class Session:
             raise UserError(f"--class {o.class_idx}: {name} has {G.spec.c_dim} classes")
         if G is not None and self.dataset is not None:
             _check_fit(G.spec, self.dataset, name)
+        metrics = choose(o.metrics)
+        for chosen in [c for c in metrics if c.metric.needs_previous and before is None]:
+            self.say(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
+            metrics.remove(chosen)
         classes: list[int | None] = [o.class_idx]
         if o.per_class:
             classes += range(G.spec.c_dim if G is not None else 0)
-        for chosen in choose(o.metrics):
-            if chosen.metric.needs_previous and before is None:
-                self.say(f"{name}: {chosen.name}: left out, there is no earlier snapshot to compare with")
-                continue
-            for class_idx in dict.fromkeys(classes):
-                try:
-                    found = [self._measure(chosen, G, name, before, o.seed + k, class_idx) for k in range(o.repeats)]
-                except UserError as e:
-                    if not go_on and (class_idx is None or not o.per_class):
-                        raise
-                    self.say(f"warning: {name}: {chosen.name} is not had: {e}")
-                    continue
-                if o.repeats > 1:
-                    values = [r["value"] for r in found]
+        for class_idx in dict.fromkeys(classes):
+            optional = go_on or (o.per_class and class_idx is not None)
+            found: dict[str, list[float]] = {}
+            for seed in range(o.seed, o.seed + o.repeats):
+                with self._warned(optional, f"{name}: class {class_idx} is left out"):
+                    ctx = self._context(G, seed, class_idx, metrics)
+                    for chosen in metrics:
+                        with self._warned(optional, f"{name}: {chosen.name} is not had"):
+                            r = self._measure(chosen, ctx, name, before)
+                            found.setdefault(r["metric"], []).append(r["value"])
+            for metric, values in found.items():
+                if len(values) > 1:
                     mean, std = np.mean(values), np.std(values, ddof=1)
-                    self.say(f"{found[0]['metric']}: {mean:.6g} ± {std:.3g} over {o.repeats} seeds")
+                    self.say(f"{metric}: {mean:.6g} ± {std:.3g} over {len(values)} seeds")
 
-    def _measure(
-        self, chosen: Chosen, G: Any, name: str, before: str | None, seed: int, class_idx: int | None
-    ) -> dict[str, Any]:
-        """One metric with one seed, published."""
-        o, start = self.o, time.perf_counter()
-        fakes = partial(Fakes, device=self.device, seed=seed, labels=self.dataset.labels if self.dataset else None)
+    @contextlib.contextmanager
+    def _warned(self, optional: bool, what: str) -> Iterator[None]:
+        """What is optional and fails is said, and left out."""
+        try:
+            yield
+        except UserError as e:
+            if not optional:
+                raise
+            self.say(f"warning: {what}: {e}")
+
+    def _context(self, G: Any, seed: int, class_idx: int | None, metrics: list[Chosen]) -> Context:
+        """What the metrics are given, for one seed and class."""
+        o, reals = self.o, self.dataset
         samples: Samples
         if G is None:
             assert o.images is not None
             samples = Reals(open_dataset(o.images))
         else:
-            samples = fakes(G, psi=o.trunc, class_idx=class_idx)
-        reals = self.dataset if class_idx is None or self.dataset is None else OfClass(self.dataset, class_idx)
-        ctx = Context(
+            samples = Fakes(G, self.device, seed, reals.labels if reals else None, o.trunc, class_idx)
+        if class_idx is not None and reals is not None:
+            reals = OfClass(reals, class_idx)
+        return Context(
             samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
-            loaded=self.detectors,
+            loaded=self.detectors, several=several(metrics),
         )  # fmt: skip
-        previous = (
-            [fakes(self._open(before), psi=o.trunc, class_idx=class_idx)]
-            if chosen.metric.needs_previous and before
-            else []
-        )
-        values = chosen(ctx, *previous)
+
+    def _measure(self, chosen: Chosen, ctx: Context, name: str, before: str | None) -> dict[str, Any]:
+        """One metric, published."""
+        start = time.perf_counter()
+        ctx.facts = {}
+        previous = []
         if chosen.metric.needs_previous and before:
+            previous = [ctx.generator().of(self._open(before))]
             ctx.facts["previous"] = Path(before).name
+        values = chosen(ctx, *previous)
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
         self.say(results.line(r))
         share = r["results"].get(f"{chosen.metric.key}_bias", 0) / max(r["value"], 1e-12)

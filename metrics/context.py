@@ -3,13 +3,11 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +15,15 @@ import torch
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
+from metrics import tables
 from metrics.detectors import Detector, DetectorOptions
 from metrics.samples import Both, Fakes, Reals, Samples, stream
 from metrics.statistics import Moments
+from metrics.tables import Table
 from training.data.sampler import Dataset
 
 CACHE_VERSION = 2
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,8 +38,10 @@ class Context:
     seed: int = 0
     batch: int = 32
     cache_dir: Path | None = None  # None = nothing is cached
-    facts: dict[str, Any] = field(default_factory=dict)  # filled by what is used
+    facts: dict[str, Any] = field(default_factory=dict)  # what the metric at hand depends on, filled by what is used
     loaded: dict[str, Detector] = field(default_factory=dict)  # detectors so far; may be shared
+    several: dict[str, int] = field(default_factory=dict)  # fakes wanted of a detector that several metrics ask
+    seen: dict[str, tuple[Table, ...]] = field(default_factory=dict)  # what such a detector saw of them
 
     def generator(self) -> Fakes:
         """The fakes, for metrics that need a generator."""
@@ -80,12 +83,28 @@ class Context:
         self, samples: Samples, n: int, detector: Detector, title: str, output: int = 0
     ) -> Iterator[np.ndarray]:
         """Features float32 [batch,F] of images 0 to n-1, in order, the same on all processes."""
-        return stream(n, self.batch, samples, lambda x, _: detector(x)[output].cpu().numpy(), title)
+        if samples is self.fakes and n <= self.several.get(detector.name, 0):
+            table = self._features_of_fakes(detector)[output]
+            return (table[i : min(i + self.batch, n)] for i in range(0, n, self.batch))
+        return (out[output] for out in self._see(samples, n, detector, title))
+
+    def table(self, samples: Samples, n: int, detector: Detector, title: str) -> Table:
+        """The same as one array [n,F] in a file; that of reals is kept."""
+        if samples is self.fakes and n <= self.several.get(detector.name, 0):
+            return self._features_of_fakes(detector)[0][:n]
+        path = self._cache_file(samples, n, detector, "npy")
+        cached = distributed.together(lambda: _load(tables.load, path))
+        had = distributed.gather_objects(cached is not None)
+        if cached is not None and all(had):
+            return cached
+        (found,) = tables.on_disk(((out[0],) for out in self._see(samples, n, detector, title)), n)
+        self._keep(path, lambda path: tables.save(found, path))
+        return found
 
     def moments(self, samples: Samples, n: int, detector: Detector, title: str) -> Moments:
-        """Moments of their features; those of reals are cached."""
-        path = self._cache_file(samples, n, detector)
-        cached = distributed.broadcast_object(_load(path) if distributed.is_main() and path else None)
+        """Moments of their features; those of reals are kept."""
+        path = self._cache_file(samples, n, detector, "npz")
+        cached = distributed.broadcast_object(_load(Moments.load, path) if distributed.is_main() else None)
         if cached:
             return cached
         moments: Moments | None = None
@@ -95,15 +114,30 @@ class Context:
             moments.add(features, samples.second_half(np.arange(seen, seen + len(features)), n))
             seen += len(features)
         assert moments is not None
+        self._keep(path, moments.save)
+        return moments
+
+    def _see(self, samples: Samples, n: int, detector: Detector, title: str) -> Iterator[tuple[np.ndarray, ...]]:
+        """All outputs of a detector."""
+        return stream(n, self.batch, samples, lambda x, _: tuple(y.cpu().numpy() for y in detector(x)), title)
+
+    def _features_of_fakes(self, detector: Detector) -> tuple[Table, ...]:
+        """All outputs for as many fakes as the metric that wants most: computed once for all metrics."""
+        if detector.name not in self.seen:
+            n = self.several[detector.name]
+            n = min(n, len(self.fakes)) if isinstance(self.fakes, Reals) else n
+            self.seen[detector.name] = tables.on_disk(self._see(self.fakes, n, detector, "fakes"), n)
+        return self.seen[detector.name]
+
+    def _keep(self, path: Path | None, save: Callable[[Path], None]) -> None:
         if path and distributed.is_main():
             try:
                 make_dir(path.parent)
-                moments.save(path)
+                save(path)
             except UserError as e:
-                warnings.warn(f"statistics of the reals are not kept: {e}", stacklevel=2)
-        return moments
+                warnings.warn(f"what was computed of the reals is not kept: {e}", stacklevel=2)
 
-    def _cache_file(self, samples: Samples, n: int, detector: Detector) -> Path | None:
+    def _cache_file(self, samples: Samples, n: int, detector: Detector, form: str) -> Path | None:
         """Named by all that the moments depend on, so that another dataset, file or option has another name."""
         if self.cache_dir is None or not isinstance(samples, Reals):
             return None
@@ -115,12 +149,12 @@ class Context:
             "version": CACHE_VERSION,
         }
         key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
-        return self.cache_dir / f"{detector.name}-{key}.npz"
+        return self.cache_dir / f"{detector.name}-{key}.{form}"
 
 
-def _load(path: Path) -> Moments | None:
+def _load(load: Callable[[Path], T], path: Path | None) -> T | None:
     try:
-        return Moments.load(path) if path.is_file() else None
+        return load(path) if path and path.is_file() else None
     except ValueError:  # half-written by something else: computed again
         return None
 
@@ -129,23 +163,3 @@ def default_cache() -> Path:
     """Where statistics of reals are kept."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "msg-gan" / "metrics"
-
-
-def on_disk(rows: Iterator[np.ndarray], n: int) -> np.ndarray:
-    """Arrays [batch,...] that come one after the other, as one of n rows in a temporary file that goes with it: memory
-    does not grow with n."""
-    out: np.ndarray | None = None
-    start = 0
-    for part in rows:
-        if out is None:
-            needed, free = n * part[0].nbytes, shutil.disk_usage(tempfile.gettempdir()).free
-            if needed > free:
-                raise UserError(
-                    f"{tempfile.gettempdir()}: {free:,} bytes free, expected {needed:,} (TMPDIR: another place)"
-                )
-            with tempfile.NamedTemporaryFile(prefix="msg-gan-", delete=True) as f:
-                out = np.memmap(f.name, part.dtype, "w+", shape=(n, *part.shape[1:]))
-        out[start : start + len(part)] = part
-        start += len(part)
-    assert out is not None and start == n
-    return out

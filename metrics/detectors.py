@@ -44,19 +44,20 @@ DINO = WeightFile("https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vi
 
 
 class Kind(NamedTuple):
-    """A detector: its network, the side of its input (0 = any), and its files with the prefix of the tensors that are
-    taken from each (empty = all of them)."""
+    """A detector: its network, the side of its input (0 = any), its files with the prefix of the tensors that are taken
+    from each (empty = all of them), and how images were resized for the figures that are published."""
 
     build: Callable[[], nn.Module]
     size: int
     files: dict[WeightFile, str]
+    resize: str = "legacy"
 
 
 DETECTORS = {
     "inception": Kind(InceptionV3, 299, {INCEPTION: ""}),
     "vgg16": Kind(VGG16, 224, {VGG: ""}),
     "lpips": Kind(LPIPS, 0, {VGG: "features.", LPIPS_WEIGHTS: ""}),
-    "dinov2": Kind(DINOv2, 224, {DINO: ""}),
+    "dinov2": Kind(DINOv2, 224, {DINO: ""}, "clean"),
 }
 
 
@@ -69,13 +70,14 @@ class DetectorOptions:
     then the cache of downloads"""
     random_detectors: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """use random weights: shows that everything runs, the figures mean nothing"""
-    resize: str = "legacy"
-    """how images reach the detector's size: legacy (as published figures) or clean (antialiased, as clean-fid)"""
+    resize: str | None = None
+    """how images reach the detector's size: legacy (TensorFlow 1's) or clean (antialiased, clean-fid's); default: as in
+    published figures, which is legacy, but clean for DINOv2"""
     precision: str = "fp32"
     """of detectors: fp32 or bf16"""
 
     def __post_init__(self) -> None:
-        if self.resize not in RESIZES:
+        if self.resize not in (None, *RESIZES):
             raise ValueError(f"--resize {self.resize}: expected {' or '.join(RESIZES)}")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"--precision {self.precision}: expected fp32 or bf16")
@@ -87,14 +89,15 @@ class Detector:
     def __init__(self, name: str, options: DetectorOptions, device: torch.device) -> None:
         kind = DETECTORS[name]
         self.name, self.device, self.size = name, device, kind.size
-        self._resize, self._bf16 = RESIZES[options.resize], options.precision == "bf16"
+        resize = options.resize or kind.resize
+        self._resize, self._bf16 = RESIZES[resize], options.precision == "bf16"
         if options.random_detectors:
             self.module, origin = random_module(kind), {"weights": "random", "file": "", "sha256": ""}
         else:
             self.module, origin = load_module(name, kind, options.detector_dir)
         self.facts = {"detector": name, **origin, "precision": options.precision}
         if kind.size:
-            self.facts["resize"] = options.resize
+            self.facts["resize"] = resize
         if isinstance(self.module, InceptionV3):
             self.module.fold()
         self.module.eval().requires_grad_(False).to(device)

@@ -3,7 +3,7 @@ StyleGAN2-ADA, torch-fidelity): unbiased, so also meaningful for small sets."""
 
 import numpy as np
 
-from metrics.context import Context, on_disk
+from metrics.context import Context
 
 
 def kid(ctx: Context, n: int, subsets: int = 100, subset_size: int = 1000) -> dict[str, float]:
@@ -12,8 +12,8 @@ def kid(ctx: Context, n: int, subsets: int = 100, subset_size: int = 1000) -> di
     reals, n_real = ctx.reals_of(None)
     n_real = min(n_real, n)
     fakes, n = ctx.fakes_of(n)
-    real = on_disk(ctx.features(reals, n_real, detector, "reals"), n_real)
-    fake = on_disk(ctx.features(fakes, n, detector, "fakes"), n)
+    real = ctx.table(reals, n_real, detector, "reals")
+    fake = ctx.table(fakes, n, detector, "fakes")
     ctx.facts["num_reals"] = n_real
     mean, error = polynomial_mmd(fake, real, subsets, min(subset_size, max(2, min(n, n_real) // 2)), ctx.seed)
     return {"kid": mean, "kid_standard_error": error}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dnnlib import distributed
-from metrics.context import Context, on_disk
+from metrics.context import Context
 
 ROWS = 2048  # features that are compared with as many others at a time
 
@@ -20,8 +20,8 @@ def precision_recall(ctx: Context, n: int, k: int = 3) -> dict[str, float]:
     n_real = min(n_real, n)
     fakes, n = ctx.fakes_of(n)
     ctx.facts["num_reals"] = n_real
-    real = on_disk(ctx.features(reals, n_real, detector, "reals"), n_real)
-    fake = on_disk(ctx.features(fakes, n, detector, "fakes"), n)
+    real = ctx.table(reals, n_real, detector, "reals")
+    fake = ctx.table(fakes, n, detector, "fakes")
     return {"precision": covered(fake, real, k, ctx.device), "recall": covered(real, fake, k, ctx.device)}
 
 
@@ -33,7 +33,7 @@ def covered(points: np.ndarray, manifold: np.ndarray, k: int, device: torch.devi
     def radius(x: torch.Tensor) -> torch.Tensor:
         nearest = torch.full((len(x), k + 1), torch.inf, device=device)  # with itself
         for start in range(0, len(manifold), ROWS):
-            distances = torch.cdist(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
+            distances = squared_distances(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
             nearest = torch.cat([nearest, distances], 1).topk(k + 1, largest=False).values
         return nearest[:, -1]
 
@@ -42,7 +42,7 @@ def covered(points: np.ndarray, manifold: np.ndarray, k: int, device: torch.devi
     def inside(x: torch.Tensor) -> torch.Tensor:
         found = torch.zeros(len(x), dtype=torch.bool, device=device)
         for start in range(0, len(manifold), ROWS):
-            distances = torch.cdist(x, _on(manifold[start : start + ROWS], device))
+            distances = squared_distances(x, _on(manifold[start : start + ROWS], device))
             found |= (distances <= radii[start : start + ROWS]).any(1)
         return found
 
@@ -63,5 +63,13 @@ def by_rows(points: np.ndarray, compute: Callable[[torch.Tensor], torch.Tensor],
     return np.concatenate(out)
 
 
+def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Between all rows of float64 [n,F] and [m,F]: [n,m]. Of equal rows exactly 0, which |a|^2 + |b|^2 - 2 a.b by
+    itself is not."""
+    lengths = a.square().sum(1)[:, None] + b.square().sum(1)
+    distances = lengths - 2 * a @ b.T
+    return distances.where(distances > 1e-12 * lengths, 0)
+
+
 def _on(x: np.ndarray, device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.array(x)).to(device)
+    return torch.from_numpy(np.array(x)).to(device, torch.float64)

@@ -22,7 +22,7 @@ from metrics.swd import swd
 class Metric:
     """name: `{n}` stands where the number of images may be changed, e.g. fid{n} with 50k by default. compute: from a
     Context and that number to named values, of which `key` is the one that is meant. version: grows when figures
-    change."""
+    change. detector: through which it looks at fakes, to share that with others."""
 
     name: str
     compute: Callable[..., dict[str, float]]
@@ -30,30 +30,34 @@ class Metric:
     key: str
     version: int = 1
     needs_previous: bool = False  # snapshot
+    detector: str = ""
 
     @property
     def bare(self) -> bool:
         """Is it also known without a number?"""
         return self.name not in ("fid{n}", "fid{n}_full", "kid{n}", "is{n}", "pr{n}3")
 
-    @property
-    def usual(self) -> str:
-        """Its name with the usual number."""
-        return self.name.replace("{n}", "" if self.bare else self.n)
+    def called(self, count: int) -> str:
+        """Its name with a number of images: one name for one thing, however it was written."""
+        if self.bare and count == _count(self.n):
+            return self.name.replace("{n}", "")
+        n = str(count) if count % 1000 else f"{count // 1000}k"
+        front, back = self.name.split("{n}")
+        return f"{front}{'_' if front[-1].isdigit() else ''}{n}{back}"
 
 
 METRICS = (
-    Metric("fid{n}", fid, "50k", "fid"),
-    Metric("fid{n}_full", fid_full, "50k", "fid"),
-    Metric("kid{n}", kid, "50k", "kid"),
-    Metric("is{n}", inception_score, "50k", "is_mean"),
-    Metric("pr{n}3", precision_recall, "50k", "precision"),
+    Metric("fid{n}", fid, "50k", "fid", detector="inception"),
+    Metric("fid{n}_full", fid_full, "50k", "fid", detector="inception"),
+    Metric("kid{n}", kid, "50k", "kid", detector="inception"),
+    Metric("is{n}", inception_score, "50k", "is_mean", detector="inception"),
+    Metric("pr{n}3", precision_recall, "50k", "precision", detector="vgg16"),
     Metric("ppl_zfull{n}", path_length.ppl_zfull, "100k", "ppl"),
     Metric("ppl_wfull{n}", path_length.ppl_wfull, "100k", "ppl"),
     Metric("ppl_zend{n}", path_length.ppl_zend, "100k", "ppl"),
     Metric("ppl_wend{n}", path_length.ppl_wend, "100k", "ppl"),
     Metric("ppl2_wend{n}", path_length.ppl2_wend, "50k", "ppl"),
-    Metric("fd_dinov2{n}", fd_dinov2, "50k", "fd_dinov2"),
+    Metric("fd_dinov2{n}", fd_dinov2, "50k", "fd_dinov2", detector="dinov2"),
     Metric("swd{n}", swd, "8k", "swd"),
     Metric("msssim{n}", msssim, "20k", "msssim"),
     Metric("stability{n}", stability, "36", "stability", needs_previous=True),
@@ -78,7 +82,15 @@ def choose(text: str) -> list[Chosen]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise UserError("--metrics: no metric named, expected e.g. fid50k,swd")
-    return [_choose(name) for name in dict.fromkeys(names)]
+    return list({found.name: found for found in map(_choose, names)}.values())
+
+
+def several(chosen: list[Chosen]) -> dict[str, int]:
+    """Detectors through which more than one of the metrics look at fakes: at how many at most."""
+    found: dict[str, list[int]] = {}
+    for c in chosen:
+        found.setdefault(c.metric.detector, []).append(c.n)
+    return {name: max(n) for name, n in found.items() if name and len(n) > 1}
 
 
 def _choose(name: str) -> Chosen:
@@ -87,10 +99,15 @@ def _choose(name: str) -> Chosen:
         number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"  # digits behind need the k between
         m = re.fullmatch(rf"{front}({number})?{back}", name)
         if m and (m[1] or metric.bare):
-            n = (m[1] or metric.n).lstrip("_")
-            count = int(n.removesuffix("k")) * (1000 if n.endswith("k") else 1)
+            count = _count(m[1] or metric.n)
             if count < 2:
                 raise UserError(f"{name}: {count} images, expected at least 2")
-            return Chosen(name, metric, count)
-    known = ", ".join(m.usual for m in METRICS)
+            return Chosen(metric.called(count), metric, count)
+    known = ", ".join(m.called(_count(m.n)) for m in METRICS)
     raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")
+
+
+def _count(text: str) -> int:
+    """50000 of 50k, of _50k and of 50000."""
+    n = text.lstrip("_")
+    return int(n.removesuffix("k")) * (1000 if n.endswith("k") else 1)

@@ -151,6 +151,10 @@ class Fakes:
         if G.spec.c_dim:
             self.facts["labels"] = drawn
 
+    def of(self, G: Synthesizer) -> "Fakes":
+        """The same draws of another generator."""
+        return Fakes(G, self.device, self.seed, self.labels, self.psi, self.class_idx)
+
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
         for group in groups:
             yield pyramid.to_uint8(self.pyramid(group)[-1])

@@ -1,7 +1,7 @@
 """Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al. 2018, section 5; reference
 implementation: Progressive GAN's metrics/sliced_wasserstein.py). Needs no weights: the default offline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -9,13 +9,15 @@ import torch.nn.functional as F
 
 from dnnlib import distributed
 from dnnlib.errors import UserError
-from metrics.context import Context, on_disk
+from metrics.context import Context
 from metrics.samples import Reals, Samples, stream
+from metrics.tables import Table, on_disk
 from training.latents import seed_of
 
 SMALLEST = 16  # pixels of the last level
 SIZE, PATCHES = 7, 128  # pixels of a patch, patches of an image and level
 REPEATS, DIRECTIONS = 4, 128
+BLOCK = 2**14  # patches looked at together
 KERNEL = (1, 4, 6, 4, 1)
 
 
@@ -31,24 +33,27 @@ def swd(ctx: Context, n: int) -> dict[str, float]:
         if found != expected:
             raise UserError(f"swd: images of (channels, size) {found}, expected {expected} as the reals")
     sizes = [resolution >> k for k in range(resolution.bit_length()) if resolution >> k >= SMALLEST] or [resolution]
+    fake = _patches(ctx, fakes, n, range(len(sizes)), "fakes")
     out = {}
-    for level, size in enumerate(sizes):  # one level at a time: patches of all would be too many
-        a, b = (_descriptors(ctx, s, n, level, f"{size}x{size} {t}") for s, t in ((reals, "reals"), (fakes, "fakes")))
-        out[f"swd_{size}"] = 1000 * sliced_wasserstein(a, b, ctx.seed, ctx.device)
+    for level, size in enumerate(sizes):  # of reals one level at a time: all would fill the disk, and reading is cheap
+        (real,) = _patches(ctx, reals, n, [level], f"reals {size}x{size}")
+        out[f"swd_{size}"] = 1000 * sliced_wasserstein(fake[level], real, ctx.seed, ctx.device)
     return {"swd": float(np.mean(list(out.values()))), **out}
 
 
-def _descriptors(ctx: Context, samples: Samples, n: int, level: int, title: str) -> np.ndarray:
-    """Patches [n*PATCHES,C*SIZE*SIZE] of one level of each image, normalised by channel."""
+def _patches(ctx: Context, samples: Samples, n: int, levels: Iterable[int], title: str) -> tuple[Table, ...]:
+    """Of each level: patches [n*PATCHES,C,SIZE,SIZE] of its images."""
 
-    def patches(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
-        x = laplacian(images.to(ctx.device).float(), level)
-        return np.stack(
-            [cut(y.cpu().numpy(), seed_of(ctx.seed, int(i), "swd")) for y, i in zip(x, indices, strict=True)]
-        )
+    def patches(images: torch.Tensor, indices: np.ndarray) -> tuple[np.ndarray, ...]:
+        x = images.to(ctx.device).float()
+        out = []
+        for level in levels:
+            y = zip(laplacian(x, level).cpu().numpy(), indices, strict=True)
+            out.append(np.stack([cut(image, seed_of(ctx.seed, int(i), "swd")) for image, i in y]))
+        return tuple(out)
 
-    found = on_disk(stream(n, ctx.batch, samples, patches, title), n)  # [n,PATCHES,C,SIZE,SIZE]
-    return normalize(found.reshape(-1, *found.shape[2:]))
+    found = on_disk(stream(n, ctx.batch, samples, patches, title), n)  # each [n,PATCHES,C,SIZE,SIZE]
+    return tuple(x.reshape(-1, *x.shape[2:]) for x in found)
 
 
 def laplacian(x: torch.Tensor, level: int) -> torch.Tensor:
@@ -87,31 +92,30 @@ def cut(image: np.ndarray, seed: int) -> np.ndarray:
     return np.ascontiguousarray(windows[:, ys, xs].swapaxes(0, 1))
 
 
-def normalize(x: np.ndarray) -> np.ndarray:
-    """Patches [M,C,s,s] with mean 0 and deviation 1 in each channel: [M,C*s*s]; changes x."""
-    parts = [slice(i, i + 2**16) for i in range(0, len(x), 2**16)]
-    count = x.size / x.shape[1]
-    mean = sum(x[p].sum((0, 2, 3), dtype=np.float64) for p in parts) / count
-    deviations = (np.square(x[p] - mean[:, None, None]).sum((0, 2, 3)) for p in parts)  # type: ignore[index]
-    std = np.sqrt(sum(deviations) / count)
-    for p in parts:
-        x[p] = (x[p] - mean[:, None, None]) / np.maximum(std, 1e-12)[:, None, None]  # type: ignore[index]
-    return x.reshape(len(x), -1)
-
-
 def sliced_wasserstein(a: np.ndarray, b: np.ndarray, seed: int, device: torch.device) -> float:
-    """Mean distance between the sorted projections of two sets [M,F] of equal size onto random directions. Each process
-    takes some directions."""
+    """Mean distance between the sorted projections of two sets [M,C,s,s] of equal size, each normalised, onto random
+    directions. Each process takes some directions."""
+    scales = [channel_moments(x) for x in (a, b)]
     total = 0.0
-    groups = list(_directions(a.shape[1], seed))
+    groups = list(_directions(a[0].size, seed))
     ranks, rank = distributed.world_size(), distributed.rank()
     for start in range(0, len(groups), ranks):
         mine = 0.0
         if start + rank < len(groups):
-            p, q = (_sorted_projections(x, groups[start + rank], device) for x in (a, b))
-            mine = float((p - q).abs().double().mean(0).sum())
+            d = torch.from_numpy(groups[start + rank]).to(device)
+            p, q = (_sorted_projections(x, *scale, d) for x, scale in zip((a, b), scales, strict=True))
+            mine = float((p - q).abs().double().mean(1).sum())
         total += sum(distributed.gather_objects(mine))
     return total / (REPEATS * DIRECTIONS)
+
+
+def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel of [M,C,s,s], float64 [C]."""
+    parts = [slice(i, i + BLOCK) for i in range(0, len(x), BLOCK)]
+    count = x.size / x.shape[1]
+    mean = sum(x[p].sum((0, 2, 3), dtype=np.float64) for p in parts) / count
+    deviations = (np.square(x[p] - mean[:, None, None]).sum((0, 2, 3)) for p in parts)  # type: ignore[index]
+    return mean, np.sqrt(sum(deviations) / count)  # type: ignore[return-value]
 
 
 def _directions(features: int, seed: int, group: int = 16) -> Iterator[np.ndarray]:
@@ -122,6 +126,11 @@ def _directions(features: int, seed: int, group: int = 16) -> Iterator[np.ndarra
         yield (d / np.sqrt(np.square(d).sum(0))).astype(np.float32)
 
 
-def _sorted_projections(x: np.ndarray, directions: np.ndarray, device: torch.device) -> torch.Tensor:
-    parts = [np.asarray(x[i : i + 2**16]) @ directions for i in range(0, len(x), 2**16)]
-    return torch.from_numpy(np.concatenate(parts)).to(device).sort(0).values
+def _sorted_projections(x: np.ndarray, mean: np.ndarray, std: np.ndarray, directions: torch.Tensor) -> torch.Tensor:
+    """Of patches [M,C,s,s] with mean 0 and deviation 1 in each channel: [directions,M]."""
+    shift, scale = (torch.from_numpy(v).to(directions)[:, None, None] for v in (mean, np.maximum(std, 1e-12)))
+    out = directions.new_empty(directions.shape[1], len(x))
+    for start in range(0, len(x), BLOCK):
+        part = (torch.from_numpy(np.array(x[start : start + BLOCK])).to(directions) - shift) / scale
+        out[:, start : start + BLOCK] = (part.flatten(1) @ directions).T
+    return torch.from_numpy(np.sort(out.numpy(), 1)) if out.device.type == "cpu" else out.sort(1).values  # 14x torch's

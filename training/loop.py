@@ -171,9 +171,9 @@ def _train(
         now = time.perf_counter()
         state.tick_sec += now - clock
         state.total_sec += now - clock
-        clock = now
         if report:
-            report.progress()
+            report.progress(now - clock)
+        clock = now
 
         # Once per tick: figures, sheets, snapshot, and the checkpoint last, so that it vouches for all before it.
         done = state.cur_nimg >= total_nimg
@@ -235,7 +235,7 @@ class Report:
             mininterval=0.1 if sys.stderr.isatty() else 10,
         )
         stack.callback(self.bar.close)
-        self.session_nimg, self.session_start = state.cur_nimg, time.perf_counter()
+        self.session_nimg, self.session_sec = state.cur_nimg, 0.0
 
     def say(self, text: str) -> None:
         tqdm.write(text)
@@ -258,9 +258,11 @@ class Report:
         if state.cur_nimg:
             self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
 
-    def progress(self) -> None:
+    def progress(self, seconds: float) -> None:
+        """A step took so long. The speed shown is that of training alone, the time left includes all."""
         nimg = self.state.cur_nimg
-        speed = (nimg - self.session_nimg) / (time.perf_counter() - self.session_start)
+        self.session_sec += seconds
+        speed = (nimg - self.session_nimg) / max(self.session_sec, 1e-9)
         self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
         self.bar.update(min(nimg / 1000, self.bar.total) - self.bar.n)
 

@@ -177,6 +177,16 @@ def test_clean_resize_is_that_of_pillow(size):
     assert np.abs(clean(x, 299)[0].numpy() - expected).max() < 2e-3  # of 255
 
 
+def test_each_detector_resizes_as_its_published_figures_did(weights, monkeypatch):
+    small = DETECTORS["dinov2"]._replace(build=lambda: DINOv2(dim=32, depth=1, heads=2))
+    monkeypatch.setitem(DETECTORS, "dinov2", small)
+    x = images(2, 300)
+    options = [DetectorOptions(random_detectors=True, resize=r) for r in (None, "clean", "legacy")]
+    usual, same, other = (Detector("dinov2", o, CPU) for o in options)
+    assert usual.facts["resize"] == same.facts["resize"] == "clean" and other.facts["resize"] == "legacy"
+    assert torch.equal(usual(x)[0], same(x)[0]) and not torch.allclose(usual(x)[0], other(x)[0])
+
+
 def test_gray_images_are_seen_as_rgb(weights):
     gray = images(2, channels=1)
     inception = ours("inception", weights)

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,8 +23,8 @@ from metrics.context import Context
 from metrics.detectors import DetectorOptions
 from metrics.inception_score import score
 from metrics.kid import polynomial_mmd
-from metrics.precision_recall import covered
-from metrics.registry import METRICS, choose
+from metrics.precision_recall import covered, squared_distances
+from metrics.registry import METRICS, choose, several
 from metrics.samples import Both, Fakes, OfClass, Reals
 from metrics.statistics import Moments, bias, frechet
 from tests.datasets import write_dataset
@@ -145,6 +146,16 @@ def test_precision_and_recall_are_those_of_torch_fidelity(monkeypatch):
     assert 0 < expected[0] < 1 and 0 < expected[1] < 1
 
 
+def test_equal_points_are_at_no_distance():
+    """Every point several times, in features whose squares are large: only equal ones are within the balls."""
+    x = features(40, 200, 0, 50.0)
+    x = x[np.r_[0:40, 0:40, 0:40, 0:40]]
+    assert covered(x, x, 3, CPU) == 1 and covered(x[:40], x, 3, CPU) == 1
+    assert covered(x + np.float32(1e-3), x, 3, CPU) == 0
+    a, b = (torch.from_numpy(v).double() for v in (x[:7], x[3:12]))
+    torch.testing.assert_close(squared_distances(a, b).sqrt(), (a[:, None] - b).norm(dim=2))
+
+
 # SWD and MS-SSIM against float64 by definition
 
 
@@ -172,24 +183,27 @@ def test_laplacian_pyramid_by_definition():
 
 
 def test_sliced_wasserstein_by_definition():
-    a, b = features(500, 10), features(500, 10, 1)
+    a, b = (features(500, 18, k, 100.0 * k).reshape(500, 2, 3, 3) for k in (0, 1))
     total = []
-    for d in swd._directions(10, 3):
-        p, q = (np.sort(x.astype(np.float64) @ d, 0) for x in (a, b))
+    for d in swd._directions(18, 3):
+        x, y = (
+            (x - x.mean((0, 2, 3), keepdims=True)) / x.std((0, 2, 3), keepdims=True) for x in map(np.float64, (a, b))
+        )
+        p, q = (np.sort(x.reshape(500, -1) @ d, 0) for x in (x, y))
         total.append(np.abs(p - q).mean(0))
-    assert swd.sliced_wasserstein(a, b, 3, CPU) == pytest.approx(np.concatenate(total, None).mean(), rel=1e-5)
+    assert swd.sliced_wasserstein(a, b, 3, CPU) == pytest.approx(np.concatenate(total, None).mean(), rel=1e-4)
     assert swd.sliced_wasserstein(a, a[::-1].copy(), 3, CPU) < 1e-6
 
 
-def test_patches_are_normalised_by_channel_and_lie_anywhere():
+def test_patches_lie_anywhere_and_are_scaled_by_channel():
     image = np.arange(3 * 20 * 20, dtype=np.float32).reshape(3, 20, 20)
     patches = swd.cut(image, 0)
     corners = patches[:, 0, 0, 0].astype(int)
     ys, xs = corners // 20, corners % 20
     assert {0, 13} <= set(ys) and {0, 13} <= set(xs) and ys.max() == xs.max() == 13
-    flat = swd.normalize(patches.copy()).reshape(-1, 3, 49)
-    np.testing.assert_allclose(flat.mean((0, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(flat.std((0, 2)), 1, atol=1e-5)
+    mean, std = swd.channel_moments(patches)
+    np.testing.assert_allclose(mean, patches.mean((0, 2, 3), dtype=np.float64), rtol=1e-7)
+    np.testing.assert_allclose(std, patches.std((0, 2, 3), dtype=np.float64), rtol=1e-6)
 
 
 def ms_ssim_by_definition(a, b):
@@ -414,8 +428,41 @@ def test_reals_are_cached_by_all_that_they_depend_on(dataset, tmp_path, monkeypa
     choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, mirror=True, loaded=few()))
     choose("fid24")[0](context(fakes, OfClass(dataset, 0), cache_dir=tmp_path, loaded=few()))
     assert len(seen) == 3 and len(list(tmp_path.iterdir())) == 4
+    choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
+    assert choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))["kid"] and len(seen) == 4
+    (table,) = tmp_path.glob("*.npy")
+    table.write_bytes(table.read_bytes()[:-1])
+    choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
+    assert len(seen) == 5
+    seen.clear()
     file.write_bytes(file.read_bytes()[:100])  # damaged: computed again
-    assert choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few())) == first and len(seen) == 4
+    assert choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few())) == first and len(seen) == 1
+
+
+def test_metrics_of_one_detector_share_what_it_saw(dataset, monkeypatch):
+    metrics = choose("fid24,kid20,is24,fid10_full,swd16")
+    apart = {c.name: c(context(linear(), dataset, loaded=few())) for c in metrics}
+    seen = []
+    original = Fakes.batches
+    monkeypatch.setattr(Fakes, "batches", lambda self, groups: seen.append(1) or original(self, groups))
+    ctx = context(linear(), dataset, loaded=few(), several=several(metrics))
+    together = {c.name: c(ctx) for c in metrics}
+    assert len(seen) == 2 and several(metrics) == {"inception": 24}  # SWD looks by itself
+    for name, values in apart.items():
+        assert together[name] == pytest.approx(values, rel=1e-5), name
+
+
+@pytest.mark.parametrize("name", ["fid", "kid", "is", "swd"])
+def test_memory_does_not_grow_with_the_number_of_images(name, dataset, tmp_path):
+    """Peak of what numpy holds; tables lie in files, which are not counted."""
+    peaks = []
+    for n in (200, 3200):
+        ctx = context(linear(), dataset, loaded=few(), cache_dir=tmp_path)
+        tracemalloc.start()
+        choose(f"{name}{n}")[0](ctx)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 1000 * (3200 - 200), peaks
 
 
 @pytest.mark.parametrize("form", ["TFRecords", "folder", "zip"])
@@ -445,7 +492,8 @@ def test_names():
                     ("fd_dinov2", 50000), ("fd_dinov2_5k", 5000), ("stability", 36)):  # fmt: skip
         (found,) = choose(text)
         assert (found.name, found.n) == (text, n)
-    assert [c.name for c in choose("swd, fid5k,swd")] == ["swd", "fid5k"]
+    assert [c.name for c in choose("swd, fid5k,swd8k,fid5000,fid_5k")] == ["swd", "fid5k"]
+    assert [c.name for c in choose("fd_dinov2_5000,swd500")] == ["fd_dinov2_5k", "swd500"]
     assert len({m.name for m in METRICS}) == len(METRICS)
     for text in ("fid", "fidk", "nope", "fid1", "pr500"):
         with pytest.raises(UserError):
