@@ -27,8 +27,10 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # its warnings repeat what the workers say
+    for name in ("torch.distributed", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # their warnings repeat what the workers say
     config = LaunchConfig(
+        run_id=str(os.getpid()),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
@@ -95,6 +97,7 @@ def _pass_on(signum: int, frame: Any) -> None:
 
 
 def _worker(function: Callable[[Any], None], argument: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unless the function has a better idea
     try:
         function(argument)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
-from dnnlib.launch import launch
+from dnnlib.launch import INTERRUPTED, launch
 from metrics import results
 from metrics.context import Context, default_cache
 from metrics.detectors import Detector, DetectorOptions
@@ -117,9 +118,11 @@ def evaluate(load: Load, o: Options) -> None:
         for network, before in networks:
             session.score(network, before)
     except KeyboardInterrupt:
+        for s in (signal.SIGINT, signal.SIGTERM):  # the launcher passes it on to workers that had it already
+            signal.signal(s, signal.SIG_IGN)
         if distributed.is_main():
             print("interrupted; the results above are kept", file=sys.stderr)
-        raise
+        sys.exit(INTERRUPTED)
     finally:
         distributed.shutdown()
 
