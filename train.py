@@ -7,6 +7,7 @@ of a run launches the same run again. `config.py` holds the presets:
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -73,11 +74,11 @@ def main() -> int:
 
     hooks = []
     if cfg.metrics:
-        from metrics.command import ScoreSnapshots
-        from metrics.registry import choose
+        from metrics.command import ScoreSnapshots, missing_weights
         from pretrained import load_network
 
-        choose(cfg.metrics)
+        for what in missing_weights(cfg.metrics) if int(os.environ.get("RANK", 0)) == 0 else []:
+            print(f"warning: {what}", file=sys.stderr)
         hooks.append(ScoreSnapshots(load_network))
     check(cfg, load_initial)
     return launch(partial(train, load_initial=load_initial, hooks=hooks), cfg, cfg.gpus)

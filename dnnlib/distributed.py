@@ -122,17 +122,14 @@ _gloo: dist.ProcessGroup | None = None
 
 
 def main_first(function: Callable[[], T]) -> T:
-    """`function()` on all processes, on the main one before the others: it may fill a cache. Its UserError is all's."""
-    result, error = None, None
-    if is_main():
-        try:
-            result = function()
-        except UserError as e:
-            error = e
-    error = broadcast_object(error)
-    if error:
-        raise error
-    return function() if result is None else result
+    """`function()` on all processes, on the main one first: it may fill a cache. UserError as with `together`."""
+    first = together(lambda: function() if is_main() else None)
+    return together(lambda: function() if first is None else first)
+
+
+def on_main(function: Callable[[], T]) -> T:
+    """What `function()` returns on the main process, on all. UserError as with `together`."""
+    return broadcast_object(together(lambda: function() if is_main() else None))  # type: ignore[return-value]
 
 
 def broadcast_object(value: T) -> T:

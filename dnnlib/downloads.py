@@ -17,15 +17,15 @@ def is_url(path: str) -> bool:
     return urlparse(path).scheme in ("http", "https")
 
 
-def fetch(url: str) -> Path:
-    """The cached copy of `url`, downloaded first if there is none: `<torch.hub dir>/msg-gan/<hash>-<name>`. Whole or
-    absent; `#sha256=<64 hex digits>` at the end of the url is checked. UserError if it cannot be had."""
+def fetch(url: str, path: Path | None = None) -> Path:
+    """The copy of `url` at `path`, downloaded first if there is none; usually `<torch.hub dir>/msg-gan/<hash>-<name>`.
+    Whole or absent; `#sha256=<64 hex digits>` at the end of the url is checked. UserError if it cannot be had."""
     url, _, fragment = url.partition("#")
     expected = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if fragment and not expected:
         raise UserError(f"{url}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
     name = Path(urlparse(url).path).name or "file"
-    path = Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
+    path = path or Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
     if not path.exists():
         make_dir(path.parent)
         with atomic(path) as temporary:

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
-from dnnlib.launch import INTERRUPTED, launch
+from dnnlib.launch import INTERRUPTED, cpu_count, launch
 from metrics import results
 from metrics.context import Context, default_cache
-from metrics.detectors import Detector, DetectorOptions
+from metrics.detectors import DETECTORS, Detector, DetectorOptions, find_weights
 from metrics.registry import Chosen, choose, several
-from metrics.samples import Fakes, OfClass, Reals, Samples
+from metrics.samples import Fakes, OfClass, Reals, Samples, Stopped
 from training.data.formats import open_dataset
 from training.data.sampler import Dataset
 from training.hooks import Snapshot
@@ -68,8 +68,8 @@ class Options:
     """fakes of one class only, against reals of that class"""
     per_class: Annotated[bool, Flag] = False
     """also score each class by itself"""
-    seed: int = 0
-    """of latents and all other draws"""
+    seed: int | None = None
+    """of latents and all other draws; default: that of the run, else 0"""
     repeats: int = 1
     """times to measure with other seeds: mean and deviation are printed"""
     batch: int = 32
@@ -80,6 +80,9 @@ class Options:
     """auto = cuda if there is one"""
     cache_dir: Path | None = None
     """statistics of reals are kept here; default: ~/.cache/msg-gan/metrics"""
+    out: Path | None = None
+    """file to which results are added as JSON lines, besides those of the run dir"""
+    use_labels: tyro.conf.Suppress[bool] = True
     detectors: Annotated[DetectorOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=DetectorOptions)
 
     def __post_init__(self) -> None:
@@ -88,7 +91,7 @@ class Options:
         for name in ("repeats", "batch", "gpus"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} {getattr(self, name)}: expected >= 1")
-        if self.seed < 0:
+        if self.seed is not None and self.seed < 0:
             raise ValueError(f"--seed {self.seed}: expected >= 0")
         if self.images is not None and (self.class_idx is not None or self.per_class):
             raise ValueError("--class and --per-class: expected a network, not --images, with them")
@@ -107,14 +110,16 @@ def main(load: Load) -> int:
 def evaluate(load: Load, o: Options) -> None:
     """What the options ask for; called once in each process."""
     device = distributed.pick_device(o.device)
+    if device.type == "cpu" and o.gpus > 1:
+        torch.set_num_threads(max(1, cpu_count() // o.gpus))
     distributed.init(device)
     try:
-        networks, run_dir = find_networks(o)
-        o = with_run(o, run_dir)
+        networks, run_dir, o = distributed.on_main(lambda: _resolve(o))  # a run may be going on: all see the same
         first = networks[0][0]
         resolution = load(first).spec.resolution if first else None  # a run may be of a smaller level than its dataset
-        dataset = open_dataset(o.data, resolution) if o.data else None
+        dataset = open_dataset(o.data, resolution, o.use_labels) if o.data else None
         session = Session(load, o, device, dataset, run_dir)
+        session.load_detectors()
         for network, before in networks:
             session.score(network, before)
     except KeyboardInterrupt:
@@ -138,11 +143,19 @@ class Session:
         dataset: Dataset | None,
         run_dir: Path | None,
         say: Callable[[str], None] = tqdm.write,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self.load, self.o, self.device, self.dataset, self.run_dir = load, o, device, dataset, run_dir
+        self.stop = stop
         self.say = say if distributed.is_main() else lambda text: None
         self.detectors: dict[str, Detector] = {}  # loaded so far
         self.events: Any = None  # TensorBoard's writer
+
+    def load_detectors(self) -> None:
+        """All that will be needed, so that a missing file is told at once and not after hours."""
+        needed = dict.fromkeys(c.metric.detector for c in choose(self.o.metrics) if c.metric.detector)
+        for name in needed:
+            self.detectors[name] = distributed.main_first(lambda: Detector(name, self.o.detectors, self.device))  # noqa: B023
 
     def score(self, network: str | None, before: str | None) -> None:
         """All metrics of one network, or of the images; `before` is the snapshot before it."""
@@ -170,7 +183,7 @@ class Session:
         for class_idx in dict.fromkeys(classes):
             optional = go_on or (o.per_class and class_idx is not None)
             found: dict[str, list[float]] = {}
-            for seed in range(o.seed, o.seed + o.repeats):
+            for seed in range(o.seed or 0, (o.seed or 0) + o.repeats):
                 with self._warned(optional, f"{name}: class {class_idx} is left out"):
                     ctx = self._context(G, seed, class_idx, metrics)
                     for chosen in metrics:
@@ -205,16 +218,16 @@ class Session:
             reals = OfClass(reals, class_idx)
         return Context(
             samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
-            loaded=self.detectors, several=several(metrics),
+            loaded=self.detectors, several=several(metrics), stop=self.stop,
         )  # fmt: skip
 
     def _measure(self, chosen: Chosen, ctx: Context, name: str, before: str | None) -> dict[str, Any]:
         """One metric, published."""
         start = time.perf_counter()
-        ctx.facts = {}
+        ctx.facts = {"seed": ctx.seed}
         previous = []
         if chosen.metric.needs_previous and before:
-            previous = [ctx.generator().of(self._open(before))]
+            previous = [ctx.generator().of(distributed.together(lambda: self._open(before)))]
             ctx.facts["previous"] = Path(before).name
         values = chosen(ctx, *previous)
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
@@ -222,23 +235,28 @@ class Session:
         share = r["results"].get(f"{chosen.metric.key}_bias", 0) / max(r["value"], 1e-12)
         if share > BIASED:
             due = r["results"][f"{chosen.metric.key}_bias"]
-            self.say(f"  of this, about {due:.3g} is due to the small number of images alone")
-        if self.run_dir is not None and distributed.is_main():
+            how = "at least" if r["bias_is"] == "a lower bound" else "about"
+            self.say(f"  of this, {how} {due:.3g} is due to the small number of images alone")
+        if self.o.out is None and self.run_dir is None:
+            self.say("  " + ", ".join(f"{k} {v}" for k, v in results.conditions(r).items() if k != "metric"))
+        if distributed.is_main():
             try:
-                self._keep(self.run_dir, r)
+                if self.o.out is not None:
+                    results.append(self.o.out, r)
+                if self.run_dir is not None:
+                    self._keep(self.run_dir, r)
             except (UserError, OSError) as e:
-                self.say(f"warning: {self.run_dir}: the result is not kept: {e}")
+                self.say(f"warning: the result is not kept: {e}")
         return r
 
     def _keep(self, run_dir: Path, r: dict[str, Any]) -> None:
         """Into the files of the run."""
-        rows = results.keep(run_dir, r)
-        self.events = self.events or results.open_events(run_dir)
-        results.to_tensorboard(self.events, r)
-        alike = results.alike(rows, r)
-        results.link_best(run_dir, alike)
-        if len(alike) > 1:
-            results.plot(run_dir, r["metric"], alike)
+        series = results.keep(run_dir, r)
+        if r in series:
+            self.events = self.events or results.open_events(run_dir)
+            results.to_tensorboard(self.events, r)
+        if len(series) > 1:
+            results.plot(run_dir, r["metric"], series)
 
 
 class ScoreSnapshots:
@@ -246,21 +264,43 @@ class ScoreSnapshots:
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        self._session: Session | None = None  # made at the first snapshot; keeps the detectors
+        self._session: Session | None = None  # made at the first snapshot
 
     def __call__(self, snapshot: Snapshot) -> None:
         cfg = snapshot.cfg
         if self._session is None:
-            o = Options(network=str(snapshot.run_dir), metrics=cfg.metrics, mirror=cfg.mirror, seed=cfg.seed)
-            args = (snapshot.device, snapshot.dataset, snapshot.run_dir, snapshot.say)
-            self._session = Session(self.load, o, *args)
-        before = dict(_successive(snapshot.run_dir)).get(snapshot.path)
+            o = Options(
+                network=str(snapshot.run_dir),
+                metrics=cfg.metrics,
+                mirror=cfg.mirror,
+                seed=cfg.seed,
+                batch=cfg.images_per_pass,
+            )
+            of_run = (snapshot.device, snapshot.dataset, snapshot.run_dir, snapshot.say, snapshot.stop)
+            self._session = Session(self.load, o, *of_run)
+        before = distributed.on_main(lambda: dict(_successive(snapshot.run_dir)).get(snapshot.path))
         try:
             self._session.score_generator(
                 snapshot.G_ema, snapshot.path.name, str(before) if before else None, go_on=True
             )
-        except UserError as e:  # of the metrics: the run goes on
-            snapshot.say(f"warning: {snapshot.path.name} is not scored: {e}")
+        except Stopped:
+            snapshot.say(f"{snapshot.path.name}: not scored to the end; run_metrics.py can do that")
+        except Exception as e:  # of the metrics, e.g. no memory for them: the run goes on
+            snapshot.say(f"warning: {snapshot.path.name} is not scored: {type(e).__name__}: {e}")
+        finally:
+            self._session.detectors.clear()  # training needs the memory
+
+
+def missing_weights(metrics: str) -> list[str]:
+    """What is wrong with the weight files of detectors that these metrics need; fetches them."""
+    found = []
+    for c in choose(metrics):
+        for file in DETECTORS[c.metric.detector].files if c.metric.detector else ():
+            try:
+                find_weights(c.metric.detector, file, None)
+            except UserError as e:
+                found.append(f"{c.name}: {e}")
+    return found
 
 
 def _successive(run_dir: Path) -> list[tuple[Path, Path | None]]:
@@ -270,7 +310,9 @@ def _successive(run_dir: Path) -> list[tuple[Path, Path | None]]:
 
 
 def _check_fit(spec: Any, dataset: Dataset, name: str) -> None:
-    """Do a network and a dataset go together?"""
+    """Do a network and a dataset go together? One without labels is taken for all classes alike."""
+    if spec.c_dim and dataset.spec.c_dim and spec.c_dim != dataset.spec.c_dim:
+        raise UserError(f"{name}: has {spec.c_dim} classes, expected {dataset.spec.c_dim} as in {dataset.name}")
     ours, theirs = ((s.channels, s.resolution, s.resolution) for s in (spec, dataset.spec))
     if ours != theirs:
         found, expected = ("x".join(map(str, s)) for s in (ours, theirs))
@@ -315,13 +357,21 @@ def _number(text: str) -> float:
         return -1.0
 
 
-def with_run(o: Options, run_dir: Path | None) -> Options:
-    """Fill in what the run of a snapshot was trained with."""
+def _resolve(o: Options) -> tuple[list[tuple[str | None, str | None]], Path | None, Options]:
+    """The networks, their run dir, and the options with what that run was trained with filled in."""
+    networks, run_dir = find_networks(o)
     if run_dir is None:
-        return o
+        return networks, None, replace(o, seed=o.seed or 0)
     try:
         config = json.loads((run_dir / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise UserError(f"{run_dir / 'config.json'}: not readable ({e}), expected that of a run") from e
-    data = o.data or (Path(config["data"]) if Path(config.get("data", "")).exists() and config.get("data") else None)
-    return replace(o, data=data, mirror=o.mirror or bool(config.get("mirror")))
+    seed = config.get("seed", 0) if o.seed is None else o.seed
+    data, use_labels = o.data, True
+    if data is None and config.get("data"):
+        data, use_labels = Path(config["data"]), config.get("use_labels", True)
+        if not data.exists():
+            tqdm.write(f"warning: {data}: the dataset of the run is not there; --data tells where it is", sys.stderr)
+            data = None
+    mirror = o.mirror or bool(config.get("mirror"))
+    return networks, run_dir, replace(o, data=data, mirror=mirror, seed=seed, use_labels=use_labels)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from metrics.context import Context
-from metrics.samples import NoImages, stream
+from metrics.samples import NoImages
 
 
 def consistency(ctx: Context, n: int) -> dict[str, float]:
@@ -22,6 +22,6 @@ def consistency(ctx: Context, n: int) -> dict[str, float]:
         found = [(a - F.avg_pool2d(b, 2)).square().mean((1, 2, 3)) for a, b in pairwise(levels)]
         return torch.stack(found, 1).double().cpu().numpy()
 
-    found = np.concatenate(list(stream(n, ctx.batch, NoImages(), differences, "fakes"))).mean(0)
+    found = np.concatenate(list(ctx.stream(NoImages(), n, differences, "fakes"))).mean(0)
     levels = {f"consistency_{4 << k}": float(v) for k, v in enumerate(found)}
     return {"consistency": float(found.mean()), **levels}

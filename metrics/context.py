@@ -1,5 +1,6 @@
 """What every metric is given, and the features that most of them start from."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,12 +18,13 @@ from dnnlib.errors import UserError
 from dnnlib.files import make_dir
 from metrics import tables
 from metrics.detectors import Detector, DetectorOptions
-from metrics.samples import Both, Fakes, Reals, Samples, stream
+from metrics.samples import Both, Fakes, OfClass, Reals, Samples, stream
 from metrics.statistics import Moments
 from metrics.tables import Table
 from training.data.sampler import Dataset
 
 CACHE_VERSION = 2
+CACHE_BYTES = 10 * 2**30
 T = TypeVar("T")
 
 
@@ -41,6 +43,7 @@ class Context:
     facts: dict[str, Any] = field(default_factory=dict)  # what the metric at hand depends on, filled by what is used
     loaded: dict[str, Detector] = field(default_factory=dict)  # detectors so far; may be shared
     several: dict[str, int] = field(default_factory=dict)  # fakes wanted of a detector that several metrics ask
+    stop: Callable[[], bool] | None = None  # asked now and then, on all processes: end this by raising Stopped?
     seen: dict[str, tuple[Table, ...]] = field(default_factory=dict)  # what such a detector saw of them
 
     def generator(self) -> Fakes:
@@ -58,7 +61,7 @@ class Context:
     def detector(self, name: str) -> Detector:
         """A detector, loaded once."""
         if name not in self.loaded:
-            self.loaded[name] = distributed.together(lambda: Detector(name, self.detectors, self.device))
+            self.loaded[name] = distributed.main_first(lambda: Detector(name, self.detectors, self.device))
         self.facts |= self.loaded[name].facts
         return self.loaded[name]
 
@@ -66,6 +69,8 @@ class Context:
         """The fakes, and how many: n, or as many as there are."""
         if isinstance(self.fakes, Reals):
             n = min(n, len(self.fakes))
+            if n < 2:
+                raise UserError(f"{self.fakes.dataset.name}: {n} images, expected at least 2")
         self.facts |= {f"fake_{k}" if isinstance(self.fakes, Reals) else k: v for k, v in self.fakes.facts.items()}
         self.facts["num_fakes"] = n
         return self.fakes, n
@@ -76,8 +81,23 @@ class Context:
         dataset = self.dataset()
         reals = Both(dataset) if n is None and self.mirror else Reals(dataset, self.mirror and n is not None, self.seed)
         n = len(reals) if n is None else n
+        if len(dataset) < 2:
+            raise UserError(f"{dataset.name}: {len(dataset)} images, expected at least 2")
         self.facts |= {**reals.facts, "num_reals": n}
         return reals, n
+
+    def stream(
+        self,
+        samples: Samples,
+        n: int,
+        compute: Callable[[torch.Tensor, np.ndarray], T],
+        title: str,
+        multiple: int = 1,
+    ) -> Iterator[T]:
+        """`compute(images, indices)` of images 0 to n-1 in batches, each of a multiple of so many, in order and on all
+        processes; what it returns must be on the host."""
+        batch = max(self.batch // multiple, 1) * multiple
+        return stream(n, batch, samples, compute, title, self.stop)
 
     def features(
         self, samples: Samples, n: int, detector: Detector, title: str, output: int = 0
@@ -102,24 +122,25 @@ class Context:
         return found
 
     def moments(self, samples: Samples, n: int, detector: Detector, title: str) -> Moments:
-        """Moments of their features; those of reals are kept."""
+        """Moments of their features, on the main process; those of reals are kept."""
         path = self._cache_file(samples, n, detector, "npz")
-        cached = distributed.broadcast_object(_load(Moments.load, path) if distributed.is_main() else None)
-        if cached:
-            return cached
-        moments: Moments | None = None
+        main = distributed.is_main()
+        cached = distributed.together(lambda: _load(Moments.load, path) if main else None)
+        if distributed.broadcast_object(cached is not None):
+            return cached or Moments(0)
+        moments = Moments(0)
         seen = 0
         for features in self.features(samples, n, detector, title):
-            moments = moments or Moments(features.shape[1])
-            moments.add(features, samples.second_half(np.arange(seen, seen + len(features)), n))
+            if main:
+                moments = moments if seen else Moments(features.shape[1])
+                moments.add(features, samples.second_half(np.arange(seen, seen + len(features)), n))
             seen += len(features)
-        assert moments is not None
         self._keep(path, moments.save)
         return moments
 
     def _see(self, samples: Samples, n: int, detector: Detector, title: str) -> Iterator[tuple[np.ndarray, ...]]:
         """All outputs of a detector."""
-        return stream(n, self.batch, samples, lambda x, _: tuple(y.cpu().numpy() for y in detector(x)), title)
+        return self.stream(samples, n, lambda x, _: tuple(y.cpu().numpy() for y in detector(x)), title)
 
     def _features_of_fakes(self, detector: Detector) -> tuple[Table, ...]:
         """All outputs for as many fakes as the metric that wants most: computed once for all metrics."""
@@ -134,13 +155,14 @@ class Context:
             try:
                 make_dir(path.parent)
                 save(path)
-            except UserError as e:
+                _forget(path.parent, CACHE_BYTES)
+            except (UserError, OSError) as e:
                 warnings.warn(f"what was computed of the reals is not kept: {e}", stacklevel=2)
 
     def _cache_file(self, samples: Samples, n: int, detector: Detector, form: str) -> Path | None:
         """Named by all that the moments depend on, so that another dataset, file or option has another name."""
-        if self.cache_dir is None or not isinstance(samples, Reals):
-            return None
+        if self.cache_dir is None or not isinstance(samples, Reals) or isinstance(samples.dataset, OfClass):
+            return None  # of each of many classes would fill the disk
         depends = {
             **samples.facts,
             **detector.facts,
@@ -154,9 +176,24 @@ class Context:
 
 def _load(load: Callable[[Path], T], path: Path | None) -> T | None:
     try:
-        return load(path) if path and path.is_file() else None
-    except ValueError:  # half-written by something else: computed again
+        if not path or not path.is_file():
+            return None
+        found = load(path)
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now: see _forget
+        return found
+    except (ValueError, OSError):  # half-written by something else, or not for us to read: computed again
         return None
+
+
+def _forget(folder: Path, limit: int) -> None:
+    """Delete what has not been used for longest, so that the rest is within `limit` bytes."""
+    files = [(f.stat().st_mtime, f.stat().st_size, f) for f in (*folder.glob("*.npz"), *folder.glob("*.npy"))]
+    total = sum(size for _, size, _ in files)
+    for _, size, f in sorted(files)[:-1]:  # the last is new
+        if total > limit:
+            f.unlink(missing_ok=True)
+            total -= size
 
 
 def default_cache() -> Path:

@@ -11,7 +11,6 @@ import torch
 import tyro
 from torch import nn
 
-from dnnlib import distributed
 from dnnlib.downloads import fetch
 from dnnlib.errors import UserError
 from dnnlib.pickles import check_torch_pickles
@@ -90,12 +89,13 @@ class Detector:
         kind = DETECTORS[name]
         self.name, self.device, self.size = name, device, kind.size
         resize = options.resize or kind.resize
-        self._resize, self._bf16 = RESIZES[resize], options.precision == "bf16"
+        precision = options.precision if kind.size else "fp32"  # LPIPS measures steps that bf16 cannot tell from none
+        self._resize, self._bf16 = RESIZES[resize], precision == "bf16"
         if options.random_detectors:
             self.module, origin = random_module(kind), {"weights": "random", "file": "", "sha256": ""}
         else:
             self.module, origin = load_module(name, kind, options.detector_dir)
-        self.facts = {"detector": name, **origin, "precision": options.precision}
+        self.facts = {"detector": name, **origin, "precision": precision}
         if kind.size:
             self.facts["resize"] = resize
         if isinstance(self.module, InceptionV3):
@@ -106,8 +106,9 @@ class Detector:
     @torch.no_grad()
     def __call__(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Images [N,C,h,w], uint8 or float 0 to 255, C 1 or 3, to what the network gives, float32 on the device."""
+        prepared = [self._prepare(x) for x in images]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            out = self.module(*map(self._prepare, images))
+            out = self.module(*prepared)
         return tuple(x.float() for x in (out if isinstance(out, tuple) else (out,)))
 
     def _prepare(self, x: torch.Tensor) -> torch.Tensor:
@@ -153,8 +154,9 @@ def load_module(name: str, kind: Kind, folder: Path | None) -> tuple[nn.Module, 
             raise UserError(f"{where}: {key} is {list(found[key].shape)}, expected {list(shape)} for {name}")
     module.load_state_dict(found, strict=False)
     hashes = [sha256(p) for p in paths]
-    same = [h.startswith(file.sha256) for h, file in zip(hashes, kind.files, strict=True) if file.sha256]
-    weights = "published" if all(same) else "not the published ones"
+    weights = "published" if all(file.sha256 for file in kind.files) else "published, hash unknown"
+    if not all(h.startswith(file.sha256) for h, file in zip(hashes, kind.files, strict=True)):
+        weights = "not the published ones"
     return module, {"weights": weights, "file": " + ".join(p.name for p in paths), "sha256": " + ".join(hashes)}
 
 
@@ -179,17 +181,13 @@ def find_weights(name: str, file: WeightFile, folder: Path | None) -> Path:
         return given / file.name
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file.name
     # torch-fidelity and torchvision keep theirs in the same place
-    path = cached if cached.is_file() else distributed.main_first(lambda: _download(name, file))
-    if file.sha256 and not sha256(path).startswith(file.sha256):
-        raise UserError(f"{path}: sha256 is {sha256(path)}, expected one that begins with {file.sha256}")
-    return path
-
-
-def _download(name: str, file: WeightFile) -> Path:
     try:
-        return fetch(file.url)
+        path = fetch(file.url, cached)
     except UserError as e:
         raise UserError(f"{name}: its weights cannot be had: {e}; {_advice(file)}") from e
+    if file.sha256 and not sha256(path).startswith(file.sha256):
+        raise UserError(f"{path}: sha256 is {sha256(path)}, expected one that begins with {file.sha256}: delete it")
+    return path
 
 
 def _advice(file: WeightFile) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from dnnlib.errors import UserError
 from metrics.context import Context
 
 SPLITS = 10
@@ -14,6 +15,8 @@ def inception_score(ctx: Context, n: int) -> dict[str, float]:
     better."""
     detector = ctx.detector("inception")
     fakes, n = ctx.fakes_of(n)
+    if n < SPLITS:
+        raise UserError(f"inception score: {n} images, expected at least one for each of its {SPLITS} parts")
     mean, std = score(ctx.features(fakes, n, detector, "fakes", output=1), n)
     return {"is_mean": mean, "is_std": std}
 
@@ -37,10 +40,7 @@ def score(logits: Iterable[np.ndarray], n: int, splits: int = SPLITS) -> tuple[f
             seen += take
             p, log_p = p[take:], log_p[take:]
             while len(scores) < splits and seen == ends[len(scores)]:
-                if seen > start:
-                    q = total / (seen - start)
-                    scores.append(np.exp(negative_entropy / (seen - start) - (q * np.log(q.clip(min=1e-300))).sum()))
-                else:
-                    scores.append(1.0)
+                q = total / (seen - start)
+                scores.append(np.exp(negative_entropy / (seen - start) - (q * np.log(q.clip(min=1e-300))).sum()))
                 start, total, negative_entropy = seen, np.zeros(1), 0.0
     return float(np.mean(scores)), float(np.std(scores))

@@ -3,6 +3,8 @@ StyleGAN2-ADA, torch-fidelity): unbiased, so also meaningful for small sets."""
 
 import numpy as np
 
+from dnnlib import distributed
+from dnnlib.errors import UserError
 from metrics.context import Context
 
 
@@ -14,14 +16,17 @@ def kid(ctx: Context, n: int, subsets: int = 100, subset_size: int = 1000) -> di
     fakes, n = ctx.fakes_of(n)
     real = ctx.table(reals, n_real, detector, "reals")
     fake = ctx.table(fakes, n, detector, "fakes")
-    ctx.facts["num_reals"] = n_real
-    mean, error = polynomial_mmd(fake, real, subsets, min(subset_size, max(2, min(n, n_real) // 2)), ctx.seed)
+    size = min(subset_size, min(n, n_real) // 2)  # half at most, which leaves something to vary
+    if size < 2:
+        raise UserError(f"kid: {n} fakes and {n_real} reals, expected at least 4 of both")
+    ctx.facts |= {"num_reals": n_real, "subsets": subsets, "subset_size": size}
+    mean, error = distributed.on_main(lambda: polynomial_mmd(fake, real, subsets, size, ctx.seed))
     return {"kid": mean, "kid_standard_error": error}
 
 
 def polynomial_mmd(x: np.ndarray, y: np.ndarray, subsets: int, size: int, seed: int) -> tuple[float, float]:
-    """Mean over random subsets of features [N,F], [M,F], and its standard error. Subsets overlap: only as many of them
-    as fit into a set without doing so count as independent."""
+    """Mean over random subsets of features [N,F], [M,F], and its standard error: that of drawing the subsets, and that
+    of the sets themselves, of which subsets of size s vary by (N-s)/s times as much."""
     rng = np.random.RandomState(seed % 2**32)
     found = []
     for _ in range(subsets):
@@ -30,5 +35,5 @@ def polynomial_mmd(x: np.ndarray, y: np.ndarray, subsets: int, size: int, seed: 
         aa, bb, ab = ((u @ v.T / a.shape[1] + 1) ** 3 for u, v in ((a, a), (b, b), (a, b)))
         inside = (aa.sum() - np.trace(aa) + bb.sum() - np.trace(bb)) / (size * (size - 1))
         found.append(inside - 2 * ab.mean())
-    independent = max(1, min(subsets, min(len(x), len(y)) // size))
-    return float(np.mean(found)), float(np.std(found) / np.sqrt(independent))
+    left = min(len(x), len(y)) - size
+    return float(np.mean(found)), float(np.std(found) * np.sqrt(1 / subsets + size / max(left, 1)))

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 
 from dnnlib.errors import UserError
 from metrics.context import Context
-from metrics.samples import stream
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5
@@ -26,7 +25,7 @@ def msssim(ctx: Context, n: int) -> dict[str, float]:
         x = images.to(ctx.device).double()
         return multi_scale(x[::2], x[1::2]).cpu().numpy()
 
-    found = np.concatenate(list(stream(n, ctx.batch // 2 * 2 or 2, fakes, pairs, "pairs")))
+    found = np.concatenate(list(ctx.stream(fakes, n, pairs, "pairs", multiple=2)))
     ctx.facts["num_pairs"] = len(found)
     return {"msssim": float(found.mean())}
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dnnlib.errors import UserError
 from metrics.context import Context
-from metrics.samples import Fakes, NoImages, stream
+from metrics.samples import Fakes, NoImages
 from training.latents import seed_of
 
 EPSILON = 1e-4
@@ -39,7 +39,7 @@ def path_length(
         a, b = (reduce_size(cropped(x, crop)) for x in ends(fakes, indices, space, sampling, epsilon))
         return (detector(a, b)[0] / epsilon**2).cpu().numpy().astype(np.float64)
 
-    found = np.concatenate(list(stream(n, ctx.batch, NoImages(), distances, "pairs")))
+    found = np.concatenate(list(ctx.stream(NoImages(), n, distances, "pairs")))
     low, high = np.percentile(found, 1, method="lower"), np.percentile(found, 99, method="higher")
     return {"ppl": float(found[(found >= low) & (found <= high)].mean())}
 
@@ -62,7 +62,7 @@ def ends(
     else:
         ws = [G.mapping(slerp(z0, z1, t + e) * G.cfg.z_dim**0.5, c) for e in (0, epsilon)]  # as long as z is
     if fakes.psi != 1:
-        ws = [G.mapping.truncate(w, fakes.psi, None) for w in ws]
+        ws = [G.mapping.truncate(w, fakes.psi, fakes.cutoff) for w in ws]
     noise = fakes.noise(indices)
     first, second = ((G.synthesis(w, noise=noise)[-1].float() + 1) * (255 / 2) for w in ws)
     return first, second

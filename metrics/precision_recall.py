@@ -8,6 +8,7 @@ import torch
 
 from dnnlib import distributed
 from metrics.context import Context
+from metrics.samples import progress
 
 ROWS = 2048  # features that are compared with as many others at a time
 
@@ -54,12 +55,14 @@ def by_rows(points: np.ndarray, compute: Callable[[torch.Tensor], torch.Tensor],
     starts = range(0, len(points), ROWS)
     out = []
     ranks, rank = distributed.world_size(), distributed.rank()
-    for i in range(0, len(starts), ranks):
-        mine = None
-        if i + rank < len(starts):
-            start = starts[i + rank]
-            mine = compute(_on(points[start : start + ROWS], device)).cpu().numpy()
-        out += [part for part in distributed.gather_objects(mine) if part is not None]
+    with progress(len(starts), "neighbours", "block") as bar:
+        for i in range(0, len(starts), ranks):
+            mine = None
+            if i + rank < len(starts):
+                start = starts[i + rank]
+                mine = compute(_on(points[start : start + ROWS], device)).cpu().numpy()
+            out += [part for part in distributed.gather_objects(mine) if part is not None]
+            bar.update(len(out) - bar.n)
     return np.concatenate(out)
 
 

@@ -22,7 +22,7 @@ from metrics.swd import swd
 class Metric:
     """name: `{n}` stands where the number of images may be changed, e.g. fid{n} with 50k by default. compute: from a
     Context and that number to named values, of which `key` is the one that is meant. version: grows when figures
-    change. detector: through which it looks at fakes, to share that with others."""
+    change. detector: what it looks through, if it does."""
 
     name: str
     compute: Callable[..., dict[str, float]]
@@ -52,13 +52,13 @@ METRICS = (
     Metric("kid{n}", kid, "50k", "kid", detector="inception"),
     Metric("is{n}", inception_score, "50k", "is_mean", detector="inception"),
     Metric("pr{n}3", precision_recall, "50k", "precision", detector="vgg16"),
-    Metric("ppl_zfull{n}", path_length.ppl_zfull, "100k", "ppl"),
-    Metric("ppl_wfull{n}", path_length.ppl_wfull, "100k", "ppl"),
-    Metric("ppl_zend{n}", path_length.ppl_zend, "100k", "ppl"),
-    Metric("ppl_wend{n}", path_length.ppl_wend, "100k", "ppl"),
-    Metric("ppl2_wend{n}", path_length.ppl2_wend, "50k", "ppl"),
+    Metric("ppl_zfull{n}", path_length.ppl_zfull, "100k", "ppl", detector="lpips"),
+    Metric("ppl_wfull{n}", path_length.ppl_wfull, "100k", "ppl", detector="lpips"),
+    Metric("ppl_zend{n}", path_length.ppl_zend, "100k", "ppl", detector="lpips"),
+    Metric("ppl_wend{n}", path_length.ppl_wend, "100k", "ppl", detector="lpips"),
+    Metric("ppl2_wend{n}", path_length.ppl2_wend, "50k", "ppl", detector="lpips"),
     Metric("fd_dinov2{n}", fd_dinov2, "50k", "fd_dinov2", detector="dinov2"),
-    Metric("swd{n}", swd, "8k", "swd"),
+    Metric("swd{n}", swd, "8k", "swd", version=2),
     Metric("msssim{n}", msssim, "20k", "msssim"),
     Metric("stability{n}", stability, "36", "stability", needs_previous=True),
     Metric("consistency{n}", consistency, "1k", "consistency"),

@@ -1,13 +1,15 @@
 """Where results go: a line to read, metric-NAME.jsonl and TensorBoard in the run dir, a link to the best snapshot."""
 
+import contextlib
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
-from dnnlib.files import atomic
-from dnnlib.stats import format_time, read_stats
+from dnnlib.files import atomic, lock, make_dir
+from dnnlib.stats import format_time
 from metrics.registry import Chosen
 
 BEST = "best.safetensors"
@@ -52,18 +54,51 @@ def kimg_of(snapshot: str) -> float | None:
         return None
 
 
+def conditions(r: dict[str, Any]) -> dict[str, Any]:
+    """What a result depends on, the snapshot aside."""
+    own = ("snapshot", "previous", "kimg", "value", "results", "seconds")
+    return {k: v for k, v in r.items() if k not in own}
+
+
+def append(path: Path, r: dict[str, Any]) -> None:
+    """Add a result to a file of JSON lines."""
+    make_dir(path.parent)
+    with open(path, "a", encoding="utf-8") as f:
+        f.write(json.dumps(r) + "\n")
+
+
 def keep(run_dir: Path, r: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write a result into metric-NAME.jsonl, in place of an earlier one of the same snapshot that depends on the same;
-    returns all rows, by kimg."""
+    """Write a result into metric-NAME.jsonl, in place of an earlier one of the same snapshot that depends on the same,
+    and point `best.safetensors` at what is best now; returns the metric's `series`. Others may write there too."""
+    r = json.loads(json.dumps(r))
     path = run_dir / f"metric-{r['metric']}.jsonl"
-    volatile = ("value", "results", "seconds")
-    same = {k: v for k, v in json.loads(json.dumps(r)).items() if k not in volatile}
-    rows = read_stats(path) if path.exists() else []
-    rows = [old for old in rows if {k: v for k, v in old.items() if k not in volatile} != same]
-    rows = sorted([*rows, r], key=lambda x: x["kimg"] or 0)
-    with atomic(path) as temporary:
-        temporary.write_text("".join(json.dumps(x) + "\n" for x in rows), encoding="utf-8")
+    with open(run_dir / ".metrics.lock", "w", encoding="utf-8") as f:
+        while not lock(f):
+            time.sleep(0.05)
+        rows = [x for x in _read(path) if (x.get("snapshot"), conditions(x)) != (r["snapshot"], conditions(r))]
+        rows = sorted([*rows, r], key=lambda x: x.get("kimg") or 0)
+        with atomic(path) as temporary:
+            temporary.write_text("".join(json.dumps(x) + "\n" for x in rows), encoding="utf-8")
+        link_best(run_dir)
+    return series(rows)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file; a damaged line is left out."""
+    rows = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):
+            rows.append(json.loads(text))
     return rows
+
+
+def series(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that were measured in the same way and cover most snapshots; of equals, the first of them."""
+    alike: dict[str, list[dict[str, Any]]] = {}
+    for r in rows:
+        if r.get("kimg") is not None:
+            alike.setdefault(json.dumps(conditions(r), sort_keys=True), []).append(r)
+    return max(alike.values(), key=len, default=[])
 
 
 def open_events(run_dir: Path) -> Any:
@@ -73,16 +108,6 @@ def open_events(run_dir: Path) -> Any:
     return SummaryWriter(str(run_dir), filename_suffix=".metrics")
 
 
-def alike(rows: list[dict[str, Any]], r: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows that were measured in the same way as `r`, of all snapshots."""
-    own = ("snapshot", "previous", "kimg", "value", "results", "seconds")
-
-    def conditions(x: dict[str, Any]) -> dict[str, Any]:
-        return {k: v for k, v in json.loads(json.dumps(x)).items() if k not in own}
-
-    return [x for x in rows if conditions(x) == conditions(r) and x["kimg"] is not None]
-
-
 def to_tensorboard(events: Any, r: dict[str, Any]) -> None:
     """Add a result to the events of a run."""
     for name, value in r["results"].items():
@@ -90,12 +115,16 @@ def to_tensorboard(events: Any, r: dict[str, Any]) -> None:
     events.flush()
 
 
-def link_best(run_dir: Path, rows: list[dict[str, Any]]) -> str | None:
-    """Point `best.safetensors` at the snapshot with the lowest FID among `rows`; returns its name. Rows of one class,
-    of truncated images and of detectors that are not the published ones do not count."""
-    counted = [r for r in rows if re.fullmatch(r"fid\d+k?(_full)?", r["metric"]) and r.get("weights") == "published"]
-    counted = [r for r in counted if r.get("truncation_psi", 1) == 1]
-    counted = [r for r in counted if (run_dir / r["snapshot"]).is_file()]
+def link_best(run_dir: Path) -> str | None:
+    """Point `best.safetensors` at the snapshot with the lowest FID; returns its name. What counts is the series that
+    covers most snapshots, of equals that with most images; not those of one class, of truncated images and of detectors
+    that are not the published ones."""
+    found: list[list[dict[str, Any]]] = []
+    for path in sorted(run_dir.glob("metric-fid*.jsonl")):
+        rows = [r for r in _read(path) if re.fullmatch(r"fid\d+k?(_full)?", r["metric"])]
+        rows = [r for r in rows if r.get("weights") == "published" and r.get("truncation_psi", 1) == 1]
+        found.append(series([r for r in rows if (run_dir / r["snapshot"]).is_file()]))
+    counted = max(found, key=lambda rows: (len(rows), rows[0].get("num_fakes", 0) if rows else 0), default=[])
     if not counted:
         return None
     best: str = min(counted, key=lambda r: r["value"])["snapshot"]

@@ -1,5 +1,6 @@
 """What is measured: images by index, so that any number of processes and any batch size see the same ones."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -133,7 +134,8 @@ class Synthesizer(Protocol):
 
 class Fakes:
     """Images of a generator. Latents, noise and label of image i follow from (seed, i). Labels are drawn from `labels`
-    [M,c_dim], those of a dataset, or else are all classes alike. Not truncated unless `psi` says so."""
+    [M,c_dim], those of a dataset, or else are all classes alike. Not truncated unless `psi` says so; then in as many
+    layers as the network's own cutoff says."""
 
     def __init__(
         self,
@@ -147,7 +149,10 @@ class Fakes:
         self.G, self.device, self.seed, self.psi, self.class_idx = G, device, seed, psi, class_idx
         self.labels = labels if labels is not None and labels.shape[1] == G.spec.c_dim else None
         drawn = "of the dataset" if self.labels is not None else "all alike"
-        self.facts: dict[str, Any] = {"seed": seed, "truncation_psi": psi, "class": class_idx}
+        self.cutoff = None if psi == 1 else G.cfg.truncation_cutoff
+        self.facts: dict[str, Any] = {"seed": seed, "truncation_psi": psi, "class": class_idx, "device": device.type}
+        if self.cutoff is not None:
+            self.facts["truncation_cutoff"] = self.cutoff
         if G.spec.c_dim:
             self.facts["labels"] = drawn
 
@@ -167,12 +172,12 @@ class Fakes:
         """All levels, float [-1,1]."""
         psi = None if self.psi == 1 else self.psi
         z, c = self.latents(indices), self.conditions(indices)
-        return self.G(z, c, truncation_psi=psi, truncation_cutoff=None, noise=self.noise(indices))
+        return self.G(z, c, truncation_psi=psi, truncation_cutoff=self.cutoff, noise=self.noise(indices))
 
     def latents(self, indices: np.ndarray, purpose: str = "z") -> torch.Tensor:
-        """z [n,z_dim]."""
-        shape = (1, self.G.cfg.z_dim)
-        return torch.cat([torch.randn(shape, generator=self._rng(i, purpose), device=self.device) for i in indices])
+        """z [n,z_dim], the same on all devices."""
+        shape, cpu = (1, self.G.cfg.z_dim), torch.device("cpu")
+        return torch.cat([torch.randn(shape, generator=self._rng(i, purpose, cpu)) for i in indices]).to(self.device)
 
     def conditions(self, indices: np.ndarray) -> torch.Tensor | None:
         """c [n,c_dim], None if the generator has none."""
@@ -189,15 +194,15 @@ class Fakes:
         return torch.from_numpy(rows).to(self.device)
 
     def noise(self, indices: np.ndarray) -> list[torch.Tensor]:
-        """[n,1,h,w] of each layer that takes noise."""
+        """[n,1,h,w] of each layer that takes noise; drawn where they are used, since there are many."""
         shapes = self.G.synthesis.noise_shapes(1)
         each = []
-        for rng in [self._rng(i, "noise") for i in indices]:
+        for rng in [self._rng(i, "noise", self.device) for i in indices]:
             each.append([torch.randn(s, generator=rng, device=self.device) for s in shapes])
         return [torch.cat(layer) for layer in zip(*each, strict=True)]
 
-    def _rng(self, i: int, purpose: str) -> torch.Generator:
-        return torch.Generator(self.device).manual_seed(seed_of(self.seed, int(i), purpose))
+    def _rng(self, i: int, purpose: str, device: torch.device) -> torch.Generator:
+        return torch.Generator(device).manual_seed(seed_of(self.seed, int(i), purpose))
 
 
 class NoImages:
@@ -213,16 +218,34 @@ class NoImages:
         return indices >= n // 2
 
 
+def progress(total: int, title: str, unit: str) -> "tqdm[Any]":
+    """A bar with the time left, on the main process; seldom drawn where nobody watches, as in log files."""
+    seconds = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=total, unit=unit, desc=title, disable=not distributed.is_main(), leave=False, mininterval=seconds)
+
+
+class Stopped(Exception):
+    """Whoever wanted a measurement wants it to end now."""
+
+
 def stream(
-    n: int, batch: int, samples: Samples, compute: Callable[[torch.Tensor, np.ndarray], Any], title: str
+    n: int,
+    batch: int,
+    samples: Samples,
+    compute: Callable[[torch.Tensor, np.ndarray], Any],
+    title: str,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Any]:
     """`compute(images, indices)` for images 0 to n-1 in batches, in order, on all processes: each computes every
-    world_size-th batch, and gets the results of the others, which must be on the host."""
+    world_size-th batch, and gets the results of the others, which must be on the host. `stop` is asked in between, on
+    all processes, and its yes raises Stopped."""
     chunks = [np.arange(i, min(i + batch, n)) for i in range(0, n, batch)]
     ranks, rank = distributed.world_size(), distributed.rank()
     images = samples.batches(chunks[rank::ranks])
-    with tqdm(total=n, unit="img", desc=title, disable=rank > 0, leave=False) as bar:
+    with progress(n, title, "img") as bar:
         for k in range(0, len(chunks), ranks):
+            if stop and stop():
+                raise Stopped
             here = k + rank < len(chunks)
             mine = distributed.together(lambda: compute(next(images), chunks[k + rank]) if here else None)  # noqa: B023
             for result, chunk in zip(distributed.gather_objects(mine), chunks[k : k + ranks], strict=False):

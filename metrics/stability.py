@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from metrics.context import Context
-from metrics.samples import Fakes, NoImages, stream
+from metrics.samples import Fakes, NoImages
 
 
 def stability(ctx: Context, before: Fakes, n: int) -> dict[str, float]:
@@ -18,6 +18,6 @@ def stability(ctx: Context, before: Fakes, n: int) -> dict[str, float]:
         pairs = zip(before.pyramid(indices), fakes.pyramid(indices), strict=True)
         return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs], 1).double().cpu().numpy()
 
-    found = np.concatenate(list(stream(n, ctx.batch, NoImages(), differences, "fakes"))).mean(0)
+    found = np.concatenate(list(ctx.stream(NoImages(), n, differences, "fakes"))).mean(0)
     levels = {f"stability_{4 << k}": float(v) for k, v in enumerate(found)}
     return {"stability": float(found[-1]), **levels}

@@ -77,6 +77,7 @@ def _root(cov: np.ndarray) -> np.ndarray:
 
 def bias(a: Moments, b: Moments, distance: float) -> float:
     """How much larger the distance of a to b is than it would be of infinitely many images: to first order it falls as
-    1/n (Chong & Forsyth 2020), so as much as it grows when only half of both is used."""
+    1/n (Chong & Forsyth 2020), so as much as it grows when only half of both is used. Below 2F images it is more: there
+    the distance grows more slowly than that."""
     halves = [frechet(a.half(k), b.half(k)) for k in (0, 1)]
     return float(np.mean(halves)) - distance

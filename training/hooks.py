@@ -22,6 +22,7 @@ class Snapshot:
     dataset: Dataset
     device: torch.device
     say: Callable[[str], None]  # to terminal and log.txt
+    stop: Callable[[], bool]  # has someone asked the run to end? All processes must ask together
 
 
 Hook = Callable[[Snapshot], None]

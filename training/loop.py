@@ -197,7 +197,7 @@ def _train(
                 if done or count % cfg.metric_every == 0:
                     say = report.say if report else _quiet
                     for hook in hooks:
-                        hook(Snapshot(cfg, run.path, run.path / name, state.G_ema, dataset, device, say))
+                        hook(Snapshot(cfg, run.path, run.path / name, state.G_ema, dataset, device, say, stop))
             state.total_sec += time.perf_counter() - clock
             clock = time.perf_counter()
         if not done and stop():

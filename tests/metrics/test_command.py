@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
@@ -71,7 +72,7 @@ def test_results_say_what_they_depend_on(run, tmp_path):
     assert re.search(r"fid20-of-random-weights: fid \d", out.stdout) and "fid20:" not in out.stdout
     (r,) = rows(path, "fid20-of-random-weights")
     expected = {
-        "metric": "fid20-of-random-weights", "version": 1, "num_reals": 20, "num_fakes": 20, "mirror": True, "seed": 0,
+        "metric": "fid20-of-random-weights", "version": 1, "num_reals": 20, "num_fakes": 20, "mirror": True, "seed": 3,
         "truncation_psi": 1.0, "resize": "clean", "precision": "fp32", "weights": "random", "dataset": "set",
         "detector": "inception", "dataset_images": 40, "features": 2048,
     }  # fmt: skip
@@ -81,21 +82,44 @@ def test_results_say_what_they_depend_on(run, tmp_path):
 
 
 def test_the_best_snapshot_is_linked(run):
-    from metrics.results import link_best
+    from metrics.results import keep
 
     _, path, _ = run
     names = sorted(p.name for p in path.glob("network-snapshot-*"))
-    found = [
-        {"metric": "fid50k", "weights": "published", "snapshot": n, "value": v}
-        for n, v in zip(names, (9, 5, 7, 8), strict=True)
-    ]
-    assert link_best(path, found) == names[1] == os.readlink(path / "best.safetensors")
-    found[3]["value"] = 1
-    link_best(path, found)
-    assert os.readlink(path / "best.safetensors") == names[3]
+
+    def best_after(k, value, metric="fid50k", **conditions):
+        same = {"weights": "published", "seed": 0, "truncation_psi": 1.0, "num_fakes": 50000, "kimg": k}
+        keep(path, {"metric": metric, "snapshot": names[k], "value": value, "results": {}, **same, **conditions})
+        return names.index(os.readlink(path / "best.safetensors"))
+
+    assert [best_after(k, value) for k, value in enumerate((9, 5, 7, 8))] == [0, 1, 1, 1]
+    # Measured otherwise, for fewer snapshots, of one class or truncated: not comparable.
+    assert best_after(2, 1, seed=1) == best_after(0, 1, weights="not the published ones") == 1
+    assert best_after(2, 2, "fid50k_full") == best_after(0, 0.1, truncation_psi=0.5) == 1
+    assert best_after(3, 1, "fid50k-class2") == best_after(0, 0.1, "fid5k", num_fakes=5000) == 1
+    assert best_after(3, 1) == 3
     metrics("--network", path / "best.safetensors", "--metrics", "consistency4")
     assert rows(path, "consistency4")[-1]["snapshot"] == names[3] == os.readlink(path / "best.safetensors")
-    (path / "best.safetensors").unlink()
+    for file in (*path.glob("metric-fid*"), path / "best.safetensors"):
+        file.unlink()
+
+
+def test_results_that_are_written_at_once_and_damaged_lines(tmp_path):
+    code = """
+        import sys
+        from pathlib import Path
+        from metrics.results import keep
+        for k in range(20):
+            keep(Path(sys.argv[1]), {"metric": "swd", "snapshot": f"{sys.argv[2]}-{k}", "kimg": k, "value": 1})
+    """
+    commands = [[sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(n)] for n in range(3)]
+    assert [p.wait() for p in [subprocess.Popen(c, cwd=ROOT, env=ENV) for c in commands]] == [0, 0, 0]
+    assert len(rows(tmp_path, "swd")) == 60
+    file = tmp_path / "metric-swd.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0][:20], *lines[1:]]) + "\n")
+    subprocess.run(commands[0], cwd=ROOT, env=ENV, check=True)
+    assert {r["snapshot"] for r in rows(tmp_path, "swd")} >= {json.loads(line)["snapshot"] for line in lines[1:]}
 
 
 def test_two_sets_of_images(run, tmp_path):

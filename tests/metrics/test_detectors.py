@@ -237,7 +237,9 @@ def test_cached_weights_must_be_the_published_ones(weights, tmp_path, monkeypatc
 def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv(detectors.ENVIRONMENT, raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(detectors, "fetch", lambda url: (_ for _ in ()).throw(UserError(f"{url}: cannot download")))
+    monkeypatch.setattr(
+        detectors, "fetch", lambda url, path: (_ for _ in ()).throw(UserError(f"{url}: cannot download"))
+    )
     with pytest.raises(UserError, match=r"its weights cannot be had: .*--detector-dir or MSG_GAN_DETECTORS"):
         ours("inception", None)
 

@@ -118,13 +118,22 @@ def test_kid_is_that_of_torch_fidelity():
     expected = kid.kid_features_to_metric(*(torch.from_numpy(v.astype(np.float64)) for v in (x, y)), **options)
     mean, error = polynomial_mmd(x, y, 20, 100, 7)
     assert mean == pytest.approx(expected[kid.KEY_METRIC_KID_MEAN], rel=1e-6)
-    assert error == pytest.approx(expected[kid.KEY_METRIC_KID_STD] / math.sqrt(2), rel=1e-6)
+    assert error == pytest.approx(expected[kid.KEY_METRIC_KID_STD] * math.sqrt(1 / 20 + 100 / 160), rel=1e-6)
 
 
 def test_kid_is_unbiased():
     rng = np.random.default_rng(0)
     found = [polynomial_mmd(rng.normal(size=(60, 8)), rng.normal(size=(60, 8)), 1, 60, k)[0] for k in range(200)]
     assert abs(np.mean(found)) < 3 * np.std(found) / math.sqrt(200)
+
+
+@pytest.mark.parametrize("n", [60, 300])
+def test_kids_standard_error_is_its_deviation(n):
+    """Of sets drawn anew from one distribution each time."""
+    rng = np.random.default_rng(0)
+    found = [polynomial_mmd(rng.normal(size=(n, 4)), rng.normal(size=(n, 4)) + 1, 50, 30, k) for k in range(150)]
+    means, errors = np.array(found).T
+    assert np.std(means) == pytest.approx(errors.mean(), rel=0.25)
 
 
 @pytest.mark.parametrize("n", [50, 37])
@@ -182,16 +191,17 @@ def test_laplacian_pyramid_by_definition():
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_sliced_wasserstein_by_definition():
+def test_sliced_wasserstein_by_definition(monkeypatch):
     a, b = (features(500, 18, k, 100.0 * k).reshape(500, 2, 3, 3) for k in (0, 1))
-    total = []
-    for d in swd._directions(18, 3):
-        x, y = (
-            (x - x.mean((0, 2, 3), keepdims=True)) / x.std((0, 2, 3), keepdims=True) for x in map(np.float64, (a, b))
-        )
-        p, q = (np.sort(x.reshape(500, -1) @ d, 0) for x in (x, y))
-        total.append(np.abs(p - q).mean(0))
-    assert swd.sliced_wasserstein(a, b, 3, CPU) == pytest.approx(np.concatenate(total, None).mean(), rel=1e-4)
+    d = swd.unit_vectors(18, 3)
+    np.testing.assert_allclose(np.square(d).sum(0), 1, rtol=1e-6)
+    axes = {"axis": (0, 2, 3), "keepdims": True}
+    normal = [(x - x.mean(**axes)) / x.std(**axes) for x in map(np.float64, (a, b))]
+    p, q = (np.sort(x.reshape(500, -1) @ d, 0) for x in normal)
+    found = swd.sliced_wasserstein(a, b, 3, CPU)
+    assert d.shape == (18, 512) and found == pytest.approx(np.abs(p - q).mean(), rel=1e-4)
+    monkeypatch.setattr(swd, "PROJECTIONS", 1500)  # three directions at a time
+    assert swd.sliced_wasserstein(a, b, 3, CPU) == pytest.approx(found, rel=1e-6)
     assert swd.sliced_wasserstein(a, a[::-1].copy(), 3, CPU) < 1e-6
 
 
@@ -409,6 +419,27 @@ def test_a_set_is_at_no_distance_from_itself(dataset):
     assert choose("swd40")[0](ctx)["swd"] == 0
 
 
+def test_bias_is_an_estimate_from_twice_as_many_images_as_features_on(dataset):
+    for n, expected in ((23, "a lower bound"), (24, "estimated")):  # 12 features
+        ctx = context(linear(), dataset, loaded=few())
+        choose(f"fid{n}")[0](ctx)
+        assert ctx.facts["bias_is"] == expected
+
+
+def test_sets_that_are_too_small_are_told(dataset, tmp_path):
+    rng = np.random.default_rng(0)
+    one = open_dataset(write_dataset(tmp_path / "x", rng.integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)))
+    for name, fakes, reals in (
+        ("fid", Reals(one), dataset), ("fid", linear(), one), ("kid", linear(), one), ("swd", Reals(one), dataset),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="x: 1 images, expected at least 2"):
+            choose(f"{name}30")[0](context(fakes, reals, loaded=few()))
+    with pytest.raises(UserError, match="kid: 3 fakes and 3 reals, expected at least 4 of both"):
+        choose("kid3")[0](context(linear(), dataset, loaded=few()))
+    with pytest.raises(UserError, match="9 images, expected at least one for each of its 10 parts"):
+        choose("is9")[0](context(linear(), loaded=few()))
+
+
 def test_batch_size_changes_nothing(dataset):
     fakes = linear()
     found = [choose("fid24")[0](context(fakes, dataset, batch=b, loaded=few()))["fid"] for b in (5, 24)]
@@ -427,7 +458,7 @@ def test_reals_are_cached_by_all_that_they_depend_on(dataset, tmp_path, monkeypa
     choose("fid25")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
     choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, mirror=True, loaded=few()))
     choose("fid24")[0](context(fakes, OfClass(dataset, 0), cache_dir=tmp_path, loaded=few()))
-    assert len(seen) == 3 and len(list(tmp_path.iterdir())) == 4
+    assert len(seen) == 3 and len(list(tmp_path.iterdir())) == 3  # a class is not kept
     choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
     assert choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))["kid"] and len(seen) == 4
     (table,) = tmp_path.glob("*.npy")
@@ -507,6 +538,7 @@ RANKS = """
     from dnnlib.launch import launch
     from metrics.context import Context
     from metrics.detectors import DetectorOptions
+    from metrics.path_length import path_length
     from metrics.registry import choose
     from metrics.samples import Fakes
     from pretrained import load_network
@@ -519,10 +551,16 @@ RANKS = """
         fakes = Fakes(G, torch.device("cpu"), labels=dataset.labels)
         options = DetectorOptions(random_detectors=True)
         ctx = Context(fakes, dataset, torch.device("cpu"), options, batch=4, mirror=True)
-        for chosen in choose("fid10,kid10,is10,swd26,msssim16,ppl2_wend10,consistency11"):
-            values = chosen(ctx)
+        before = fakes.of(load_network(sys.argv[4]).generator())
+        names = "fid10,fid10_full,kid10,is10,pr1k3,swd26,msssim16,ppl2_wend10,stability5,consistency11"
+        for chosen in choose(names):
+            n = min(chosen.n, 20)
+            values = chosen.metric.compute(ctx, *[before] * chosen.metric.needs_previous, n=n)
             if distributed.is_main():
                 print(chosen.name, *[repr(float(v)) for v in values.values()], flush=True)
+        z = path_length(ctx, 6, "z", "full", crop=False)
+        if distributed.is_main():
+            print("zfull", repr(z["ppl"]))
         distributed.shutdown()
 
     if __name__ == "__main__":
@@ -531,18 +569,20 @@ RANKS = """
 
 
 def test_one_two_and_three_processes_agree(dataset, tmp_path):
-    network = tmp_path / "network.safetensors"
-    G = build_generator(GeneratorConfig(fmap_base=64, fmap_max=16), dataset.spec)
-    save_snapshot(network, {"G_ema": G}, dataset.spec, 0)
+    networks = []
+    for name in ("network", "before"):
+        G = build_generator(GeneratorConfig(fmap_base=64, fmap_max=16), dataset.spec)
+        networks.append(tmp_path / f"{name}.safetensors")
+        save_snapshot(networks[-1], {"G_ema": G}, dataset.spec, 0)
     (tmp_path / "ranks.py").write_text(textwrap.dedent(RANKS))
     found = []
     for n in (1, 2, 3):
-        command = [sys.executable, tmp_path / "ranks.py", n, dataset.path, network]
+        command = [sys.executable, tmp_path / "ranks.py", n, dataset.path, *networks]
         env = {**ENV, "PYTHONPATH": str(ROOT)}
         out = subprocess.run([*map(str, command)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
         assert out.returncode == 0, out.stderr
         found.append({line.split()[0]: [float(v) for v in line.split()[1:]] for line in out.stdout.splitlines()})
-    assert len(found[0]) == 7
+    assert len(found[0]) == 11
     for name, values in found[0].items():
         for other in found[1:]:
             assert other[name] == pytest.approx(values, rel=1e-9, abs=1e-12), name
