@@ -122,6 +122,64 @@ def test_results_that_are_written_at_once_and_damaged_lines(tmp_path):
     assert {r["snapshot"] for r in rows(tmp_path, "swd")} >= {json.loads(line)["snapshot"] for line in lines[1:]}
 
 
+def test_two_processes_score_as_they_train(run, tmp_path):
+    base, path, _ = run
+    args = [*SMALL, "--data", base / "set", "--total-kimg", 0.128, "--network-snapshot-ticks", 1, "--gpus", 2]
+    train(*args, "--result-dir", tmp_path, "--metrics", "swd16,stability4,fid8", "--metric-every", 1)
+    (found,) = run_dirs(tmp_path)
+    assert [len(rows(found, name)) for name in ("swd16", "stability4")] == [2, 1]
+    last = rows(found, "swd16")[1]
+    (once,) = (r for r in rows(path, "swd16") if (r["snapshot"], r["seed"]) == (last["snapshot"], last["seed"]))
+    assert last["value"] == pytest.approx(once["value"], rel=1e-3)
+
+
+def test_a_run_that_is_asked_to_stop_does_not_wait_for_its_metrics(run, tmp_path):
+    base, _, _ = run
+    args = ["train.py", *SMALL, "--data", base / "set", "--result-dir", tmp_path, "--network-snapshot-ticks", 1]
+    with open(tmp_path / "err", "w") as err:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, args), "--metrics", "consistency5,swd100k,msssim50"],
+            cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=err, text=True,
+        )  # fmt: skip
+        while "consistency5: " not in (line := process.stdout.readline()):
+            assert line
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "not scored to the end" in stdout and "stopped at 0.064 kimg" in stdout
+    (found,) = run_dirs(tmp_path)
+    assert len(rows(found, "consistency5")) == 1 and not list(found.glob("metric-msssim*"))
+
+
+def test_results_of_no_run_are_printed_whole_or_kept(run, tmp_path):
+    _, path, _ = run
+    network = tmp_path / "network.safetensors"
+    network.write_bytes((path / "network-snapshot-000000.256.safetensors").read_bytes())
+    out = metrics("--network", network, "--metrics", "consistency4", "--trunc", 0.5)
+    assert "version 1, seed 0, truncation_psi 0.5, " in out.stdout and "truncation_cutoff 8" in out.stdout
+    for _ in range(2):
+        out = metrics("--network", network, "--metrics", "consistency4", "--out", tmp_path / "new" / "scores.jsonl")
+    found = [json.loads(line) for line in (tmp_path / "new" / "scores.jsonl").read_text().splitlines()]
+    assert len(found) == 2 and found[0]["snapshot"] == "network.safetensors" and "version 1" not in out.stdout
+
+
+def test_a_dataset_that_moved_or_has_other_classes_is_told(run, tmp_path):
+    base, path, _ = run
+    moved = tmp_path / "00000-moved"
+    moved.mkdir()
+    config = json.loads((path / "config.json").read_text()) | {"data": str(tmp_path / "gone")}
+    (moved / "config.json").write_text(json.dumps(config))
+    name = "network-snapshot-000000.256.safetensors"
+    (moved / name).write_bytes((path / name).read_bytes())
+    out = metrics("--network", moved, "--metrics", "swd8", check=False)
+    assert "gone: the dataset of the run is not there; --data tells where it is" in out.stderr
+    assert out.returncode == 2 and "expected --data DATASET" in out.stderr
+    other = make_dataset(tmp_path / "other", classes=4)
+    out = metrics("--network", moved, "--metrics", "swd8", "--data", other, check=False)
+    assert out.returncode == 2 and "has 3 classes, expected 4 as in other" in out.stderr
+    assert metrics("--network", moved, "--metrics", "swd8", "--data", base / "set").returncode == 0
+
+
 def test_two_sets_of_images(run, tmp_path):
     base, _, _ = run
     other = make_dataset(tmp_path / "other", n=30)
@@ -189,6 +247,7 @@ def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkey
     out = train(
         *SMALL, "--data", base / "set", "--total-kimg", 0.064, "--result-dir", tmp_path / "r", "--metrics", "fid8,swd8"
     )
+    assert "warning: fid8: " in out.stderr and "expected the weights of inception" in out.stderr  # at once
     assert "fid8 is not had" in out.stdout and "swd8: swd" in out.stdout and "finished" in out.stdout
     wrong = train(*SMALL, "--data", base / "set", "--result-dir", tmp_path / "r", "--metrics", "fidx", check=False)
     assert wrong.returncode == 2 and "fidx: unknown metric" in wrong.stderr

@@ -187,6 +187,18 @@ def test_each_detector_resizes_as_its_published_figures_did(weights, monkeypatch
     assert torch.equal(usual(x)[0], same(x)[0]) and not torch.allclose(usual(x)[0], other(x)[0])
 
 
+def test_bf16_leaves_resizing_and_path_lengths_alone(weights):
+    x = images(2)
+    y = (x.float() + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 255)
+    found = [Detector("lpips", DetectorOptions(detector_dir=weights, precision=p), CPU) for p in ("fp32", "bf16")]
+    assert torch.equal(found[0](x, y)[0], found[1](x, y)[0]) and found[1].facts["precision"] == "fp32"
+    inception = Detector("inception", DetectorOptions(detector_dir=weights, precision="bf16"), CPU)
+    seen = []
+    inception.module.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    inception(x)
+    assert torch.equal(seen[0], legacy(x, 299))
+
+
 def test_gray_images_are_seen_as_rgb(weights):
     gray = images(2, channels=1)
     inception = ours("inception", weights)
