@@ -37,6 +37,11 @@ class Metric:
         """Is it also known without a number?"""
         return self.name not in ("fid{n}", "fid{n}_full", "kid{n}", "is{n}", "pr{n}3")
 
+    @property
+    def usual(self) -> str:
+        """Its name with the usual number."""
+        return self.called(_count(self.n))
+
     def called(self, count: int) -> str:
         """Its name with a number of images: one name for one thing, however it was written."""
         if self.bare and count == _count(self.n):
@@ -103,7 +108,7 @@ def _choose(name: str) -> Chosen:
             if count < 2:
                 raise UserError(f"{name}: {count} images, expected at least 2")
             return Chosen(metric.called(count), metric, count)
-    known = ", ".join(m.called(_count(m.n)) for m in METRICS)
+    known = ", ".join(m.usual for m in METRICS)
     raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")
 
 
