@@ -232,10 +232,9 @@ class Session:
         values = chosen(ctx, *previous)
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
         self.say(results.line(r))
-        share = r["results"].get(f"{chosen.metric.key}_bias", 0) / max(r["value"], 1e-12)
-        if share > BIASED:
-            due = r["results"][f"{chosen.metric.key}_bias"]
-            how = "at least" if r["bias_is"] == "a lower bound" else "about"
+        due, unsure = r["results"].get(f"{chosen.metric.key}_bias", 0), r.get("bias_is") == "a lower bound"
+        if due > r["value"] * BIASED / (5 if unsure else 1):
+            how = "at least" if unsure else "about"
             self.say(f"  of this, {how} {due:.3g} is due to the small number of images alone")
         if self.o.out is None and self.run_dir is None:
             self.say("  " + ", ".join(f"{k} {v}" for k, v in results.conditions(r).items() if k != "metric"))
