@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -155,9 +156,10 @@ class Context:
             try:
                 make_dir(path.parent)
                 save(path)
-                _forget(path.parent, CACHE_BYTES)
-            except (UserError, OSError) as e:
+            except UserError as e:
                 warnings.warn(f"what was computed of the reals is not kept: {e}", stacklevel=2)
+            else:
+                _forget(path.parent, CACHE_BYTES)
 
     def _cache_file(self, samples: Samples, n: int, detector: Detector, form: str) -> Path | None:
         """Named by all that the moments depend on, so that another dataset, file or option has another name."""
@@ -187,13 +189,15 @@ def _load(load: Callable[[Path], T], path: Path | None) -> T | None:
 
 
 def _forget(folder: Path, limit: int) -> None:
-    """Delete what has not been used for longest, so that the rest is within `limit` bytes."""
-    files = [(f.stat().st_mtime, f.stat().st_size, f) for f in (*folder.glob("*.npz"), *folder.glob("*.npy"))]
-    total = sum(size for _, size, _ in files)
-    for _, size, f in sorted(files)[:-1]:  # the last is new
-        if total > limit:
-            f.unlink(missing_ok=True)
-            total -= size
+    """Delete what was not used for longest, so that the rest is within `limit` bytes; files of other names stay."""
+    with contextlib.suppress(OSError):  # another process may do the same
+        ours = [f for f in folder.iterdir() if re.fullmatch(r"[a-z0-9]+-[0-9a-f]{32}\.np[yz]", f.name)]
+        files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in ours)
+        total = sum(size for _, size, _ in files)
+        for _, size, f in files[:-1]:  # the last is new
+            if total > limit:
+                f.unlink()
+                total -= size
 
 
 def default_cache() -> Path:

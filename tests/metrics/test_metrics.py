@@ -1,6 +1,7 @@
 """Each metric against an independent implementation, or a case whose value is known."""
 
 import math
+import os
 import subprocess
 import sys
 import textwrap
@@ -468,6 +469,22 @@ def test_reals_are_cached_by_all_that_they_depend_on(dataset, tmp_path, monkeypa
     seen.clear()
     file.write_bytes(file.read_bytes()[:100])  # damaged: computed again
     assert choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few())) == first and len(seen) == 1
+
+
+def test_the_cache_forgets_what_was_not_used_for_longest(dataset, tmp_path, monkeypatch):
+    (tmp_path / "mine.npz").write_bytes(b"x" * 10**6)
+    names = []
+    for n in (21, 22, 23):
+        choose(f"fid{n}")[0](context(linear(), dataset, cache_dir=tmp_path, loaded=few()))
+        names += [f for f in tmp_path.iterdir() if f not in names]
+        for k, f in enumerate(names):
+            os.utime(f, (k, k))
+    size = names[-1].stat().st_size
+    monkeypatch.setattr("metrics.context.CACHE_BYTES", 3 * size)
+    choose("fid21")[0](context(linear(), dataset, cache_dir=tmp_path, loaded=few()))  # used again
+    choose("fid24")[0](context(linear(), dataset, cache_dir=tmp_path, loaded=few()))
+    left = set(tmp_path.iterdir())
+    assert len(left) == 4 and names[0] in left and names[1] in left and names[2] not in left, "mine, 21, 23, 24"
 
 
 def test_metrics_of_one_detector_share_what_it_saw(dataset, monkeypatch):
