@@ -64,6 +64,8 @@ class Options:
     """mirror reals at random; done anyway for the snapshots of a run that was trained so"""
     trunc: float = 1.0
     """truncation psi of the fakes; 1 = none, as published figures have it"""
+    crop: Literal["face", "none"] | None = None
+    """what path lengths look at: the region of an aligned face, or all; default: face, but all for ppl2_wend"""
     class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """fakes of one class only, against reals of that class"""
     per_class: Annotated[bool, Flag] = False
@@ -218,7 +220,7 @@ class Session:
             reals = OfClass(reals, class_idx)
         return Context(
             samples, reals, self.device, o.detectors, o.mirror, seed, o.batch, o.cache_dir or default_cache(),
-            loaded=self.detectors, several=several(metrics), stop=self.stop,
+            crop=o.crop, loaded=self.detectors, several=several(metrics), stop=self.stop,
         )  # fmt: skip
 
     def _measure(self, chosen: Chosen, ctx: Context, name: str, before: str | None) -> dict[str, Any]:

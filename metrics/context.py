@@ -41,6 +41,7 @@ class Context:
     seed: int = 0
     batch: int = 32
     cache_dir: Path | None = None  # None = nothing is cached
+    crop: str | None = None  # of path lengths: face or none, instead of what a metric has by itself
     facts: dict[str, Any] = field(default_factory=dict)  # what the metric at hand depends on, filled by what is used
     loaded: dict[str, Detector] = field(default_factory=dict)  # detectors so far; may be shared
     several: dict[str, int] = field(default_factory=dict)  # fakes wanted of a detector that several metrics ask

@@ -23,10 +23,11 @@ def path_length(
     """Mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent.
 
     space: z (spherical) or w (linear interpolation). sampling: `full` = anywhere along a path between two latents,
-    `end` = at its start. crop: look at the part of an aligned face only. Both ends of a step have the same noise and
-    label.
+    `end` = at its start. crop: look at the part of an aligned face only, unless the context says otherwise. Both ends
+    of a step have the same noise and label.
     """
     fakes = ctx.generator()
+    crop = crop if ctx.crop is None else ctx.crop == "face"
     side = fakes.G.spec.resolution // (2 if crop else 1)
     if side < SMALLEST:
         raise UserError(

@@ -330,6 +330,18 @@ def test_path_length_of_a_linear_generator_is_its_closed_form(sampling):
     assert found == pytest.approx(expected, rel=1e-3)
 
 
+def test_crop_is_as_asked():
+    for crop, expected in ((None, (True, False)), ("face", (True, True)), ("none", (False, False))):
+        for name, is_cropped in zip(("ppl_wend4", "ppl2_wend4"), expected, strict=True):
+            ctx = context(linear(), loaded={"lpips": Quadratic()}, crop=crop)
+            if is_cropped:  # 16x16 is too small for it
+                with pytest.raises(UserError, match="8x8 behind the crop"):
+                    choose(name)[0](ctx)
+            else:
+                choose(name)[0](ctx)
+                assert ctx.facts["crop"] is False
+
+
 def test_spherical_interpolation():
     g = torch.Generator().manual_seed(0)
     a, b = torch.randn(50, 20, generator=g), torch.randn(50, 20, generator=g)
