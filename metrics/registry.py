@@ -17,6 +17,8 @@ from metrics.precision_recall import precision_recall
 from metrics.stability import stability
 from metrics.swd import swd
 
+MOST = 10**8  # images of a metric
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -105,8 +107,8 @@ def _choose(name: str) -> Chosen:
         m = re.fullmatch(rf"{front}({number})?{back}", name)
         if m and (m[1] or metric.bare):
             count = _count(m[1] or metric.n)
-            if count < 2:
-                raise UserError(f"{name}: {count} images, expected at least 2")
+            if not 2 <= count <= MOST:
+                raise UserError(f"{name}: {count} images, expected 2 to {MOST}")
             return Chosen(metric.called(count), metric, count)
     known = ", ".join(m.usual for m in METRICS)
     raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")

@@ -1,5 +1,6 @@
 """What is measured: images by index, so that any number of processes and any batch size see the same ones."""
 
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -57,10 +58,10 @@ class Reals:
         return self.place(indices)[0] >= min(n, len(self.dataset)) // 2
 
     def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
-        placed = [self.place(group) for group in groups]
+        placed, again = itertools.tee(map(self.place, groups))
         workers = max(1, cpu_count() // distributed.world_size())
         read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), workers)
-        for (_, flip), (images, _) in zip(placed, read, strict=True):
+        for (_, flip), (images, _) in zip(again, read, strict=True):
             images[flip] = images[flip][..., ::-1]
             yield torch.from_numpy(images)
 
@@ -239,15 +240,19 @@ def stream(
     """`compute(images, indices)` for images 0 to n-1 in batches, in order, on all processes: each computes every
     world_size-th batch, and gets the results of the others, which must be on the host. `stop` is asked in between, on
     all processes, and its yes raises Stopped."""
-    chunks = [np.arange(i, min(i + batch, n)) for i in range(0, n, batch)]
+    starts = range(0, n, batch)
+
+    def chunk(start: int) -> np.ndarray:
+        return np.arange(start, min(start + batch, n))
+
     ranks, rank = distributed.world_size(), distributed.rank()
-    images = samples.batches(chunks[rank::ranks])
+    images = samples.batches(map(chunk, starts[rank::ranks]))
     with progress(n, title, "img") as bar:
-        for k in range(0, len(chunks), ranks):
+        for k in range(0, len(starts), ranks):
             if stop and stop():
                 raise Stopped
-            here = k + rank < len(chunks)
-            mine = distributed.together(lambda: compute(next(images), chunks[k + rank]) if here else None)  # noqa: B023
-            for result, chunk in zip(distributed.gather_objects(mine), chunks[k : k + ranks], strict=False):
-                bar.update(len(chunk))
+            here = k + rank < len(starts)
+            mine = distributed.together(lambda: compute(next(images), chunk(starts[k + rank])) if here else None)  # noqa: B023
+            for result, start in zip(distributed.gather_objects(mine), starts[k : k + ranks], strict=False):
+                bar.update(len(chunk(start)))
                 yield result

@@ -555,7 +555,7 @@ def test_names():
     assert [c.name for c in choose("swd, fid5k,swd8k,fid5000,fid_5k")] == ["swd", "fid5k"]
     assert [c.name for c in choose("fd_dinov2_5000,swd500")] == ["fd_dinov2_5k", "swd500"]
     assert len({m.name for m in METRICS}) == len(METRICS)
-    for text in ("fid", "fidk", "nope", "fid1", "pr500"):
+    for text in ("fid", "fidk", "nope", "fid1", "pr500", "fid99999999k"):
         with pytest.raises(UserError):
             choose(text)
 
