@@ -233,25 +233,27 @@ class Session:
             ctx.facts["previous"] = Path(before).name
         values = chosen(ctx, *previous)
         r = results.row(chosen, values, ctx.facts, name, distributed.broadcast_object(time.perf_counter() - start))
+        if distributed.is_main():
+            self._keep(r)
         self.say(results.line(r))
         due, unsure = r["results"].get(f"{chosen.metric.key}_bias", 0), r.get("bias_is") == "a lower bound"
-        if due > r["value"] * BIASED / (5 if unsure else 1):
+        if due > abs(r["value"]) * BIASED / (5 if unsure else 1):
             how = "at least" if unsure else "about"
             self.say(f"  of this, {how} {due:.3g} is due to the small number of images alone")
         if self.o.out is None and self.run_dir is None:
             self.say("  " + ", ".join(f"{k} {v}" for k, v in results.conditions(r).items() if k != "metric"))
-        if distributed.is_main():
-            try:
-                if self.o.out is not None:
-                    results.append(self.o.out, r)
-                if self.run_dir is not None:
-                    self._keep(self.run_dir, r)
-            except (UserError, OSError) as e:
-                self.say(f"warning: the result is not kept: {e}")
         return r
 
-    def _keep(self, run_dir: Path, r: dict[str, Any]) -> None:
-        """Into the files of the run."""
+    def _keep(self, r: dict[str, Any]) -> None:
+        """Into --out and the files of the run."""
+        for place, keep in ((self.o.out, results.append), (self.run_dir, self._keep_in_run)):
+            try:
+                if place is not None:
+                    keep(place, r)
+            except (UserError, OSError) as e:
+                self.say(f"warning: {place}: the result is not kept there: {e}")
+
+    def _keep_in_run(self, run_dir: Path, r: dict[str, Any]) -> None:
         series = results.keep(run_dir, r)
         if r in series:
             self.events = self.events or results.open_events(run_dir)

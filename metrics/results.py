@@ -89,7 +89,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(text))
-    return rows
+    return [r for r in rows if isinstance(r, dict)]
 
 
 def series(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -125,7 +125,7 @@ def link_best(run_dir: Path) -> str | None:
         rows = [r for r in rows if r.get("weights") == "published" and r.get("truncation_psi", 1) == 1]
         found.append(series([r for r in rows if (run_dir / r["snapshot"]).is_file()]))
     counted = max(found, key=lambda rows: (len(rows), rows[0].get("num_fakes", 0) if rows else 0), default=[])
-    if not counted:
+    if not counted or ((run_dir / BEST).exists() and not (run_dir / BEST).is_symlink()):
         return None
     best: str = min(counted, key=lambda r: r["value"])["snapshot"]
     with atomic(run_dir / BEST) as temporary:

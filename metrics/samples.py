@@ -1,8 +1,9 @@
 """What is measured: images by index, so that any number of processes and any batch size see the same ones."""
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ class Samples(Protocol):
 
     facts: dict[str, Any]
 
-    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+    def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
         """The images of each group of indices."""
 
     def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
@@ -57,13 +58,14 @@ class Reals:
         """Which of the first n images belong to the second half of the images that they show."""
         return self.place(indices)[0] >= min(n, len(self.dataset)) // 2
 
-    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+    def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
         placed, again = itertools.tee(map(self.place, groups))
         workers = max(1, cpu_count() // distributed.world_size())
         read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), workers)
-        for (_, flip), (images, _) in zip(again, read, strict=True):
-            images[flip] = images[flip][..., ::-1]
-            yield torch.from_numpy(images)
+        with contextlib.closing(read):  # its worker processes end with it
+            for (_, flip), (images, _) in zip(again, read, strict=True):
+                images[flip] = images[flip][..., ::-1]
+                yield torch.from_numpy(images)
 
 
 class Both(Reals):
@@ -161,7 +163,7 @@ class Fakes:
         """The same draws of another generator."""
         return Fakes(G, self.device, self.seed, self.labels, self.psi, self.class_idx)
 
-    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+    def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
         for group in groups:
             yield pyramid.to_uint8(self.pyramid(group)[-1])
 
@@ -173,7 +175,10 @@ class Fakes:
         """All levels, float [-1,1]."""
         psi = None if self.psi == 1 else self.psi
         z, c = self.latents(indices), self.conditions(indices)
-        return self.G(z, c, truncation_psi=psi, truncation_cutoff=self.cutoff, noise=self.noise(indices))
+        levels = self.G(z, c, truncation_psi=psi, truncation_cutoff=self.cutoff, noise=self.noise(indices))
+        if not levels[-1].isfinite().all():
+            raise UserError("the generator makes images that are not finite numbers")
+        return levels
 
     def latents(self, indices: np.ndarray, purpose: str = "z") -> torch.Tensor:
         """z [n,z_dim], the same on all devices."""
@@ -212,7 +217,7 @@ class NoImages:
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
 
-    def batches(self, groups: Iterable[np.ndarray]) -> Iterator[torch.Tensor]:
+    def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
         return (torch.empty(0) for _ in groups)
 
     def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
@@ -247,7 +252,7 @@ def stream(
 
     ranks, rank = distributed.world_size(), distributed.rank()
     images = samples.batches(map(chunk, starts[rank::ranks]))
-    with progress(n, title, "img") as bar:
+    with progress(n, title, "img") as bar, contextlib.closing(images):
         for k in range(0, len(starts), ranks):
             if stop and stop():
                 raise Stopped
