@@ -115,6 +115,7 @@ def evaluate(load: Load, o: Options) -> None:
     if device.type == "cpu" and o.gpus > 1:
         torch.set_num_threads(max(1, cpu_count() // o.gpus))
     distributed.init(device)
+    main, interrupted = distributed.is_main(), False
     try:
         networks, run_dir, o = distributed.on_main(lambda: _resolve(o))  # a run may be going on: all see the same
         first = networks[0][0]
@@ -127,11 +128,13 @@ def evaluate(load: Load, o: Options) -> None:
     except KeyboardInterrupt:
         for s in (signal.SIGINT, signal.SIGTERM):  # the launcher passes it on to workers that had it already
             signal.signal(s, signal.SIG_IGN)
-        if distributed.is_main():
-            print("interrupted; the results above are kept", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        interrupted = True
     finally:
         distributed.shutdown()
+    if interrupted:  # by now the progress bar is gone, and readers have ended
+        if main:
+            print("interrupted; the results above are kept", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 class Session:

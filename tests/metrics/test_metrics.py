@@ -1,10 +1,12 @@
 """Each metric against an independent implementation, or a case whose value is known."""
 
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
 import textwrap
+import time
 import tracemalloc
 from types import SimpleNamespace
 
@@ -413,6 +415,27 @@ def test_fakes_do_not_depend_on_the_batch_and_draw_labels_of_the_data(dataset):
     assert torch.equal(linear(c_dim=3, class_idx=2).conditions(np.arange(4)), torch.eye(3)[[2] * 4])
     (other,) = linear(labels=dataset.labels, c_dim=3, seed=1).batches([np.arange(12)])
     assert not torch.equal(other, whole)
+
+
+def test_images_that_are_not_finite_are_told(dataset):
+    for name in ("swd", "consistency", "msssim"):
+        with pytest.raises(UserError, match="images that are not finite numbers"):
+            choose(f"{name}16")[0](context(linear(shift=math.nan), dataset))
+
+
+def test_readers_end_with_an_interrupted_measurement(tmp_path):
+    """Of PNGs, which worker processes decode."""
+    rng = np.random.default_rng(0)
+    write_dataset(tmp_path / "x", rng.integers(0, 256, (40, 3, 16, 16), dtype=np.uint8))
+    convert(tmp_path / "x", tmp_path / "y", to="folder")
+    steps = context(Reals(open_dataset(tmp_path / "y")), batch=2).stream
+    with pytest.raises(KeyboardInterrupt):
+        for _ in steps(Reals(open_dataset(tmp_path / "y")), 40, lambda x, i: None, "x"):
+            raise KeyboardInterrupt
+    deadline = time.monotonic() + 30
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not multiprocessing.active_children()
 
 
 def test_images_of_one_class(dataset):
