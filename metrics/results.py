@@ -89,7 +89,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):
             rows.append(json.loads(text))
-    return [r for r in rows if isinstance(r, dict)]
+    return [r for r in rows if isinstance(r, dict) and {"metric", "snapshot", "value"} <= r.keys()]
 
 
 def series(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ def test_results_that_are_written_at_once_and_damaged_lines(tmp_path):
     assert len(rows(tmp_path, "swd")) == 60
     file = tmp_path / "metric-swd.jsonl"
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0][:20], *lines[1:]]) + "\n")
+    file.write_text("\n".join([lines[0][:20], "[1, 2]", "{}", *lines[1:]]) + "\n")
     subprocess.run(commands[0], cwd=ROOT, env=ENV, check=True)
     assert {r["snapshot"] for r in rows(tmp_path, "swd")} >= {json.loads(line)["snapshot"] for line in lines[1:]}
 
