@@ -35,7 +35,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
             raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
         cfg = _parse_options(default, args[named:])
         if cfg.init != default.init:  # given here, so the networks are those of its files
-            from pretrained.initial import with_networks_of
+            from pretrained.warm_start import with_networks_of
 
             cfg = _parse_options(with_networks_of(default, cfg), args[named:])
         return cfg
@@ -64,13 +64,13 @@ def _read_json(name: str) -> Any:
 def main() -> int:
     cfg = parse(sys.argv[1:])
     if cfg.dry_run:
-        from training.forecast import print_forecast
+        from training.run.forecast import print_forecast
 
         print_forecast(cfg)
         return 0
     from dnnlib.launch import launch
-    from pretrained.initial import load_initial
-    from training.loop import check, train
+    from pretrained.warm_start import load_initial
+    from training.run.loop import check, train
 
     hooks = []
     if cfg.metrics:

@@ -27,10 +27,11 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dnnlib.launch import cpu_count, process_pool
-from training.data.build import Output, build
-from training.data.sources import Items
-from training.data.tfrecord import TFRecordDataset, encode_example, frame, levels
+from dataprep.build import Output, build
+from dataprep.sources.source import Items
+from dnnlib.launch import process_pool
+from dnnlib.pool import cpu_count
+from training.data.tfrecord import TFRecordDataset, encode_example, frame, halvings
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,7 +70,7 @@ def plain(source: Path, target: Path) -> None:
         side = min(im.size)
         left, top = (im.width - side) // 2, (im.height - side) // 2
         im = im.crop((left, top, left + side, top + side)).resize((256, 256), Image.Resampling.LANCZOS)
-        for file, level in zip(files, levels(np.asarray(im).transpose(2, 0, 1)), strict=True):
+        for file, level in zip(files, halvings(np.asarray(im).transpose(2, 0, 1)), strict=True):
             file.write(frame(encode_example(level)))
     for file in files:
         file.close()

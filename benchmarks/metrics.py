@@ -24,12 +24,12 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from metrics.catalog import choose
 from metrics.context import Context
-from metrics.detectors import DETECTORS, INCEPTION, DetectorOptions, random_module
-from metrics.registry import choose
+from metrics.detectors.detector import DETECTORS, INCEPTION, DetectorOptions, random_module
 from metrics.samples import Reals
 from tests.metrics import fidelity
-from training.data.formats import open_dataset
+from training.data.dataset import open_dataset
 
 
 @dataclass(frozen=True)

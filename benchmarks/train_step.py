@@ -29,11 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from config import PRESETS
 from dnnlib.distributed import pick_device
 from training.config import Precision, TrainConfig
-from training.forecast import convolution_rate, count
-from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig
+from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from training.ops.epilogue import instance_norm_style_ref
+from training.precision import autocast
+from training.run.forecast import convolution_rate, count
+from training.spec import ImageSpec
 from training.state import TrainState
-from training.update import Updater, autocast
+from training.update import Updater
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,19 @@ from tqdm import tqdm
 
 from dnnlib import cli, distributed
 from dnnlib.errors import UserError
-from dnnlib.launch import INTERRUPTED, cpu_count, launch
+from dnnlib.launch import INTERRUPTED, launch
+from dnnlib.pool import cpu_count
 from metrics import results
+from metrics.catalog import Chosen, choose, several
 from metrics.context import Context, default_cache
-from metrics.detectors import DETECTORS, Detector, DetectorOptions, find_weights
-from metrics.registry import Chosen, choose, several
+from metrics.detectors.detector import DETECTORS, Detector, DetectorOptions, find_weights
 from metrics.samples import Fakes, OfClass, Reals, Samples, Stopped
-from training.data.formats import open_dataset
-from training.data.sampler import Dataset
-from training.hooks import Snapshot
+from training.data.dataset import Dataset, open_dataset
+from training.run.hooks import SavedSnapshot
 
 
-class Networks(Protocol):
-    """What is needed of an opened network file (pretrained.networks.Networks)."""
+class NetworkFile(Protocol):
+    """What is needed of an opened network file (pretrained.network_file.NetworkFile)."""
 
     spec: Any
 
@@ -39,7 +39,7 @@ class Networks(Protocol):
 
 BIASED = 0.05  # share of a distance from which its bias is worth telling
 Flag = tyro.conf.FlagCreatePairsOff
-Load = Callable[[str], Networks]
+Load = Callable[[str], NetworkFile]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +272,7 @@ class ScoreSnapshots:
         self.load = load
         self._session: Session | None = None  # made at the first snapshot
 
-    def __call__(self, snapshot: Snapshot) -> None:
+    def __call__(self, snapshot: SavedSnapshot) -> None:
         cfg = snapshot.cfg
         if self._session is None:
             o = Options(

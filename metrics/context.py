@@ -18,11 +18,11 @@ from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
 from metrics import tables
-from metrics.detectors import Detector, DetectorOptions
+from metrics.detectors.detector import Detector, DetectorOptions
+from metrics.moments import Moments
 from metrics.samples import Both, Fakes, OfClass, Reals, Samples, stream
-from metrics.statistics import Moments
 from metrics.tables import Table
-from training.data.sampler import Dataset
+from training.data.dataset import Dataset
 
 CACHE_VERSION = 2
 CACHE_BYTES = 10 * 2**30

@@ -5,7 +5,7 @@ from functools import partial
 
 from dnnlib import distributed
 from metrics.context import Context
-from metrics.statistics import bias, frechet
+from metrics.moments import bias, frechet
 
 
 def distance(ctx: Context, n: int, full: bool, detector_name: str, name: str) -> dict[str, float]:

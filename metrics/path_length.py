@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib.errors import UserError
+from dnnlib.seeds import seed_of
 from metrics.context import Context
 from metrics.samples import Fakes, NoImages
-from training.latents import seed_of
 
 EPSILON = 1e-4
 SMALLEST = 16  # pixels that VGG16's pools leave something of

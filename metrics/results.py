@@ -10,7 +10,7 @@ from typing import Any
 
 from dnnlib.files import atomic, lock, make_dir
 from dnnlib.stats import format_time
-from metrics.registry import Chosen
+from metrics.catalog import Chosen
 
 BEST = "best.safetensors"
 

@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from dnnlib import distributed
 from dnnlib.errors import UserError
-from dnnlib.launch import cpu_count
+from dnnlib.pool import cpu_count
+from dnnlib.seeds import seed_of
 from training import pyramid
+from training.data.dataset import Dataset
 from training.data.labels import LabelTable
-from training.data.sampler import Dataset, read_ahead
-from training.latents import seed_of
+from training.data.sampler import read_ahead
 from training.pyramid import Pyramid
 
 

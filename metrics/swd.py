@@ -9,10 +9,10 @@ import torch.nn.functional as F
 
 from dnnlib import distributed
 from dnnlib.errors import UserError
+from dnnlib.seeds import seed_of
 from metrics.context import Context
 from metrics.samples import Reals, Samples, progress
 from metrics.tables import Table, on_disk
-from training.latents import seed_of
 
 SMALLEST = 16  # pixels of the last level
 SIZE, PATCHES = 7, 128  # pixels of a patch, patches of an image and level

@@ -1,6 +1,6 @@
 """Opening networks: `from pretrained import load_network`."""
 
-from pretrained.formats import load_network
-from pretrained.networks import Networks
+from pretrained.loading import load_network
+from pretrained.network_file import NetworkFile
 
-__all__ = ["Networks", "load_network"]
+__all__ = ["NetworkFile", "load_network"]

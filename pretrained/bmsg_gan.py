@@ -12,8 +12,9 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.pickles import check_torch_pickles
-from pretrained.networks import Networks, Part, Row, same, translate
-from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
+from pretrained.network_file import NetworkFile, Part, Row, same, translate
+from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
+from training.spec import ImageSpec
 
 ORIGIN = "BMSG-GAN"
 
@@ -63,7 +64,7 @@ def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list
     return rows
 
 
-def load_bmsg_gan(path: Path) -> Networks:
+def load_bmsg_gan(path: Path) -> NetworkFile:
     """The network of a .pth file, zip or older container. UserError if it is none."""
     arrays = _read(path)
     weights = {k: v for k, v in arrays.items() if re.fullmatch(r"layers\.\d+\.conv_2\.weight", k) and v.ndim == 4}
@@ -93,7 +94,7 @@ def load_bmsg_gan(path: Path) -> Networks:
         notes.append(f"epoch {epoch[1]}, going by the file name")
     rate = "equalised" if cfg.use_wscale else "plain"
     notes.append(f"{rate} convolutions, going by the size of the weights")
-    return Networks(str(path), {role: part}, spec, None, ORIGIN, notes)
+    return NetworkFile(str(path), {role: part}, spec, None, ORIGIN, notes)
 
 
 def _is_equalised(weights: dict[str, np.ndarray]) -> bool:

@@ -1,4 +1,4 @@
-"""Snapshots written by `training.snapshot`."""
+"""Snapshots written by `training.run.snapshot`."""
 
 import json
 from collections.abc import Callable
@@ -10,15 +10,16 @@ from safetensors import SafetensorError, safe_open
 
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
-from pretrained.networks import Networks, Part, Stored
+from pretrained.network_file import NetworkFile, Part, Stored
 from training.config import from_dict
-from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig, ImageSpec
-from training.snapshot import FORMAT, VERSION
+from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig
+from training.run.snapshot import FORMAT, VERSION
+from training.spec import ImageSpec
 
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
-def load_snapshot(path: Path) -> Networks:
+def load_snapshot(path: Path) -> NetworkFile:
     """A snapshot; UserError if the file is not a whole one of a known version."""
     metadata, tensors = _open(path)
     if FORMAT not in metadata:
@@ -49,7 +50,7 @@ def load_snapshot(path: Path) -> Networks:
             parts[name] = Part(cfg, spec, own, f"{path}: {name}")
     if not parts:
         raise UserError(f"{path}: no network in it, expected tensors of G, D or G_ema")
-    return Networks(str(path), parts, spec, cur_nimg, origin)
+    return NetworkFile(str(path), parts, spec, cur_nimg, origin)
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:

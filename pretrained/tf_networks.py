@@ -12,15 +12,15 @@ import numpy as np
 
 from dnnlib.errors import UserError, printable
 from dnnlib.pickles import Array, Record, read_pickle
-from pretrained.networks import Networks, Part, Row, same, translate
+from pretrained.network_file import NetworkFile, Part, Row, same, translate
 from training.config import from_dict
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ImageSpec,
     StyleGANDiscriminatorConfig,
     StyleGANGeneratorConfig,
 )
+from training.spec import ImageSpec
 
 MSG_STYLEGAN, STYLEGAN = "msg-stylegan-tf", "StyleGAN (NVIDIA 2019, TensorFlow)"  # who wrote a file
 ROLES = {"G": "G", "D": "D", "Gs": "G_ema"}
@@ -143,7 +143,7 @@ def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, 
     return rows
 
 
-def load_tf(path: Path) -> Networks:
+def load_tf(path: Path) -> NetworkFile:
     """The networks of a TF1 pickle: a (G, D, Gs) triple or one of them. UserError if it is none; a warning names
     keyword arguments that nothing is known of."""
     content, release = read_pickle(path)
@@ -172,7 +172,7 @@ def load_tf(path: Path) -> Networks:
     named = re.search(r"network-snapshot-(\d+)", path.name)
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
     notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
-    return Networks(str(path), parts, spec, int(named[1]) * 1000 if named else None, origin, notes)
+    return NetworkFile(str(path), parts, spec, int(named[1]) * 1000 if named else None, origin, notes)
 
 
 def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:

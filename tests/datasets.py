@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from training.data.build import Output, build
+from dataprep.build import Output, build
+from dataprep.sources.source import Items
 from training.data.labels import no_labels
-from training.data.sources import Items
 
 
 def write_dataset(path, images, labels=None, **options):

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pretrained.networks import Row
+from pretrained.network_file import Row
 from pretrained.tf_networks import discriminator_table, generator_table, options
 from training.config import from_dict
-from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.msg_stylegan import Discriminator, Generator
+from training.spec import ImageSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIGS = ["c1", "c2", "c3", "c4", "c5", "c8"]

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from dataprep.command import COMMANDS as DATASET_COMMANDS
 from tests.runs import ROOT, script
-from training.data.tool import COMMANDS as DATASET_COMMANDS
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OTHERS = {"--sha256", "--run_stylegan", "--constraint"}  # not ours: of other programs, or none
@@ -55,7 +55,7 @@ def test_every_loss_has_a_line():
 
 
 def test_every_metric_has_a_line():
-    from metrics.registry import METRICS
+    from metrics.catalog import METRICS
 
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     named = {name for row in re.findall(r"^\| (`[^|]+) \|", text, flags=re.M) for name in re.findall(r"`(\w+)`", row)}

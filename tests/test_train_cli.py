@@ -17,8 +17,8 @@ from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, newest_checkpoint, run_dirs, train
 from train import parse
 from training.config import TrainConfig, as_dict, from_dict
-from training.networks.config import ImageSpec
-from training.networks.registry import build_discriminator, build_generator
+from training.networks.architectures import build_discriminator, build_generator
+from training.spec import ImageSpec
 
 
 @pytest.fixture(scope="module")

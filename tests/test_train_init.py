@@ -9,14 +9,15 @@ import torch
 
 import train as train_script
 from pretrained import load_network
-from pretrained.initial import load_initial
+from pretrained.warm_start import load_initial
 from tests.golden_data import GOLDEN
 from tests.runs import make_dataset, newest_checkpoint, run_dirs, train
 from training.config import as_dict
-from training.initial import copy_fitting, table
-from training.networks.config import GeneratorConfig, ImageSpec
-from training.networks.registry import build_discriminator, build_generator
-from training.snapshot import save_snapshot
+from training.networks.architectures import build_discriminator, build_generator
+from training.networks.config import GeneratorConfig
+from training.run.snapshot import save_snapshot
+from training.spec import ImageSpec
+from training.warm_start import copy_fitting, table
 
 C2 = str(GOLDEN / "c2_network-final.pkl")  # 32x32, RGB, 3 classes
 SG1 = str(GOLDEN / "stylegan_tf" / "sg1_network-final.pkl")  # 32x32, RGB

@@ -9,12 +9,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ImageSpec,
     ProGANDiscriminatorConfig,
     ProGANGeneratorConfig,
-    check,
-    is_power_of_two,
 )
+from training.spec import ImageSpec, check, is_power_of_two
 
 Precision = Literal["auto", "fp32", "bf16"]
 

@@ -1,20 +1,13 @@
 """Random inputs of G, as a function of (seed, purpose, cur_nimg, global micro-batch index) and nothing else, so that a
 resumed run and a run on another number of processes draw the same."""
 
-import hashlib
-
 import numpy as np
 import torch
 
+from dnnlib.seeds import seed_of
 from training.data.labels import LabelTable
 from training.networks.base import Generator
 from training.step import GeneratorInputs
-
-
-def seed_of(*key: int | str) -> int:
-    """A 63-bit seed that any change of `key` changes."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
 
 
 def generator_inputs(

@@ -15,11 +15,11 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic, os_error
 from dnnlib.stats import Averages
 from training.config import TrainConfig, architecture, as_dict
-from training.initial import Initial, copy_fitting, table
+from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Generator
-from training.networks.config import ImageSpec
-from training.networks.registry import build_discriminator, build_generator
 from training.optimizer import Adam, flatten_parameters
+from training.spec import ImageSpec
+from training.warm_start import Initial, copy_fitting, table
 
 STATS = ["Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty",
          "Loss/gradient_penalty"]  # fmt: skip

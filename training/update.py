@@ -1,6 +1,5 @@
 """One optimizer step of D or G: micro-batches, gradients over all processes, update."""
 
-import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -8,31 +7,13 @@ import torch
 
 from dnnlib import distributed
 from training import pyramid
-from training.config import Precision
 from training.data.labels import LabelTable
 from training.latents import generator_inputs, mixing_factors, random_labels
 from training.losses import LOSSES
 from training.optimizer import Adam
+from training.precision import autocast
 from training.state import TrainState
 from training.step import GeneratorInputs, Reals, StepResult, d_step, g_step
-
-
-def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """`auto` to what this hardware does fast: bf16 with tensor cores of compute capability 8 or AVX-512/AMX bf16."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    cpu = torch.cpu.get_capabilities()
-    return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "fp32"
-
-
-def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """The context that the networks run in: bf16 convolutions, or nothing."""
-    if resolve_precision(precision, device) == "fp32":
-        return contextlib.nullcontext()
-    # Without the weight cache: it would keep casts made inside torch.func transforms.
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
 
 class Updater:

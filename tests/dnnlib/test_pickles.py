@@ -24,9 +24,10 @@ from tests import tf_pickles
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT
 from training.config import from_dict
-from training.networks.config import GeneratorConfig, ImageSpec
-from training.networks.registry import build_generator
-from training.snapshot import save_snapshot
+from training.networks.architectures import build_generator
+from training.networks.config import GeneratorConfig
+from training.run.snapshot import save_snapshot
+from training.spec import ImageSpec
 
 C2 = GOLDEN / "c2_network-final.pkl"
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from dnnlib.errors import UserError
-from metrics import detectors
-from metrics.detectors import DETECTORS, INCEPTION, LPIPS_WEIGHTS, VGG, Detector, DetectorOptions
-from metrics.dinov2 import DINOv2
-from metrics.resize import clean, legacy
+from metrics.detectors.detector import DETECTORS, INCEPTION, LPIPS_WEIGHTS, VGG, Detector, DetectorOptions
+from metrics.detectors.detector import detector as detectors
+from metrics.detectors.dinov2 import DINOv2
+from metrics.detectors.resize import clean, legacy
 from tests.metrics import fidelity
 
 CPU = torch.device("cpu")

@@ -20,24 +20,24 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataprep.convert import convert
 from dnnlib.errors import UserError
 from metrics import msssim, path_length, swd
+from metrics.catalog import METRICS, choose, several
 from metrics.context import Context
-from metrics.detectors import DetectorOptions
+from metrics.detectors.detector import DetectorOptions
 from metrics.inception_score import score
 from metrics.kid import polynomial_mmd
+from metrics.moments import Moments, bias, frechet
 from metrics.precision_recall import covered, squared_distances
-from metrics.registry import METRICS, choose, several
 from metrics.samples import Both, Fakes, OfClass, Reals
-from metrics.statistics import Moments, bias, frechet
 from tests.datasets import write_dataset
 from tests.metrics import fidelity
 from tests.runs import ENV, ROOT
-from training.data.convert import convert
-from training.data.formats import open_dataset
+from training.data.dataset import open_dataset
+from training.networks.architectures import build_generator
 from training.networks.config import GeneratorConfig
-from training.networks.registry import build_generator
-from training.snapshot import save_snapshot
+from training.run.snapshot import save_snapshot
 
 CPU = torch.device("cpu")
 
@@ -589,13 +589,13 @@ RANKS = """
     from dnnlib import distributed
     from dnnlib.launch import launch
     from metrics.context import Context
-    from metrics.detectors import DetectorOptions
+    from metrics.detectors.detector import DetectorOptions
     from metrics.path_length import path_length
-    from metrics.registry import choose
+    from metrics.catalog import choose
     from metrics.samples import Fakes
     from pretrained import load_network
     from tests.metrics.test_metrics import Few
-    from training.data.formats import open_dataset
+    from training.data.dataset import open_dataset
 
     def work(argument):
         torch.set_num_threads(1)

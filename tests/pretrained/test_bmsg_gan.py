@@ -11,7 +11,7 @@ import torch
 from dnnlib.errors import UserError
 from pretrained import load_network
 from tests.bmsg_gan_data import BMSGGAN, SIZES
-from training.networks.config import ImageSpec
+from training.spec import ImageSpec
 
 D4 = BMSGGAN("depth4_latent16")
 GEN, SHADOW, DIS = (D4.folder / f"GAN_{n}_1.pth" for n in ("GEN", "GEN_SHADOW", "DIS"))

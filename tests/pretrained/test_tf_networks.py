@@ -13,14 +13,14 @@ from pretrained import load_network
 from pretrained.tf_networks import discriminator_table, generator_table, options
 from tests import tf_pickles
 from tests.golden_data import CONFIGS, GOLDEN, assert_close, golden
+from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ImageSpec,
     StyleGANDiscriminatorConfig,
     StyleGANGeneratorConfig,
 )
-from training.networks.registry import build_discriminator, build_generator
+from training.spec import ImageSpec
 
 STYLEGAN = GOLDEN / "stylegan_tf"
 LIMIT = 2e-5

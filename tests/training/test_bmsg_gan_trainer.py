@@ -11,7 +11,7 @@ import config
 from tests.bmsg_gan_data import BMSGGAN
 from training.ema import ema_beta, update_ema
 from training.latents import generator_inputs
-from training.networks.config import ImageSpec
+from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater
 

@@ -5,7 +5,7 @@ import torch
 
 from config import tiny
 from training.ema import ema_beta, update_ema
-from training.networks.config import ImageSpec
+from training.spec import ImageSpec
 from training.state import TrainState
 
 

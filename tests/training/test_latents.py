@@ -2,9 +2,10 @@ import numpy as np
 import torch
 
 from config import tiny
-from training.latents import generator_inputs, mixing_factors, random_labels, seed_of
-from training.networks.config import ImageSpec
+from dnnlib.seeds import seed_of
+from training.latents import generator_inputs, mixing_factors, random_labels
 from training.networks.msg_stylegan import Generator
+from training.spec import ImageSpec
 
 
 def same(a, b):

@@ -8,15 +8,15 @@ import torch
 
 from training.config import LossConfig, LossName
 from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
+from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ImageSpec,
     ProGANDiscriminatorConfig,
     ProGANGeneratorConfig,
 )
-from training.networks.registry import build_discriminator, build_generator
 from training.pyramid import from_images, from_uint8, to_uint8, total_gradients
+from training.spec import ImageSpec
 from training.step import GeneratorInputs, Reals, d_step, g_step
 
 

@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 
 from dnnlib.errors import UserError
-from training.data.files import Files, image_names
+from training.data.archives import Files, image_names
+from training.data.decode import decode, decoding_error, planes
 from training.data.labels import LabelTable, label_bytes, labels_from_json, no_labels
-from training.data.picture import decode, planes, unreadable
-from training.data.tfrecord import levels
-from training.networks.config import ImageSpec, is_power_of_two
+from training.data.tfrecord import halvings
+from training.spec import ImageSpec, is_power_of_two
 
 
 class ImageDataset:
@@ -54,7 +54,7 @@ class ImageDataset:
         try:
             return planes(decode(data)[0])
         except Exception as e:  # decoders raise whatever a damaged file leads them to
-            raise UserError(f"{self.where(i)}: {unreadable(e).reason}") from e
+            raise UserError(f"{self.where(i)}: {decoding_error(e)}") from e
 
     def fingerprint(self) -> str:
         """Changes if an image or label does: a hash of what the archive's index says, or of names, sizes and times."""
@@ -78,7 +78,7 @@ class ImageDataset:
         if image.shape != self.stored:
             found, expected = ("x".join(map(str, s)) for s in (image.shape, self.stored))
             raise UserError(f"{self.where(i)}: {found}, expected {expected} as {self.names[0]}")
-        return next(x for x in levels(image) if x.shape[1] == self.spec.resolution), self.labels[i]
+        return next(x for x in halvings(image) if x.shape[1] == self.spec.resolution), self.labels[i]
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images [n,C,R,R] and labels [n,c_dim] of these indices."""

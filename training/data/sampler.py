@@ -7,41 +7,13 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
-from training.data.labels import LabelTable
-from training.networks.config import ImageSpec
-
-
-class Dataset(Protocol):
-    """What training needs of a dataset, whatever its format."""
-
-    spec: ImageSpec
-    labels: LabelTable  # float32 [len, c_dim]
-    decodes: bool  # does reading an image take time, as decoding a PNG does?
-
-    @property
-    def name(self) -> str: ...
-
-    def verify(self, limit: int) -> None:
-        """Check what can be checked before training, if it is at most `limit` bytes; UserError."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
-
-    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 [n,C,R,R], to be changed at will, and labels float32 [n,c_dim] of these indices."""
-
-    def where(self, i: int) -> str:
-        """Which file, and what in it, image i is, for messages."""
-
-    def fingerprint(self) -> str:
-        """Changes if an image or label does."""
+from training.data.dataset import Dataset
 
 
 class SampleOrder:

@@ -19,7 +19,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from training.data.labels import LabelTable, label_bytes, no_labels, read_labels
-from training.networks.config import ImageSpec, is_power_of_two
+from training.spec import ImageSpec, is_power_of_two
 
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
@@ -414,7 +414,7 @@ def open_levels(folder: Path, checksums: bool) -> dict[int, Level]:
     return out
 
 
-def levels(image: np.ndarray) -> list[np.ndarray]:
+def halvings(image: np.ndarray) -> list[np.ndarray]:
     """uint8 [C,R,R] and its halvings down to 4x4, largest first."""
     out, x = [image], image.astype(np.float32)
     while x.shape[1] > 4:

@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import nn
 
-from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig, ImageSpec
+from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig
 from training.ops.epilogue import pixel_norm
 from training.pyramid import Pyramid
+from training.spec import ImageSpec
 
 NoiseMode = Literal["random", "const", "none"]
 Noise = Sequence[torch.Tensor]

@@ -3,43 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from training.spec import check
+
 Activation = Literal["lrelu", "relu"]
 FusedScale = Literal["auto", "true", "false"]
 Combine = Literal["cat_lin", "lin_cat", "simple"]
-
-
-def check(ok: bool, message: str) -> None:
-    if not ok:
-        raise ValueError(message)
-
-
-def is_power_of_two(n: int) -> bool:
-    return n > 0 and n & (n - 1) == 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageSpec:
-    """What one image of a dataset is; G and D are built for it."""
-
-    resolution: int
-    """Height and width of the largest level in pixels, a power of two, 8 to 16384."""
-    channels: int = 3
-    """Colour channels."""
-    c_dim: int = 0
-    """Length of the label vector, 0 = unconditional (TF: label_size)."""
-
-    def __post_init__(self) -> None:
-        check(
-            is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
-            f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
-        )
-        check(1 <= self.channels <= 2**12, f"channels: found {self.channels}, expected 1 to 4096")
-        check(0 <= self.c_dim <= 2**20, f"c_dim: found {self.c_dim}, expected 0 to 2^20")
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """(4, 8, ..., resolution): the level sizes of a pyramid, smallest first."""
-        return tuple(2**k for k in range(2, self.resolution.bit_length()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,13 @@ from torch import nn
 
 from training.networks import base
 from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
-from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
+from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
 from training.ops.bias_act import bias_act
 from training.ops.epilogue import pixel_norm
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
+from training.spec import ImageSpec
 
 
 class NormalisedLatent(Mapping):

@@ -12,11 +12,12 @@ from torch import nn
 
 from training.networks import base
 from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
-from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput, compute_dtype
 from training.ops.epilogue import synthesis_epilogue
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
+from training.spec import ImageSpec
 
 
 class MappingNetwork(Mapping):

@@ -12,10 +12,11 @@ from torch import nn
 
 from training.networks import base, msg_stylegan
 from training.networks.base import Noise, NoiseMode
-from training.networks.config import ImageSpec, StyleGANDiscriminatorConfig, StyleGANGeneratorConfig
+from training.networks.config import StyleGANDiscriminatorConfig, StyleGANGeneratorConfig
 from training.networks.layers import Conv2d, ConvDown2d, Dense
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
+from training.spec import ImageSpec
 
 
 def _blend(new: torch.Tensor, old: torch.Tensor, share: float) -> torch.Tensor:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.sampler import SampleOrder, batches, read_batch
-from training.networks.config import ImageSpec
+from training.spec import ImageSpec
 
 
 class Numbers:

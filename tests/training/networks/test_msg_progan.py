@@ -10,8 +10,9 @@ from tests.golden_data import assert_close
 from training import pyramid
 from training.config import LossConfig
 from training.losses import LOSSES
-from training.networks.config import ImageSpec, ProGANDiscriminatorConfig, ProGANGeneratorConfig
+from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from training.networks.msg_progan import Discriminator, Generator
+from training.spec import ImageSpec
 from training.step import GeneratorInputs, Reals, d_step, g_step
 
 FORWARD, GRADIENT = 1e-5, 1e-3  # gradients: 1e-5 but for pre-activations that rounding moves across a kink

@@ -8,8 +8,9 @@ import torch
 from tests.golden_data import GOLDEN
 from training import pyramid
 from training.config import LossConfig
-from training.networks.config import DiscriminatorConfig, GeneratorConfig, ImageSpec
+from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.msg_stylegan import Discriminator, Generator
+from training.spec import ImageSpec
 from training.step import GeneratorInputs, Reals, d_step, g_step, run_generator
 
 COUNTS = json.loads((GOLDEN / "default_vars.json").read_text())

@@ -1,0 +1,222 @@
+"""Making a dataset from a collection: in parallel, in order, in bounded memory, and resumable.
+
+All work happens in a hidden folder beside the dataset, `.NAME.partial`, which takes its place when it is whole. Its
+journal has a line for each entry and, every few seconds, a commit: what of the files counts up to there. The result is
+the same bytes for any number of worker processes and interruptions.
+"""
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from dataprep.job import Job, Result
+from dataprep.rules import Picture, Refused
+from dataprep.sources.source import Entry, Source
+from dataprep.writers import Form, pack, writer
+from dnnlib.errors import UserError
+from dnnlib.launch import process_pool
+from dnnlib.pool import cpu_count
+
+TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
+SEED = 123  # of the original's shuffle
+
+Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
+Flag = tyro.conf.FlagCreatePairsOff
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Options of every command that makes a dataset."""
+
+    max_images: int | None = None
+    """stop after so many"""
+    subset: int | None = None
+    """take so many, chosen at random but always the same ones"""
+    shard_mb: int | None = None
+    """split the files of a dataset into shards of about so many MB (TFRecords only)"""
+    workers: int = 0
+    """processes that decode and encode; 0 = one a core; the result does not depend on it"""
+    strict: Annotated[bool, Flag] = False
+    """stop at the first entry that cannot be read, instead of skipping and listing it"""
+    resume: Annotated[bool, Flag, tyro.conf.arg(name="continue")] = False
+    """go on where an interrupted conversion to the same place stopped, if one did"""
+
+    def __post_init__(self) -> None:
+        for name in ("max_images", "subset", "shard_mb"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: expected >= 1")
+        if self.workers < 0:
+            raise ValueError(f"--workers {self.workers}: expected >= 0")
+
+
+Options = Annotated[Output, tyro.conf.OmitArgPrefixes]
+DEFAULT = Output()
+
+
+def shuffled(n: int) -> np.ndarray:
+    """The order in which the original stored n images."""
+    order = np.arange(n)
+    np.random.RandomState(SEED).shuffle(order)
+    return order
+
+
+def build(
+    dst: Path,
+    source: Source,
+    make: Make | None,
+    output: Output,
+    facts: dict[str, Any],
+    *,
+    order: np.ndarray | None = None,
+    form: Form = "tfrecords",
+) -> None:
+    """Make the dataset `dst` of `source`.
+
+    make: gives the image of an entry's data; None if the data is the image, uint8 [C,R,R]. facts: how it is made, for
+    dataset.json; with the source's fingerprint they tell whether an interrupted conversion is the same one. order:
+    indices of the source's entries; default: as they are.
+    """
+    if output.shard_mb and form != "tfrecords":
+        raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
+    dst = Path(os.path.realpath(dst))  # what a link leads to
+    order = _chosen(len(source), order, output.subset)
+    facts = {**facts, "subset": output.subset, "max_images": output.max_images}
+    description = {**facts, "form": form, "shard_mb": output.shard_mb, "fingerprint": source.fingerprint()}
+    make_writer = partial(writer, form=form, name=dst.name, shard_bytes=output.shard_mb and output.shard_mb * 10**6)
+    with Job(dst, form == "zip", make_writer, output.resume, description) as job:
+        left = [] if job.consumed else source.refused
+        for reason in left:
+            job.skip(reason, output.strict)
+        job.summary.classes = max(job.summary.classes, source.classes)
+        total = len(order) if output.max_images is None else min(len(order), output.max_images)
+        entries = source.entries(order[job.consumed :])
+        packed = _results(entries, make, form, output.workers or cpu_count())
+        with contextlib.closing(packed), tqdm(total=total, initial=job.kept, unit="img", desc=str(dst)) as bar:
+            while output.max_images is None or job.kept < output.max_images:
+                if (step := next(packed, None)) is None:
+                    break
+                bar.update(job.take(*step, strict=output.strict))
+        facts = {
+            **facts,
+            "num_images": job.kept,
+            "resolution": job.shape[1] if job.shape else 0,
+            "channels": job.shape[0] if job.shape else 0,
+            "classes": source.class_names or job.summary.c_dim or None,
+            "skipped": job.skipped,
+            "notes": dict(job.notes),
+        }
+        job.finish(facts)
+    job.report()
+
+
+def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
+    try:
+        order = np.arange(n) if order is None else order
+    except MemoryError as e:
+        raise UserError(f"{n} entries are said to be there, expected as many as memory has room for") from e
+    if subset is None:
+        return order
+    if subset > len(order):
+        raise UserError(f"--subset {subset}: expected at most {len(order)}, the number of entries")
+    among = np.zeros(n, bool)
+    among[shuffled(n)[:subset]] = True
+    return order[among[order]]
+
+
+def _convert(data: Any, make: Make | None, form: Form) -> Result:
+    if isinstance(data, Refused):
+        return data
+    picture = make(data) if make else Picture(data)
+    if isinstance(picture, Refused):
+        return picture
+    return pack(picture.image, form), picture.image.shape, picture.notes
+
+
+_task: tuple[Make, Form]  # of a worker process
+
+
+def _setup(make: Make, form: Form) -> None:
+    global _task
+    _task = make, form
+
+
+def _work(pieces: list[Any]) -> list[Result]:
+    return [_convert(data, *_task) for data in pieces]
+
+
+def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
+    """Entries in groups of at most limit[0]."""
+    group: list[Entry] = []
+    size = 0
+    for entry in entries:
+        group.append(entry)
+        size += len(entry.data) if isinstance(entry.data, bytes) else 0
+        if len(group) >= limit[0] or size > TASK_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _results(
+    entries: Iterable[Entry], make: Make | None, form: Form, workers: int
+) -> Generator[tuple[Entry, Result], None, None]:
+    """Each entry with its result, in their order, a bounded number ahead. An entry that ends the worker process that
+    converts it is refused."""
+    if make is None:
+        for entry in entries:
+            yield entry, _convert(entry.data, None, form)
+        return
+    limit = [TASK_ENTRIES]
+    groups = _tasks(entries, limit)
+    pending: deque[list[Entry]] = deque()
+    futures: deque[Future[list[Result]]] = deque()
+    pool = process_pool(workers, _setup, (make, form))
+    try:
+        while True:
+            try:
+                while len(pending) < 2 * workers and (group := next(groups, None)):
+                    pending.append(group)
+                    futures.append(pool.submit(_work, [e.data for e in group]))
+                if not pending:
+                    return
+                results = futures.popleft().result()
+            except BrokenProcessPool:
+                lost = list(pending)
+                pending.clear()
+                futures.clear()
+                pool.shutdown()
+                yield from _one_by_one((e for group in lost for e in group), make, form)
+                pool = process_pool(workers, _setup, (make, form))
+                continue
+            largest = max((sum(map(len, r[0])) for r in results if not isinstance(r, Refused)), default=1)
+            limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // largest))
+            yield from zip(pending.popleft(), results, strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_by_one(entries: Iterable[Entry], make: Make, form: Form) -> Iterator[tuple[Entry, Result]]:
+    """Results of entries of which some end the process that converts them."""
+    todo = deque(entries)
+    while todo:
+        with process_pool(1, _setup, (make, form)) as pool:
+            while todo:
+                entry = todo.popleft()
+                try:
+                    yield entry, pool.submit(_work, [entry.data]).result()[0]
+                except BrokenProcessPool:
+                    yield entry, Refused("ends the process that reads it")
+                    break

@@ -1,0 +1,42 @@
+"""dataset_tool.py convert: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
+
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from dataprep.build import DEFAULT, Options, build
+from dataprep.rules import Picture
+from dataprep.sources.source import Items
+from dataprep.writers import Form
+from dnnlib.errors import UserError
+from training.data.dataset import Dataset, class_names, open_dataset
+
+Place = tyro.conf.Positional[Path]
+
+
+class Reader:
+    """Image i of a dataset; worker processes get the dataset once and then only numbers."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __call__(self, i: int) -> Picture:
+        return Picture(np.asarray(self.dataset[i][0]))
+
+
+def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options = DEFAULT) -> None:
+    """Make a dataset of one form into another: same images in the same order, same labels.
+
+    Args:
+        src: Dataset: a folder of TFRecords, a folder of images, or a zip of images.
+        dst: New dataset.
+        to: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 have it). Default: zip if DST ends in .zip,
+            otherwise tfrecords.
+    """
+    form: Form = to or ("zip" if dst.suffix.lower() == ".zip" else "tfrecords")
+    dataset = open_dataset(src)
+    if form != "tfrecords" and dataset.spec.channels not in (1, 3, 4):
+        raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
+    items = Items(len(dataset), int, dataset.labels, dataset.fingerprint(), class_names(src))
+    build(dst, items, Reader(dataset), output, {"command": "convert", "source": str(src)}, form=form)

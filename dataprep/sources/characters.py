@@ -1,0 +1,92 @@
+"""Characters drawn from the artwork inside the `robohash` package: endless labelled images without a download.
+
+Artists: set 1 Zikri Kader (CC-BY), set 2 Hrvoje Novakovic (CC-BY), set 3 Julian Peter Arias (CC-BY), set 4 David Revoy
+(CC-BY), set 5 Pablo Stanley (free for personal and commercial use).
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataprep.sources.source import Entry, digest
+from dnnlib.errors import UserError
+from dnnlib.launch import process_pool
+
+CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
+
+Parts = list[list[np.ndarray]]  # slots from back to front, the alternatives of each, premultiplied float32 [4,R,R]
+
+
+def artwork() -> Path:
+    """The folder of sets inside the installed package."""
+    found = importlib.util.find_spec("robohash")
+    if found is None or found.origin is None:
+        raise UserError("robohash: package not installed, expected `pip install robohash`")
+    return Path(found.origin).parent / "sets"
+
+
+def slots(folder: Path) -> list[list[Path]]:
+    """Part files of one character set, slots from back to front. Folder names are `NNN#TAG`; tags that start with
+    digits give the order of drawing, otherwise the number in front does."""
+    folders = sorted(p for p in folder.iterdir() if p.is_dir())
+    if any(p.name.split("#")[1][0].isdigit() for p in folders):
+        folders.sort(key=lambda p: p.name.split("#")[1])
+    return [sorted(p.glob("*.png")) for p in folders]
+
+
+def load_part(job: tuple[Path, int]) -> np.ndarray:
+    """A part file scaled to R x R: premultiplied uint8 [4,R,R]."""
+    path, resolution = job
+    with Image.open(path) as im:
+        small = im.convert("RGBa").resize((resolution, resolution), Image.Resampling.LANCZOS)
+        return np.asarray(small).transpose(2, 0, 1)
+
+
+def load_sets(sets: Sequence[int], resolution: int, workers: int) -> dict[int, list[Parts]]:
+    """Every part of the given sets, decoded and scaled once by `workers` processes. Per set its variants (set 1 has ten
+    colours, the others one)."""
+    root = artwork()
+    variants = {
+        s: [slots(f) for f in (sorted((root / "set1").iterdir()) if s == 1 else [root / f"set{s}"])] for s in sets
+    }
+    jobs = [(path, resolution) for vs in variants.values() for v in vs for slot in v for path in slot]
+    with process_pool(workers) as pool:
+        images = iter([p.astype(np.float32) / 255 for p in pool.map(load_part, jobs, chunksize=16)])
+    return {s: [[[next(images) for _ in slot] for slot in v] for v in vs] for s, vs in variants.items()}
+
+
+def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
+    """One character on white, uint8 [3,R,R]: one part of every slot."""
+    image = np.ones_like(parts[0][0][:3])
+    for slot in parts:
+        part = slot[rng.integers(len(slot))]
+        image = part[:3] + image * (1 - part[3])  # over
+    return np.rint(image * 255).clip(0, 255).astype(np.uint8)
+
+
+class Characters:
+    """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets."""
+
+    def __init__(self, n: int, resolution: int, sets: Sequence[int], seed: int, workers: int) -> None:
+        self.n, self.resolution, self.sets, self.seed = n, resolution, sets, seed
+        self.workers = workers  # that decode the artwork
+        self.refused: list[str] = []
+        self.classes = len(CLASSES)
+        self.class_names: list[str] | None = list(CLASSES)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def fingerprint(self) -> str:
+        return digest([self.n, self.resolution, self.sets, self.seed])
+
+    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
+        variants = load_sets(self.sets, self.resolution, self.workers)
+        for i in map(int, indices):
+            rng = np.random.default_rng((self.seed, i))
+            s = self.sets[int(rng.integers(len(self.sets)))]
+            image = draw(variants[s][rng.integers(len(variants[s]))], rng)
+            yield Entry(f"character {i}", image, s - 1)

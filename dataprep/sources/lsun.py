@@ -1,0 +1,78 @@
+"""LSUN's LMDB databases (Yu et al. 2015), one a category, of encoded images."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataprep.rules import Picture, Refused
+from dataprep.sources.lmdb_file import LMDBFile
+from dataprep.sources.source import Entry, digest, stamp
+from dnnlib.errors import UserError
+from training.data.decode import decode, decoding_error
+
+
+class LSUN:
+    """The images of one category in the order of their keys."""
+
+    class_names: list[str] | None = None
+    classes = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder if folder.is_file() else folder / "data.mdb"
+        if not self.path.is_file():
+            raise UserError(f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb")
+        self.refused: list[str] = []
+        self.database = LMDBFile(self.path)
+
+    def __len__(self) -> int:
+        return len(self.database)
+
+    def fingerprint(self) -> str:
+        return digest([stamp(self.path), len(self)])
+
+    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
+        wanted = iter(indices.tolist())
+        want = next(wanted, None)
+        for i, (key, value) in enumerate(self.database):
+            if i == want:
+                yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
+                want = next(wanted, None)
+
+
+def _rgb(data: bytes) -> np.ndarray | Refused:
+    """An encoded image (JPEG, WebP, ...) as uint8 [H,W,3]."""
+    try:
+        return np.asarray(decode(data)[0].convert("RGB"))
+    except Exception as e:  # decoders raise whatever a damaged image leads them to
+        return Refused(decoding_error(e))
+
+
+def square(data: bytes, resolution: int) -> Picture | Refused:
+    """Centre crop to a square, scaled by Lanczos: uint8 [3,R,R]."""
+    x = _rgb(data)
+    if isinstance(x, Refused):
+        return x
+    h, w = x.shape[:2]
+    side = min(h, w)
+    x = x[(h - side) // 2 : (h + side) // 2, (w - side) // 2 : (w + side) // 2]
+    small = Image.fromarray(x).resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return Picture(np.asarray(small).transpose(2, 0, 1))
+
+
+def wide(data: bytes, width: int, height: int) -> Picture | Refused:
+    """Scaled to `width` x `height` with rows cut off above and below, on black: uint8 [3,width,width]. Images that are
+    too small are left out, as in the original."""
+    x = _rgb(data)
+    if isinstance(x, Refused):
+        return x
+    h, w = x.shape[:2]
+    rows = round(width * h / w)
+    if w < width or rows < height:
+        return Refused(f"{w}x{h} pixels, too small for {width}x{height}")
+    x = x[(h - rows) // 2 : (h + rows) // 2]
+    small = np.asarray(Image.fromarray(x).resize((width, height), Image.Resampling.LANCZOS))
+    canvas = np.zeros([3, width, width], np.uint8)
+    canvas[:, (width - height) // 2 : (width + height) // 2] = small.transpose(2, 0, 1)
+    return Picture(canvas)

@@ -1,0 +1,86 @@
+"""The commands of `python -m pretrained`: network files to look into and to convert."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dnnlib import cli
+from dnnlib.downloads import fetch, is_url
+from dnnlib.errors import UserError
+from pretrained.bmsg_gan import ORIGIN as BMSG_GAN
+from pretrained.loading import format_of, load_network
+from pretrained.tf_networks import MSG_STYLEGAN, STYLEGAN
+from training.config import as_dict
+from training.networks.architectures import ARCHITECTURES
+from training.run.snapshot import save_snapshot
+
+NON_COMMERCIAL = (
+    "what was made with the original code is under its licence, CC BY-NC 4.0: no commercial use, and credit is due; "
+    "converting it changes nothing about that (LICENSE_ORIGINAL.txt)"
+)
+LICENCES = {
+    BMSG_GAN: "BMSG-GAN is under the MIT licence, whose notice stays with its files (LICENSE_ORIGINAL.txt)",
+    MSG_STYLEGAN: NON_COMMERCIAL,
+    STYLEGAN: NON_COMMERCIAL,
+}
+
+
+def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
+    """Say what a network file holds: format, architecture, images, parameters, training progress, options.
+
+    Args:
+        file: Network file of any kind, or its URL.
+    """
+    net = load_network(file)
+    path = fetch(file) if is_url(file) else Path(file)
+    s = net.spec
+    print(f"file        {path} ({path.stat().st_size:,} bytes), {format_of(path)}")
+    print(f"made by     {net.origin or 'train.py'}")
+    print(f"images      {s.channels}x{s.resolution}x{s.resolution}, {s.c_dim or 'no'} label values")
+    progress = "unknown" if net.cur_nimg is None else f"{net.cur_nimg / 1000:g} kimg"
+    print(f"trained     {progress}")
+    for name, part in net.parts.items():
+        print(f"{name:<11} {ARCHITECTURES[part.cfg.kind].title}, {part.parameters:,} parameters")
+    for note in net.notes:
+        print(f"note        {note}")
+    if licence := LICENCES.get(net.origin):
+        print(f"licence     {licence}")
+    for name, part in net.parts.items():
+        if name != "G_ema" or "G" not in net.parts:
+            print(f"{name.removesuffix('_ema'):<11} {json.dumps(as_dict(part.cfg))}")
+
+
+def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
+    """Write network files of any kind as one snapshot: `convert OLD.pkl NEW.safetensors`, or with files that belong
+    together `convert GAN_GEN_5.pth GAN_GEN_SHADOW_5.pth GAN_DIS_5.pth NEW.safetensors`.
+
+    Args:
+        files: The old file or files, and the new one.
+    """
+    if len(files) < 2:
+        raise UserError(f"convert: found {len(files)} file(s), expected OLD [OLD ...] NEW.safetensors")
+    *old, new = files
+    out = Path(new)
+    if out.suffix != ".safetensors":
+        raise UserError(f"{out}: expected a new file whose name ends in .safetensors")
+    if out.exists():
+        raise UserError(f"{out}: exists already, expected the name of a new file")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: no such folder")
+    net = load_network(*old)
+    networks = {name: part.build() for name, part in net.parts.items()}
+    save_snapshot(out, networks, net.spec, net.cur_nimg, net.origin)
+    print(f"{out}: {', '.join(networks)} of {ARCHITECTURES[next(iter(net.parts.values())).cfg.kind].title}")
+    if licence := LICENCES.get(net.origin):
+        print(f"licence: {licence}")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"inspect": inspect, "convert": convert}
+
+
+def main() -> None:
+    """Parse the command line and run the command."""
+    cli.run_command(COMMANDS, "Look into network files and convert them.", "python -m pretrained")

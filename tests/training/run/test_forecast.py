@@ -1,0 +1,37 @@
+from dataclasses import replace
+
+import torch
+
+from config import tiny
+from training.networks.msg_stylegan import Discriminator, Generator
+from training.run.forecast import convolution_rate, count, layer_table
+from training.spec import ImageSpec
+
+
+def test_operations_by_hand():
+    """Sampling an 8x8 network: dense layers and convolutions, two operations a multiplication."""
+    cfg = tiny()
+    cfg = replace(cfg, precision="fp32", G=replace(cfg.G, mapping_layers=1, blur_filter=()))
+    c, w = 16, 16  # feature maps at every resolution, width of z and w
+    dense = w * w + 4 * w * 2 * c  # mapping and four styles
+    conv = 9 * c * c * 16 + 16 * c * c * 16 + 9 * c * c * 64  # 4x4; 4x4 kernel at each of 16 inputs; 8x8
+    torgb = 3 * c * (16 + 64)
+    assert count(cfg, ImageSpec(resolution=8)).sample_flops == 2 * (dense + conv + torgb)
+
+
+def test_costs_are_ordered():
+    spec = ImageSpec(resolution=8)
+    every = count(tiny(), spec)
+    lazy = count(replace(tiny(), loss=replace(tiny().loss, reg_interval=4)), spec)
+    assert every.sample_flops < every.g_flops and lazy.d_flops < every.d_flops
+    wider = replace(tiny(), G=replace(tiny().G, fmap_max=64, fmap_base=512))
+    assert count(wider, spec).peak_bytes > every.peak_bytes
+    assert convolution_rate(torch.device("cpu"), "fp32") > 1e8
+
+
+def test_table_lists_every_parameter_once():
+    spec = ImageSpec(resolution=32, c_dim=3)
+    for net in (Generator(tiny().G, spec), Discriminator(tiny().D, spec)):
+        rows = layer_table(net, spec)
+        assert sum(r[1] for r in rows) == sum(p.numel() for p in net.parameters())
+    assert rows[0][0] == "b32.fromrgb" and rows[-1][2] == [3]

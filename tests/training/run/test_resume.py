@@ -1,0 +1,303 @@
+"""A run that was killed, however often and whenever, ends in the bits of one that was not."""
+
+import contextlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from config import tiny
+from dnnlib.errors import UserError
+from tests.runs import (
+    ENV,
+    ROOT,
+    SMALL,
+    assert_same_run,
+    command,
+    losses,
+    make_dataset,
+    newest_checkpoint,
+    run_dirs,
+    tensors,
+    train,
+)
+from training.spec import ImageSpec
+from training.state import TrainState, load_checkpoint
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """(dataset, run dir of an uninterrupted run)."""
+    folder = tmp_path_factory.mktemp("reference")
+    data = make_dataset(folder / "blobs")
+    train(*SMALL, "--data", data, "--result-dir", folder / "results")
+    return data, run_dirs(folder / "results")[0]
+
+
+def start(*args):
+    return subprocess.Popen(
+        command(*args), cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def writing_checkpoint(results):
+    return any(results.glob("*/.checkpoint-*.partial"))
+
+
+def test_kill_9_at_any_moment(reference, tmp_path):
+    data, whole = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto"]
+    rng = random.Random(0)
+    hit = 0
+    for attempt in range(6):
+        process = start(*args)
+        before = len(list(tmp_path.glob("*/checkpoint-*.pt")))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if attempt % 2 and writing_checkpoint(tmp_path):  # killed while it writes one
+                hit += 1
+                break
+            if attempt % 2 == 0 and len(list(tmp_path.glob("*/stats.jsonl"))):  # killed anywhere else
+                time.sleep(rng.uniform(0.05, 0.6))
+                break
+        process.kill()
+        process.communicate()
+        assert before <= 3
+    train(*args)
+    (run,) = run_dirs(tmp_path)
+    assert hit >= 1, "no kill fell into the writing of a checkpoint"
+    assert not list(run.rglob("*.partial"))
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_signal_checkpoints_and_exits_0(reference, tmp_path, sig, gpus):
+    data, _ = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto", "--gpus", gpus, "--micro-batch", 4]
+    process = start(*args)
+    while process.poll() is None and not any(tmp_path.glob("*/4x4")):
+        time.sleep(0.02)
+    time.sleep(0.05)
+    process.send_signal(sig)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    assert "stopped at" in out
+    (run,) = run_dirs(tmp_path)
+    assert 0 < newest_checkpoint(run)["progress"]["cur_nimg"] < 400
+    train(*args)
+    train(*[a if a != tmp_path else tmp_path / "whole" for a in args])
+    assert_same_run(run_dirs(tmp_path / "whole")[0], run)
+
+
+def test_damaged_checkpoint_falls_back_and_says_so(reference, tmp_path):
+    data, whole = reference
+    run = tmp_path / whole.name
+    shutil.copytree(whole, run)
+    newest = max(run.glob("checkpoint-*.pt"))
+    raw = bytearray(newest.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    newest.write_bytes(raw)
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto")
+    assert f"{newest}: damaged checkpoint" in out.stdout
+    assert "resuming at" in out.stdout and run_dirs(tmp_path) == [run]
+    assert_same_run(whole, run)
+
+
+@pytest.mark.parametrize("back", [30, 200, 500, 900, 1500])
+def test_flipped_bit_near_the_end_is_found_or_harmless(reference, tmp_path, back):
+    """The directory of the zip file has no checksum of its own."""
+    whole = newest_checkpoint(reference[1])
+    raw = bytearray(max(reference[1].glob("checkpoint-*.pt")).read_bytes())
+    raw[-back] ^= 0x80
+    (tmp_path / "checkpoint-000000.pt").write_bytes(raw)
+    with contextlib.suppress(UserError):
+        loaded = tensors(load_checkpoint(tmp_path / "checkpoint-000000.pt"))
+        assert all(torch.equal(t, loaded[name]) for name, t in tensors(whole).items())
+
+
+@pytest.mark.parametrize("cut", [0, 100, 20000])
+def test_truncated_checkpoint_alone_is_an_error(reference, tmp_path, cut):
+    data, whole = reference
+    path = tmp_path / "checkpoint-000000.pt"
+    path.write_bytes(max(whole.glob("checkpoint-*.pt")).read_bytes()[:cut])
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--resume", path, check=False)
+    assert out.returncode == 2 and "damaged checkpoint" in out.stderr and "Traceback" not in out.stderr
+
+
+@pytest.mark.parametrize("kind", ["run dir", "file"])
+def test_checkpoint_of_another_architecture_is_an_error(reference, tmp_path, kind):
+    data, whole = reference
+    source = whole if kind == "run dir" else max(whole.glob("checkpoint-*.pt"))
+    args = ["--data", data, "--result-dir", tmp_path / "r", "--resume", source, "--G.fmap-max", 8]
+    out = train(*SMALL, *args, check=False)
+    assert out.returncode == 2 and "another architecture: G.fmap_max is 16, expected 8" in out.stderr
+    assert not (tmp_path / "r").exists()
+
+
+def test_finished_run_is_not_continued_but_a_longer_one_is(reference, tmp_path):
+    data, whole = reference
+    shutil.copytree(whole, tmp_path / whole.name)
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto"]
+    train(*args, "--total-kimg", "0.45")
+    assert run_dirs(tmp_path) == [tmp_path / whole.name]
+    assert newest_checkpoint(tmp_path / whole.name)["progress"]["cur_nimg"] == 456
+    assert losses(tmp_path / whole.name)[: len(losses(whole)) - 1] == losses(whole)[:-1]
+    train(*args, "--total-kimg", "0.1")
+    assert len(run_dirs(tmp_path)) == 2
+
+
+def test_other_options_start_a_new_run_and_say_why(reference, tmp_path):
+    data, whole = reference
+    shutil.copytree(whole, tmp_path / whole.name)
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto", "--total-kimg", "0.5", "--mirror")
+    assert "started with another mirror" in out.stdout and len(run_dirs(tmp_path)) == 2
+
+
+def test_checkpoint_file_starts_a_new_run_from_it(reference, tmp_path):
+    data, whole = reference
+    newest = max(whole.glob("checkpoint-*.pt"))
+    train(*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", newest, "--total-kimg", "0.45")
+    (run,) = run_dirs(tmp_path)
+    assert [r["kimg"] for r in losses(run)] == [0.448, 0.456]
+
+
+def test_running_run_is_left_alone(reference, tmp_path):
+    data, _ = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto"]
+    first = start(*args, "--total-kimg", "100")
+    while first.poll() is None and not any(tmp_path.glob("*/stats.jsonl")):
+        time.sleep(0.02)
+    out = train(*args)
+    first.terminate()
+    first.communicate()
+    assert "another process is training it" in out.stdout and len(run_dirs(tmp_path)) == 2
+
+
+def test_full_disk_loses_nothing(reference, tmp_path):
+    """No file may grow past what the second checkpoint needs: one line, status 2, all that was whole is whole."""
+    data, whole = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto"]
+    size = min(p.stat().st_size for p in whole.glob("checkpoint-*.pt"))
+    limit = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size - 1000},) * 2)"
+    code = f"{limit}; sys.argv[0] = 'train.py'; runpy.run_path('train.py', run_name='__main__')"
+    train(*args, "--total-kimg", "0.064")
+    (run,) = run_dirs(tmp_path)
+    before = {p.name: p.read_bytes() for p in run.glob("*0.064*")}
+    out = subprocess.run(
+        [sys.executable, "-c", code, *map(str, args)], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100
+    )
+    assert out.returncode == 2 and "Traceback" not in out.stderr
+    errors = [line for line in out.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1 and "cannot write: file too large" in errors[0]
+    assert len(before) == 2 and not list(run.rglob("*.partial"))
+    assert {p.name: p.read_bytes() for p in run.glob("*0.064*")} == before
+    train(*args)
+    assert losses(run) == losses(whole)
+
+
+def test_another_batch_on_resume_still_ticks(reference, tmp_path):
+    """Progress that is no multiple of the new batch must not keep ticks from ending."""
+    data, _ = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path]
+    train(*args, "--total-kimg", "0.1")
+    (run,) = run_dirs(tmp_path)
+    train(*args, "--resume", run, "--batch", 16)
+    assert [r["tick"] for r in losses(run)] == [1, 2, 2, 3, 4, 5, 6, 7]  # tick 2 was cut short, and then ended
+
+
+def test_run_started_from_a_checkpoint_file_remembers_it(reference, tmp_path):
+    """Killed before its first snapshot, such a run goes on from where it started, not from nothing."""
+    data, whole = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--total-kimg", "100", "--network-snapshot-ticks", 0]
+    process = start(*args, "--resume", max(whole.glob("checkpoint-*.pt")))
+    while process.poll() is None and not list(tmp_path.glob("*/stats.jsonl")):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    out = train(*args[:-4], "--total-kimg", "0.45", "--network-snapshot-ticks", 0, "--resume", "auto")
+    (run,) = run_dirs(tmp_path)
+    assert "resuming at 0.400 kimg" in out.stdout and (run / "reals.png").exists()
+
+
+def test_g_ema_moves_before_the_g_step(reference, tmp_path):
+    """As in the original: after one iteration G has moved, and G_ema is still the G that D was trained against."""
+    data, _ = reference
+    train(*SMALL, "--data", data, "--result-dir", tmp_path, "--total-kimg", "0.008")
+    state = newest_checkpoint(run_dirs(tmp_path)[0])
+    torch.manual_seed(3)
+    initial = TrainState(replace(tiny(), seed=3), ImageSpec(resolution=16, c_dim=3), torch.device("cpu")).G
+    for name, p in initial.named_parameters():
+        assert torch.equal(state["G_ema"][name], p)
+    assert any(not torch.equal(state["G"][name], p) for name, p in initial.named_parameters())
+
+
+def test_folder_that_is_no_run_is_left_alone(reference, tmp_path):
+    data, _ = reference
+    other = tmp_path / "other"
+    (other / "sub").mkdir(parents=True)
+    for name in ("checkpoint-000001.pt", ".x.1.partial", "sub/.y.2.partial"):
+        (other / name).write_text("mine")
+    before = sorted(other.rglob("*"))
+    out = train(*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--resume", other, check=False)
+    assert out.returncode == 2 and "not a run dir: no config.json" in out.stderr and sorted(other.rglob("*")) == before
+
+
+def test_users_copies_of_checkpoints_are_ignored_and_differences_told(reference, tmp_path):
+    data, whole = reference
+    run = tmp_path / whole.name
+    shutil.copytree(whole, run)
+    copies = ["checkpoint-best.pt", "checkpoint-000000.400 (copy).pt"]
+    for name in copies:
+        (run / name).write_text("mine")
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--total-kimg", "0.45"]
+    out = train(*args, "--resume", run, "--G-opt.lr", "0.001")
+    assert "continued with another G_opt" in out.stdout
+    assert all((run / name).read_text() == "mine" for name in copies)
+
+
+def test_dataset_names_may_hold_glob_characters(tmp_path):
+    data = make_dataset(tmp_path / "b[1]*")
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path / "r"]
+    train(*args, "--total-kimg", "0.016")
+    train(*args, "--total-kimg", "0.032", "--resume", "auto")
+    assert [p.name for p in run_dirs(tmp_path / "r")] == ["00000-msg-stylegan-b[1]*-1gpu"]
+
+
+def test_same_run_same_bytes(reference, tmp_path):
+    data, whole = reference
+    train(*SMALL, "--data", data, "--result-dir", tmp_path)
+    (run,) = run_dirs(tmp_path)
+    assert_same_run(whole, run)
+    snapshots = sorted(p.name for p in whole.glob("*.safetensors"))
+    assert snapshots and all((run / n).read_bytes() == (whole / n).read_bytes() for n in snapshots)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["progan-robohash", *SMALL[1:], "--G.z-dim", 8, "--D.features", 8, "--loss.r1-gamma", 2,
+         "--loss.gamma-end", 0.1, "--loss.gamma-kimg", 0.3, "--loss.reg-interval", 2],
+        [*SMALL, "--loss.name", "wgan-gp", "--d-repeats", 2],
+        [*SMALL, "--loss.name", "relativistic-pairing", "--loss.r2-gamma", 1, "--micro-batch", 4],
+    ],
+    ids=["msg-progan", "wgan-gp", "relativistic-pairing"],
+)  # fmt: skip
+def test_every_system_and_kind_of_loss_resumes_exactly(reference, tmp_path, args):
+    args = [*args, "--data", reference[0], "--resume", "auto", "--result-dir"]
+    train(*args, tmp_path / "whole")
+    process = start(*args, tmp_path / "parts")
+    while process.poll() is None and not list(tmp_path.glob("parts/*/checkpoint-*.pt")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0, process.stdout.read()
+    stopped = newest_checkpoint(run_dirs(tmp_path / "parts")[0])["progress"]["cur_nimg"]
+    assert 0 < stopped < 400
+    train(*args, tmp_path / "parts")
+    assert_same_run(run_dirs(tmp_path / "whole")[0], run_dirs(tmp_path / "parts")[0])

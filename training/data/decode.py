@@ -1,0 +1,104 @@
+"""Encoded images of any kind as 8-bit sRGB pixels."""
+
+import io
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageColor, ImageOps
+
+ANIMATED = "animated, its first frame taken"
+BAD_PROFILE = "with a colour profile that is not readable, taken as sRGB"
+DEEP_PIXELS = "pixels of 32 bits have no known range, expected at most 16"
+FLOAT_PIXELS = "float pixels have no known range, expected integers"
+
+
+def decoding_error(error: Exception, source: object = "") -> str:
+    """Return what to tell a user about an error of Pillow's: one line that does not repeat the file's name."""
+    if isinstance(error, PermissionError):
+        return "not readable: permission denied"
+
+    reason = str(error).replace(repr(str(source)), "").strip() if isinstance(source, Path) else str(error)
+    if not reason or "BytesIO" in reason:
+        return "not a readable image"
+    return f"not a readable image: {reason}"
+
+
+def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image, tuple[str, ...]]:
+    """An encoded image as L or RGB of 8 bits in sRGB, upright, and notes; raises whatever Pillow does."""
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    with warnings.catch_warnings(action="ignore"):  # large images, odd metadata
+        with Image.open(io.BytesIO(data)) as im:
+            if im.format == "PNG":
+                im.verify()  # checksums, which decoding does not look at
+        with Image.open(io.BytesIO(data)) as im:
+            notes = (ANIMATED,) if getattr(im, "is_animated", False) else ()
+            im.load()  # damage shows here, and is not taken for that of a profile
+            converted: Image.Image = im
+            try:
+                converted = _to_srgb(im)
+            except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+                notes = (*notes, BAD_PROFILE)
+            return to_8bit(converted, background), notes
+
+
+def _to_srgb(im: Image.Image) -> Image.Image:
+    """Colours of another profile to sRGB (perceptual intent); alpha stays."""
+    profile = im.info.get("icc_profile")
+    if not profile:
+        return im
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "sRGB" in ImageCms.getProfileDescription(source):
+        return im
+    if im.mode in ("P", "PA"):
+        im = im.convert("RGBA" if "transparency" in im.info or im.mode == "PA" else "RGB")
+    elif "transparency" in im.info and im.mode in ("L", "RGB"):
+        im = im.convert(im.mode + "A")
+    alpha = im.getchannel("A") if im.mode in ("RGBA", "LA") else None
+    colours = im.convert(im.mode[:-1]) if alpha else im
+    if colours.mode not in ("L", "RGB", "CMYK", "LAB"):
+        return im
+    exif, gray = im.getexif(), colours.mode == "L"
+    out = ImageCms.profileToProfile(colours, source, _srgb(), outputMode="RGB")
+    assert out is not None  # only with inPlace
+    if gray:
+        out = out.convert("L")
+    if alpha:
+        out.putalpha(alpha)
+    out.info["exif"] = exif.tobytes()
+    return out
+
+
+@lru_cache(1)
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
+    """Any Pillow mode to L or RGB: palettes looked up, 16 bit gray divided by 257, alpha laid on `background`, EXIF
+    turned upright; the first frame of animations. Changes `im`."""
+    ImageOps.exif_transpose(im, in_place=True)
+    if im.mode.startswith("I;16") or im.mode == "I":
+        wide = np.asarray(im).astype(np.float64)
+        if wide.max() > 65535:
+            raise ValueError(DEEP_PIXELS)
+        return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
+    if im.mode == "F":
+        raise ValueError(FLOAT_PIXELS)
+    if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
+        rgba = im.convert("RGBA")
+        canvas = Image.new("RGBA", rgba.size, ImageColor.getrgb(background)[:3])
+        r, g, b = ImageColor.getrgb(background)[:3]
+        gray = im.mode in ("1", "L", "LA", "La") and r == g == b
+        return Image.alpha_composite(canvas, rgba).convert("L" if gray else "RGB")
+    if im.mode in ("L", "RGB"):
+        im.load()
+        return im
+    return im.convert("L" if im.mode == "1" else "RGB")
+
+
+def planes(im: Image.Image) -> np.ndarray:
+    """An L or RGB image as uint8 [C,H,W]."""
+    x = np.asarray(im)
+    return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)

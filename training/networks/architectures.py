@@ -1,0 +1,34 @@
+"""The architectures, by the `kind` of their configs."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from training.networks import msg_progan, msg_stylegan, stylegan
+from training.networks.base import Discriminator, Generator
+from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig
+from training.spec import ImageSpec
+
+
+class Architecture(NamedTuple):
+    """Network classes, made from a config and an ImageSpec."""
+
+    title: str
+    G: Callable[[Any, ImageSpec], Generator]
+    D: Callable[[Any, ImageSpec], Discriminator]
+
+
+ARCHITECTURES = {
+    "msg_stylegan": Architecture("MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator),
+    "msg_progan": Architecture("MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator),
+    "stylegan": Architecture("StyleGAN", stylegan.Generator, stylegan.Discriminator),
+}
+
+
+def build_generator(cfg: AnyGeneratorConfig, spec: ImageSpec) -> Generator:
+    """A generator with fresh weights; ValueError if the options do not go together."""
+    return ARCHITECTURES[cfg.kind].G(cfg, spec)
+
+
+def build_discriminator(cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> Discriminator:
+    """A discriminator with fresh weights; ValueError if the options do not go together."""
+    return ARCHITECTURES[cfg.kind].D(cfg, spec)

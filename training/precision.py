@@ -1,0 +1,31 @@
+"""The precision that the networks run in."""
+
+import contextlib
+
+import torch
+
+from training.config import Precision
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Turn `auto` into what this hardware does fast.
+
+    That is bf16 on GPUs of compute capability 8 or higher and on CPUs with AVX-512 or AMX bf16, and fp32 elsewhere.
+    """
+    if precision != "auto":
+        return precision
+
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+
+    cpu = torch.cpu.get_capabilities()
+    return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "fp32"
+
+
+def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return the context that the networks run in: bf16 convolutions, or nothing."""
+    if resolve_precision(precision, device) == "fp32":
+        return contextlib.nullcontext()
+
+    # The weight cache stays off, because it would keep casts that were made inside torch.func transforms.
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
