@@ -129,7 +129,7 @@ def test_two_processes_score_as_they_train(run, tmp_path):
     (found,) = run_dirs(tmp_path)
     assert [len(rows(found, name)) for name in ("swd16", "stability4")] == [2, 1]
     then = rows(found, "swd16")
-    metrics("--network", found, "--metrics", "swd16")
+    metrics("--network", found, "--metrics", "swd16", "--batch", 4)  # as many as each process had in training
     now = rows(found, "swd16")
     assert len(now) == 2 and now[0] == then[0]  # the same conditions: in place of the other
     assert now[1]["value"] == pytest.approx(then[1]["value"], rel=1e-6)
