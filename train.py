@@ -70,18 +70,18 @@ def main() -> int:
         return 0
     from dnnlib.launch import launch
     from pretrained.warm_start import load_initial
-    from training.run.loop import check, train
+    from training.run.entry import check, train
 
     hooks = []
     if cfg.metrics:
-        from metrics.command import ScoreSnapshots, missing_weights
+        from metrics.hook import ScoreSnapshots, missing_weights
         from pretrained import load_network
 
         for what in missing_weights(cfg.metrics) if int(os.environ.get("RANK", 0)) == 0 else []:
             print(f"warning: {what}", file=sys.stderr)
         hooks.append(ScoreSnapshots(load_network))
     check(cfg, load_initial)
-    return launch(partial(train, load_initial=load_initial, hooks=hooks), cfg, cfg.gpus)
+    return launch(partial(train, load_weights=load_initial, hooks=hooks), cfg, cfg.gpus)
 
 
 if __name__ == "__main__":

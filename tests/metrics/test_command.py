@@ -250,7 +250,7 @@ def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkey
         *SMALL, "--data", base / "set", "--total-kimg", 0.064, "--result-dir", tmp_path / "r", "--metrics", "fid8,swd8"
     )
     assert "warning: fid8: " in out.stderr and "expected the weights of inception" in out.stderr  # at once
-    assert "fid8 is not had" in out.stdout and "swd8: swd" in out.stdout and "finished" in out.stdout
+    assert "fid8 failed" in out.stdout and "swd8: swd" in out.stdout and "finished" in out.stdout
     wrong = train(*SMALL, "--data", base / "set", "--result-dir", tmp_path / "r", "--metrics", "fidx", check=False)
     assert wrong.returncode == 2 and "fidx: unknown metric" in wrong.stderr
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from metrics.detectors.detector import DETECTORS, INCEPTION, LPIPS_WEIGHTS, VGG, Detector, DetectorOptions
-from metrics.detectors.detector import detector as detectors
+from metrics.detectors import detector as detectors
 from metrics.detectors.dinov2 import DINOv2
 from metrics.detectors.resize import clean, legacy
 from tests.metrics import fidelity
