@@ -22,11 +22,12 @@ from tqdm import tqdm
 
 from dataprep.job import Job, Result
 from dataprep.rules import Picture, Refused
-from dataprep.sources.source import Entry, Source
+from dataprep.sources.source import Entry, Items, Source, digest
 from dataprep.writers import Form, pack, writer
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
 from dnnlib.pool import cpu_count
+from training.data.labels import OneHot
 
 TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
 SEED = 123  # of the original's shuffle
@@ -119,6 +120,15 @@ def build(
         }
         job.finish(facts)
     job.report()
+
+
+def build_classes(
+    dst: Path, images: np.ndarray, labels: np.ndarray, classes: int, output: Output, command: str, source: Path
+) -> None:
+    """Make the dataset `dst` of images uint8 [N,C,R,R] and class numbers [N], in the order of the original."""
+    items = Items(len(images), images.__getitem__, OneHot(labels, classes), digest([images.tobytes()]))
+    facts = {"command": command, "source": str(source), "shuffle": 1}
+    build(dst, items, None, output, facts, order=shuffled(len(images)))
 
 
 def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:

@@ -1,57 +1,43 @@
 """The commands of dataset_tool.py."""
 
 from collections.abc import Callable
-from pathlib import Path
 
-import tyro
-
-from dataprep import inspection
-from dataprep.build import DEFAULT, Options, build
-from dataprep.sources import classic
-from dataprep.sources import image_files as collections
-from dataprep.sources.characters import Characters
+from dataprep.checks import inspect, validate
+from dataprep.compare import compare
+from dataprep.convert import convert, extract
+from dataprep.display import display
+from dataprep.sources.celeba import create_celeba
+from dataprep.sources.characters import create_robohash
+from dataprep.sources.cifar import create_cifar10, create_cifar100
+from dataprep.sources.hdf5 import create_from_hdf5
+from dataprep.sources.hugging_face import create_from_hf
+from dataprep.sources.images import create_from_images
+from dataprep.sources.lsun import create_lsun, create_lsun_wide
+from dataprep.sources.mnist import create_mnist, create_mnistrgb
+from dataprep.sources.svhn import create_svhn
+from dataprep.sources.web_dataset import create_from_webdataset
 from dnnlib import cli
-from dnnlib.errors import UserError
-from dnnlib.pool import cpu_count
-
-
-def create_robohash(
-    dataset_dir: tyro.conf.Positional[Path],
-    *,
-    resolution: int = 64,
-    num_images: int = 4000,
-    sets: tuple[int, ...] = (1, 2, 3, 4, 5),
-    seed: int = 0,
-    output: Options = DEFAULT,
-) -> None:
-    """Draw characters from the artwork of the robohash package, on white; no download.
-
-    Args:
-        dataset_dir: New folder for the dataset.
-        resolution: Height and width in pixels: 32, 64, 128 or 256.
-        num_images: Number of images.
-        sets: Character sets: 1 robots, 2 monsters, 3 robot heads, 4 cats, 5 humans. Labels are one-hot over the five.
-        seed: Another seed draws other characters.
-    """
-    if resolution not in (32, 64, 128, 256):
-        raise UserError(f"--resolution {resolution}: expected 32, 64, 128 or 256")
-    if num_images < 1:
-        raise UserError(f"--num-images {num_images}: expected >= 1")
-    if not sets or len(set(sets)) != len(sets) or not set(sets) <= {1, 2, 3, 4, 5}:
-        raise UserError(f"--sets {' '.join(map(str, sets))}: expected some of 1 2 3 4 5, each once")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: expected >= 0")
-    sets = tuple(sorted(sets))
-    characters = Characters(num_images, resolution, sets, seed, output.workers or cpu_count())
-    facts = {"command": "create_robohash", "sets": sets, "seed": seed}
-    build(dataset_dir, characters, None, output, facts)
-
 
 COMMANDS: dict[str, Callable[..., int | None]] = {
     "create_robohash": create_robohash,
-    **collections.COMMANDS,
-    **classic.COMMANDS,
-    **inspection.COMMANDS,
+    "create_from_images": create_from_images,
+    "create_from_webdataset": create_from_webdataset,
+    "create_from_hf": create_from_hf,
+    "create_mnist": create_mnist,
+    "create_mnistrgb": create_mnistrgb,
+    "create_cifar10": create_cifar10,
+    "create_cifar100": create_cifar100,
+    "create_svhn": create_svhn,
+    "create_lsun": create_lsun,
+    "create_lsun_wide": create_lsun_wide,
+    "create_celeba": create_celeba,
+    "create_from_hdf5": create_from_hdf5,
+    "convert": convert,
+    "display": display,
+    "extract": extract,
+    "compare": compare,
+    "inspect": inspect,
+    "validate": validate,
 }
 
 

@@ -1,4 +1,4 @@
-"""dataset_tool.py convert: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
+"""dataset_tool.py convert and extract: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
 
 from pathlib import Path
 
@@ -40,3 +40,13 @@ def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options =
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
     items = Items(len(dataset), int, dataset.labels, dataset.fingerprint(), class_names(src))
     build(dst, items, Reader(dataset), output, {"command": "convert", "source": str(src)}, form=form)
+
+
+def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT) -> None:
+    """Write every image of a dataset as img00000000.png ..., and its labels as dataset.json.
+
+    Args:
+        tfrecord_dir: Dataset folder, or a zip of images.
+        output_dir: New folder for the images.
+    """
+    convert(tfrecord_dir, output_dir, to="folder", output=output)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import tyro
 from PIL import Image, ImageColor
 
 from training.data.decode import decode, decoding_error, planes
@@ -52,6 +53,11 @@ class Rules:
         except ValueError as e:
             raise ValueError(f"--background {self.background}: expected a colour, e.g. white or #ff8000") from e
 
+    def facts(self) -> dict[str, Any]:
+        """Return the options that are in effect, for dataset.json."""
+        scaling = {"fit": self.fit, "filter": self.filter} if self.resize else {}
+        return {"resize": self.resize, **scaling, "wanted_channels": self.channels, "background": self.background}
+
     def __call__(self, source: Path | bytes) -> Picture | Refused:
         """A file, or the content of one."""
         try:
@@ -67,6 +73,10 @@ class Rules:
         elif im.width != im.height or not is_power_of_two(im.width) or im.width < 8:
             return Refused(f"{im.width}x{im.height} pixels", readable=True)
         return Picture(planes(im), notes)
+
+
+Pictures = Annotated[Rules, tyro.conf.OmitArgPrefixes]
+PLAIN = Rules()
 
 
 def fit(im: Image.Image, side: int, how: str, filter: str, background: str = "white") -> Image.Image:

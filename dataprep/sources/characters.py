@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import tyro
 from PIL import Image
 
+from dataprep.build import DEFAULT, Options, build
 from dataprep.sources.source import Entry, digest
 from dnnlib.errors import UserError
 from dnnlib.launch import process_pool
+from dnnlib.pool import cpu_count
 
 CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
 
@@ -90,3 +93,35 @@ class Characters:
             s = self.sets[int(rng.integers(len(self.sets)))]
             image = draw(variants[s][rng.integers(len(variants[s]))], rng)
             yield Entry(f"character {i}", image, s - 1)
+
+
+def create_robohash(
+    dataset_dir: tyro.conf.Positional[Path],
+    *,
+    resolution: int = 64,
+    num_images: int = 4000,
+    sets: tuple[int, ...] = (1, 2, 3, 4, 5),
+    seed: int = 0,
+    output: Options = DEFAULT,
+) -> None:
+    """Draw characters from the artwork of the robohash package, on white; no download.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        resolution: Height and width in pixels: 32, 64, 128 or 256.
+        num_images: Number of images.
+        sets: Character sets: 1 robots, 2 monsters, 3 robot heads, 4 cats, 5 humans. Labels are one-hot over the five.
+        seed: Another seed draws other characters.
+    """
+    if resolution not in (32, 64, 128, 256):
+        raise UserError(f"--resolution {resolution}: expected 32, 64, 128 or 256")
+    if num_images < 1:
+        raise UserError(f"--num-images {num_images}: expected >= 1")
+    if not sets or len(set(sets)) != len(sets) or not set(sets) <= {1, 2, 3, 4, 5}:
+        raise UserError(f"--sets {' '.join(map(str, sets))}: expected some of 1 2 3 4 5, each once")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: expected >= 0")
+    sets = tuple(sorted(sets))
+    characters = Characters(num_images, resolution, sets, seed, output.workers or cpu_count())
+    facts = {"command": "create_robohash", "sets": sets, "seed": seed}
+    build(dataset_dir, characters, None, output, facts)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
+from dataprep.build import DEFAULT, Options, build_classes
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
-from dnnlib.pickles import Array, read_arrays_pickle
+from dnnlib.pickles import read_arrays_pickle
 
+Folder = tyro.conf.Positional[Path]
 LARGEST = 2**29  # bytes of a batch
 
 
@@ -45,8 +48,8 @@ def _load(source: Path, names: list[str], key: str, classes: int) -> tuple[np.nd
 
 def _array(value: Any) -> np.ndarray:
     """An array of the file, or a list of whole numbers as one."""
-    if isinstance(value, Array) and value.value is not None:
-        return value.value
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
     return np.array([operator.index(v) for v in value], np.int64)
 
 
@@ -74,3 +77,23 @@ def _batches(source: Path, names: list[str]) -> dict[str, tuple[str, bytes]]:
     if missing := [name for name in names if name not in found]:
         raise UserError(f"{source}: no {missing[0]} in it, expected the `python version` of CIFAR")
     return {name: found[name] for name in names}
+
+
+def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options = DEFAULT) -> None:
+    """Photographs of ten classes, 32x32 RGB, the 50,000 of the training set.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        cifar10_dir: The `python version`: cifar-10-python.tar.gz or the folder that it unpacks to.
+    """
+    build_classes(dataset_dir, *load_cifar10(cifar10_dir), 10, output, "create_cifar10", cifar10_dir)
+
+
+def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Options = DEFAULT) -> None:
+    """Photographs of a hundred classes, 32x32 RGB, the 50,000 of the training set.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        cifar100_dir: The `python version`: cifar-100-python.tar.gz or the folder that it unpacks to.
+    """
+    build_classes(dataset_dir, *load_cifar100(cifar100_dir), 100, output, "create_cifar100", cifar100_dir)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tyro
 
-from dataprep.rules import Refused
+from dataprep.build import DEFAULT, Options, build
+from dataprep.rules import PLAIN, Pictures, Refused
 from dataprep.sources.source import Entry, digest, stamp
 from dnnlib.errors import UserError
 from training.data.labels import Label
 
+Place = tyro.conf.Positional[Path]
 ROWS = 32  # read at a time
 
 
@@ -220,3 +223,34 @@ def _as_label(value: Any, name: str) -> Label:
     if isinstance(value, float):
         return (value,)
     raise UserError(f"{name}: label {value!r:.40}, expected a class number or numbers; or --label none")
+
+
+def create_from_hf(
+    dataset_dir: Place,
+    hf_dir: Place,
+    *,
+    split: str | None = None,
+    image: str = "auto",
+    label: str = "auto",
+    picture: Pictures = PLAIN,
+    output: Options = DEFAULT,
+) -> None:
+    """Make a dataset from a Hugging Face image dataset on this machine, in its order; needs pyarrow.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        hf_dir: Folder of .parquet files (as on the hub) or of `save_to_disk`, or one such file.
+        split: e.g. train; needed if there are several.
+        image: Column of images; auto = the first one.
+        label: Column of labels: class numbers or lists of numbers; auto = the class label, or `label`; none.
+    """
+    source = HuggingFace(hf_dir, split, image, label)
+    facts = {
+        "command": "create_from_hf",
+        "source": str(hf_dir),
+        **picture.facts(),
+        "split": split,
+        "image": source.image,
+        "label": source.label,
+    }
+    build(dataset_dir, source, picture, output, facts)

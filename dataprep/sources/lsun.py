@@ -1,16 +1,22 @@
 """LSUN's LMDB databases (Yu et al. 2015), one a category, of encoded images."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import tyro
 from PIL import Image
 
+from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture, Refused
 from dataprep.sources.lmdb_file import LMDBFile
 from dataprep.sources.source import Entry, digest, stamp
 from dnnlib.errors import UserError
 from training.data.decode import decode, decoding_error
+from training.spec import is_power_of_two
+
+Folder = tyro.conf.Positional[Path]
 
 
 class LSUN:
@@ -76,3 +82,47 @@ def wide(data: bytes, width: int, height: int) -> Picture | Refused:
     canvas = np.zeros([3, width, width], np.uint8)
     canvas[:, (width - height) // 2 : (width + height) // 2] = small.transpose(2, 0, 1)
     return Picture(canvas)
+
+
+def create_lsun(
+    dataset_dir: Folder,
+    lmdb_dir: Folder,
+    *,
+    resolution: int = 256,
+    output: Options = DEFAULT,
+) -> None:
+    """One category of LSUN, centre crops scaled by Lanczos, in the order of the database.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        lmdb_dir: Unpacked LMDB, e.g. church_outdoor_train_lmdb.
+        resolution: Height and width in pixels.
+    """
+    if not is_power_of_two(resolution) or not 8 <= resolution <= 2**14:
+        raise UserError(f"--resolution {resolution}: expected a power of two, 8 to 16384")
+    facts = {"command": "create_lsun", "source": str(lmdb_dir), "resolution": resolution, "filter": "lanczos"}
+    build(dataset_dir, LSUN(lmdb_dir), partial(square, resolution=resolution), output, facts)
+
+
+def create_lsun_wide(
+    dataset_dir: Folder,
+    lmdb_dir: Folder,
+    *,
+    width: int = 512,
+    height: int = 384,
+    output: Options = DEFAULT,
+) -> None:
+    """One category of LSUN at another aspect ratio, on black squares, without images that are too small.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        lmdb_dir: Unpacked LMDB, e.g. car_lmdb.
+        width: Width in pixels, a power of two; also the height of the square.
+        height: Height of the picture in it.
+    """
+    if not is_power_of_two(width) or not 8 <= width <= 2**14:
+        raise UserError(f"--width {width}: expected a power of two, 8 to 16384")
+    if not 1 <= height <= width:
+        raise UserError(f"--height {height}: expected 1 to {width}")
+    facts = {"command": "create_lsun_wide", "source": str(lmdb_dir), "width": width, "height": height}
+    build(dataset_dir, LSUN(lmdb_dir), partial(wide, width=width, height=height), output, facts)

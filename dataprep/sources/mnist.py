@@ -7,10 +7,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import tyro
 
+from dataprep.build import DEFAULT, Options, build, build_classes
+from dataprep.sources.source import Items, digest
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
+Folder = tyro.conf.Positional[Path]
 GZIP = b"\x1f\x8b"
 
 
@@ -65,3 +69,41 @@ def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     if labels.max(initial=0) > 9:
         raise UserError(f"{label_file}: label {labels.max()}, expected digits")
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
+
+
+def create_mnist(dataset_dir: Folder, mnist_dir: Folder, *, output: Options = DEFAULT) -> None:
+    """Handwritten digits, 32x32 gray (28x28 with a border), labels one-hot over ten.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        mnist_dir: Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte, packed (.gz) or not.
+    """
+    images, labels = load_mnist(mnist_dir)
+    build_classes(dataset_dir, images[:, None], labels, 10, output, "create_mnist", mnist_dir)
+
+
+def create_mnistrgb(
+    dataset_dir: Folder,
+    mnist_dir: Folder,
+    *,
+    num_images: int = 1000000,
+    random_seed: int = 123,
+    output: Options = DEFAULT,
+) -> None:
+    """Three random digits as the colour channels of 32x32 images ("stacked MNIST": 1000 modes), no labels.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        mnist_dir: Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte, packed (.gz) or not.
+        num_images: Number of images to make.
+        random_seed: Seed of the choice.
+    """
+    if num_images < 1:
+        raise UserError(f"--num-images {num_images}: expected >= 1")
+    if not 0 <= random_seed < 2**32:
+        raise UserError(f"--random-seed {random_seed}: expected 0 to 2^32 - 1")
+    digits, _ = load_mnist(mnist_dir)
+    choice = np.random.RandomState(random_seed).randint(len(digits), size=[num_images, 3])
+    facts = {"command": "create_mnistrgb", "source": str(mnist_dir), "random_seed": random_seed}
+    items = Items(num_images, lambda i: digits[choice[i]], mark=digest([digits.tobytes()]))
+    build(dataset_dir, items, None, output, facts)

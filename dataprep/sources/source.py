@@ -7,10 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from dataprep.rules import Refused
-from dnnlib.errors import UserError
-from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
-from training.data.labels import Label, LabelTable, OneHot, label_bytes, label_of, labels_from_json, no_labels
+from training.data.labels import Label, LabelTable, label_of, no_labels
 
 
 class Entry(NamedTuple):
@@ -77,72 +74,3 @@ class Items:
 
     def fingerprint(self) -> str:
         return digest([self._n, self._mark])
-
-
-class ImageFiles:
-    """The image files of a folder or zip, in the order of their names.
-
-    labels: `auto` = from its dataset.json (StyleGAN2's form) if there is one, `folders` = the first level of folders
-    that tells images apart as classes in alphabetical order, `none`.
-    """
-
-    def __init__(self, files: Files, labels: str) -> None:
-        self.files, self.names = files, image_names(files)
-        self.refused, self.class_names = list(files.refused), None
-        if not self.names:
-            others = other_suffixes(files)
-            found = f" but {others}" if others else ""
-            raise UserError(f"{files.path}: no image in it{found}, expected files such as .png or .jpg")
-        table: LabelTable | None = None
-        if labels == "folders":
-            numbers, self.class_names = _classes_of(self.names, files.path)
-            table = OneHot(numbers, len(self.class_names))
-        elif labels == "auto" and "dataset.json" in files.names:
-            table = labels_from_json(files.read("dataset.json"), self.names, f"{files.path}: dataset.json")
-        self.labels = no_labels(len(self.names)) if table is None else table
-        self.classes = int(self.labels.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        for i in map(int, indices):
-            name = self.names[i]
-            yield Entry(f"{self.files.path}: {name}", self._data(name), label_of(self.labels, i))
-
-    def _data(self, name: str) -> Path | bytes | Refused:
-        if isinstance(self.files, FolderFiles):
-            return self.files.path / name  # workers read it
-        try:
-            return self.files.read(name)
-        except UserError as e:
-            return Refused(str(e).removeprefix(f"{self.files.path}: {name}: "))
-
-    def fingerprint(self) -> str:
-        files = hashlib.sha256(self.files.stamp(self.names)).hexdigest()
-        return digest([*self.names, files, label_bytes(self.labels)])
-
-
-def open_files(path: Path) -> Files:
-    """A folder, or a zip archive. UserError if it is neither."""
-    if path.is_dir():
-        return FolderFiles(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder, expected a folder or zip of images")
-    return ZipFiles(path)
-
-
-def _classes_of(names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
-    """Class numbers and class names, by folder. A folder around everything is no class."""
-    level = 0
-    while all(n.count("/") > level + 1 for n in names) and len({n.split("/")[level] for n in names}) == 1:
-        level += 1
-    outside = [n for n in names if n.count("/") <= level]
-    if outside:
-        raise UserError(
-            f"{path}: {outside[0]}: not in a sub-folder, expected one folder per class with `--labels folders`"
-        )
-    of = [n.split("/")[level] for n in names]
-    classes = sorted(set(of))
-    number = {c: i for i, c in enumerate(classes)}
-    return np.array([number[c] for c in of], np.int32), classes

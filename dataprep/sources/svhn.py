@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import tyro
 
+from dataprep.build import DEFAULT, Options, build_classes
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
+
+Folder = tyro.conf.Positional[Path]
 
 
 def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -27,3 +31,13 @@ def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype.kind not in "iu" or (len(labels) and not 1 <= labels.min() <= labels.max() <= 10):
         raise UserError(f"{path}: y is not digits from 1 to 10")
     return images.transpose(3, 2, 0, 1), labels.astype(np.int64) % 10
+
+
+def create_svhn(dataset_dir: Folder, svhn_dir: Folder, *, output: Options = DEFAULT) -> None:
+    """House numbers, single digits, 32x32 RGB, labels one-hot over ten; needs scipy.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        svhn_dir: train_32x32.mat or the folder that it is in.
+    """
+    build_classes(dataset_dir, *load_svhn(svhn_dir), 10, output, "create_svhn", svhn_dir)

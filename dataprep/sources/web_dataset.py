@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import tyro
 from PIL import Image
 
-from dataprep.rules import Refused
+from dataprep.build import DEFAULT, Options, build
+from dataprep.rules import PLAIN, Pictures, Refused
 from dataprep.sources.source import Entry, digest, stamp
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
@@ -202,3 +204,24 @@ def _open(shard: Path) -> tarfile.TarFile:
     except BaseException:
         file.close()
         raise
+
+
+def create_from_webdataset(
+    dataset_dir: tyro.conf.Positional[Path],
+    shards: tyro.conf.Positional[tuple[Path, ...]],
+    *,
+    label: str = "auto",
+    picture: Pictures = PLAIN,
+    output: Options = DEFAULT,
+) -> None:
+    """Make a dataset from the tar shards of a WebDataset, in their order.
+
+    Args:
+        dataset_dir: New folder for the dataset.
+        shards: Shards (.tar, .tar.gz), or folders of them.
+        label: What of a sample has its label: cls (a class number as text), npy (a vector), json:KEY (a field of the
+            .json: a number or a list); auto = cls if there is one; none.
+    """
+    source = WebDataset(shards, label)
+    facts = {"command": "create_from_webdataset", "source": " ".join(map(str, shards)), **picture.facts()}
+    build(dataset_dir, source, picture, output, {**facts, "label": source.label})

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataprep import inspection, job
+from dataprep import job
 from dataprep.build import Output, build, shuffled
+from dataprep.compare import compare
 from dataprep.rules import Picture, Refused, Rules
-from dataprep.sources.image_files import create_from_images
+from dataprep.sources.images import create_from_images
 from dataprep.sources.source import Items
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
@@ -174,7 +175,7 @@ def test_shards_are_read_as_one(tmp_path):
     indices = np.random.default_rng(1).integers(60, size=50)
     for a, b in zip(one.batch(indices), many.batch(indices), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert inspection.compare(tmp_path / "one", path) == 0
+    assert compare(tmp_path / "one", path) == 0
     assert many.where(59).endswith(f"set-r07-00002-of-00003.tfrecords: record {59 - 2 * 20}")
     many.verify(10**9)
     (path / "set-r07-00001-of-00003.tfrecords").rename(tmp_path / "away")
@@ -281,7 +282,7 @@ def test_what_is_wrong_with_labels_is_told(tmp_path):
 MEMORY = """
     import re, sys
     from pathlib import Path
-    from dataprep.sources.image_files import create_from_images
+    from dataprep.sources.images import create_from_images
     from dataprep.build import Output
     if __name__ == "__main__":
         create_from_images(Path(sys.argv[2]), Path(sys.argv[1]), labels="folders", output=Output(workers=1))

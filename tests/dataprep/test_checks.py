@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dataprep.convert import convert
-from dataprep.sources.image_files import create_from_images
+from dataprep.sources.images import create_from_images
 from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
 from tests.runs import script

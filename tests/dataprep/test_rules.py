@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from dataprep import rules
 from dataprep.rules import Picture, Refused, Rules
-from dataprep.sources.image_files import create_from_images
+from dataprep.sources.images import create_from_images
 from tests.runs import script
 from training.data.dataset import open_dataset
 from training.data.decode import ANIMATED, BAD_PROFILE, decode

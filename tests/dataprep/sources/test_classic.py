@@ -17,11 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
-from dataprep import inspection
 from dataprep.build import Output
-from dataprep.sources import classic
+from dataprep.command import COMMANDS
+from dataprep.compare import compare
+from dataprep.convert import extract
+from dataprep.sources.celeba import create_celeba
 from dataprep.sources.cifar import load_cifar10
+from dataprep.sources.hdf5 import create_from_hdf5
+from dataprep.sources.lsun import create_lsun, create_lsun_wide
 from dataprep.sources.mnist import read_idx
+from dataprep.sources.svhn import create_svhn
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
@@ -140,7 +145,7 @@ def test_cifar(classes, form, python, tmp_path):
     if form.startswith("tar"):
         with tarfile.open(source, "w:gz" if form == "tar.gz" else "w") as t:
             t.add(folder, folder.name)
-    getattr(classic, f"create_cifar{classes}")(tmp_path / "out", source)
+    COMMANDS[f"create_cifar{classes}"](tmp_path / "out", source)
     n = order(len(images))
     check(tmp_path / "out", images[n], labels[n], classes)
 
@@ -203,11 +208,11 @@ def test_svhn(tmp_path):
     rng = np.random.default_rng(2)
     images, labels = rng.integers(0, 256, (32, 32, 3, 9), dtype=np.uint8), rng.integers(1, 11, (9, 1)).astype(np.uint8)
     savemat(tmp_path / "train_32x32.mat", {"X": images, "y": labels}, do_compression=True)
-    classic.create_svhn(tmp_path / "out", tmp_path)
+    create_svhn(tmp_path / "out", tmp_path)
     check(tmp_path / "out", images.transpose(3, 2, 0, 1)[order(9)], labels[order(9), 0] % 10, 10)
     (tmp_path / "train_32x32.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
     with pytest.raises(UserError, match=r"train_32x32\.mat: not readable"):
-        classic.create_svhn(tmp_path / "other", tmp_path)
+        create_svhn(tmp_path / "other", tmp_path)
 
 
 def encoded(x, form):
@@ -246,13 +251,13 @@ def test_lsun(lsun_dir, tmp_path):
         expected.append(np.asarray(Image.fromarray(x).resize((16, 16), Image.Resampling.LANCZOS)).transpose(2, 0, 1))
     check(tmp_path / "out", expected)
     assert "skipped 2 of 6" in out.stderr and "015: not a readable image" in out.stderr
-    classic.create_lsun(tmp_path / "two", source, resolution=16, output=Output(max_images=2))
+    create_lsun(tmp_path / "two", source, resolution=16, output=Output(max_images=2))
     check(tmp_path / "two", expected[:2])
 
 
 def test_lsun_wide(lsun_dir, tmp_path):
     source, pictures = lsun_dir
-    classic.create_lsun_wide(tmp_path / "out", source, width=32, height=16)
+    create_lsun_wide(tmp_path / "out", source, width=32, height=16)
     dataset = TFRecordDataset(tmp_path / "out")
     assert len(dataset) == 3  # the last is narrower than 32
     x = pictures["00"]  # 40x64: the middle 20 rows, scaled to 16
@@ -269,7 +274,7 @@ def test_celeba(form, tmp_path):
     for i in range(5):
         Image.fromarray(rng.integers(0, 256, (218, 178, 3), dtype=np.uint8)).save(folder / f"{i:06d}.{form}")
     with pytest.raises(UserError, match="5 images, expected 202599, or --allow-missing"):
-        classic.create_celeba(tmp_path / "out", tmp_path / "celeba")
+        create_celeba(tmp_path / "out", tmp_path / "celeba")
     script("dataset_tool.py", "create_celeba", tmp_path / "out", tmp_path / "celeba", "--allow-missing", "--cx", 90)
     expected = []
     for i in order(5):
@@ -286,7 +291,7 @@ def test_hdf5(shuffle, tmp_path):
     with h5py.File(tmp_path / "faces.h5", "w") as f:
         f["data2x2"], f["data16x16"], f["other"] = images[:, :, ::8, ::8], images, images
     np.save(tmp_path / "faces-labels.npy", labels)
-    classic.create_from_hdf5(tmp_path / "out", tmp_path / "faces.h5", shuffle=shuffle)
+    create_from_hdf5(tmp_path / "out", tmp_path / "faces.h5", shuffle=shuffle)
     n = order(6) if shuffle else np.arange(6)
     dataset = TFRecordDataset(tmp_path / "out")
     np.testing.assert_array_equal(np.stack([dataset[i][0] for i in range(6)]), images[n])
@@ -310,7 +315,7 @@ def test_hdf5(shuffle, tmp_path):
 def test_missing_or_broken_sources_are_one_line(command, make, message, tmp_path):
     make(tmp_path / "source")
     with pytest.raises(UserError) as e:
-        getattr(classic, command)(tmp_path / "out", tmp_path / "source")
+        COMMANDS[command](tmp_path / "out", tmp_path / "source")
     assert message in str(e.value) and "source" in str(e.value)
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
 
@@ -359,7 +364,7 @@ RGB32 = GOLDEN / "tfrecords_rgb32"
 @pytest.mark.parametrize("workers", [1, 2])
 def test_extract_and_back(workers, tmp_path):
     """Images and labels of the golden dataset, made into a dataset again, are the same."""
-    inspection.extract(RGB32, tmp_path / "images", output=Output(workers=workers))
+    extract(RGB32, tmp_path / "images", output=Output(workers=workers))
     assert sorted(p.name for p in (tmp_path / "images").iterdir())[:2] == ["dataset.json", "img00000000.png"]
     script("dataset_tool.py", "create_from_images", tmp_path / "again", tmp_path / "images", "--shuffle", 0)
     out = script("dataset_tool.py", "compare", RGB32, tmp_path / "again")
@@ -376,10 +381,10 @@ def test_extract_and_back(workers, tmp_path):
 )
 def test_extracted_labels_keep_their_width(labels, expected, tmp_path):
     data = write_dataset(tmp_path / "a", np.zeros((3, 1, 8, 8), np.uint8), labels)
-    inspection.extract(data, tmp_path / "images")
+    extract(data, tmp_path / "images")
     found = json.loads((tmp_path / "images" / "dataset.json").read_text())["labels"]
     assert found == [[f"img{i:08d}.png", label] for i, label in enumerate(expected)]
-    assert inspection.compare(data, tmp_path / "images") == 0
+    assert compare(data, tmp_path / "images") == 0
 
 
 def test_compare_tells_differences(tmp_path):
@@ -411,6 +416,6 @@ def test_outputs_that_exist_are_left_alone(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "mine.png").write_text("x")
     with pytest.raises(UserError, match="exists already"):
-        inspection.extract(RGB32, tmp_path / "images")
+        extract(RGB32, tmp_path / "images")
     assert [p.name for p in (tmp_path / "images").iterdir()] == ["mine.png"]
     shutil.rmtree(tmp_path / "images")

@@ -21,10 +21,10 @@ from PIL import Image
 
 from dataprep.build import Output
 from dataprep.rules import Rules
-from dataprep.sources import image_files as collections
+from dataprep.sources.hugging_face import create_from_hf
+from dataprep.sources.images import ImageFiles, create_from_images, open_files
 from dataprep.sources.lmdb_file import LMDBFile
-from dataprep.sources.source import ImageFiles, open_files
-from dataprep.sources.web_dataset import WebDataset
+from dataprep.sources.web_dataset import WebDataset, create_from_webdataset
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
 from tests.runs import script
@@ -85,7 +85,7 @@ def shards(folder, kind="cls", n=10, per=4, suffix=""):
 )
 def test_webdataset(kind, option, expected, suffix, tmp_path):
     folder = shards(tmp_path / "in", kind, suffix=suffix)
-    collections.create_from_webdataset(tmp_path / "out", (folder,), label=option)
+    create_from_webdataset(tmp_path / "out", (folder,), label=option)
     check(tmp_path / "out", range(10), expected)
 
 
@@ -116,7 +116,7 @@ def test_tar_members_that_lead_out_are_left_out_and_listed(tmp_path, capsys):
         tmp_path / "a.tar", ("../0.png", png(0)), ("1.png", png(1)), ("/2.png", png(2)),
         ("3.png", (tarfile.SYMTYPE, "/etc/passwd")), ("4.png", (tarfile.LNKTYPE, "1.png")), ("5.png", b"broken"),
     )  # fmt: skip
-    collections.create_from_webdataset(tmp_path / "out", (path,))
+    create_from_webdataset(tmp_path / "out", (path,))
     check(tmp_path / "out", [1])
     listed = (tmp_path / "out" / "skipped.txt").read_text()
     assert listed.count("\n") == 5 and listed.count("a link or device") == 2
@@ -139,7 +139,7 @@ def test_tar_members_that_lead_out_are_left_out_and_listed(tmp_path, capsys):
 def test_bad_shards_are_told(make, message, tmp_path):
     make(tmp_path / "a.tar")
     with pytest.raises(UserError) as e:
-        collections.create_from_webdataset(tmp_path / "out", (tmp_path / "a.tar",))
+        create_from_webdataset(tmp_path / "out", (tmp_path / "a.tar",))
     assert message in str(e.value) and [p.name for p in tmp_path.iterdir()] == ["a.tar"]
 
 
@@ -174,30 +174,30 @@ def hub(tmp_path_factory):
 
 @pytest.mark.parametrize("form", ["hub", "saved"])
 def test_hugging_face(form, hub, tmp_path):
-    collections.create_from_hf(tmp_path / "train", hub / form, split="train")
+    create_from_hf(tmp_path / "train", hub / form, split="train")
     check(tmp_path / "train", range(70), np.eye(4)[np.arange(70) % 3])
     facts = json.loads((tmp_path / "train" / "dataset.json").read_text())
     assert facts["classes"] == ["a", "b", "c", "d"] and facts["image"] == "photo"
     script("dataset_tool.py", "create_from_hf", tmp_path / "test", hub / form, "--split", "test", "--label", "parts")
     check(tmp_path / "test", range(70, 75), [[i / 4, 1.5] for i in range(70, 75)])
     with pytest.raises(UserError, match="has the splits test, train, expected one to be chosen with --split"):
-        collections.create_from_hf(tmp_path / "x", hub / form)
+        create_from_hf(tmp_path / "x", hub / form)
     with pytest.raises(UserError, match=r"--split valid: not in .*, expected one of test, train"):
-        collections.create_from_hf(tmp_path / "x", hub / form, split="valid")
+        create_from_hf(tmp_path / "x", hub / form, split="valid")
 
 
 def test_plain_parquet_with_files_beside_it(tmp_path):
     """A column of bytes; and structs whose images lie beside the file, or lead elsewhere."""
     table = pyarrow.table({"i": [png(0), png(1), b"broken"], "label": [1, 0, 1]})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
-    collections.create_from_hf(tmp_path / "a", tmp_path / "a.parquet")
+    create_from_hf(tmp_path / "a", tmp_path / "a.parquet")
     check(tmp_path / "a", [0, 1], [[0, 1], [1, 0]])
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "3.png").write_bytes(png(3))
     cells = [{"bytes": None, "path": "3.png"}, {"bytes": None, "path": "../a.parquet"}, {"bytes": png(4), "path": None}]
     kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
     pyarrow.parquet.write_table(pyarrow.table({"image": pyarrow.array(cells, kind)}), tmp_path / "in" / "b.parquet")
-    collections.create_from_hf(tmp_path / "b", tmp_path / "in")
+    create_from_hf(tmp_path / "b", tmp_path / "in")
     check(tmp_path / "b", [3, 4])
     assert "row 1: its image is not in the file but at ../a.parquet" in (tmp_path / "b" / "skipped.txt").read_text()
 
@@ -216,7 +216,7 @@ def test_plain_parquet_with_files_beside_it(tmp_path):
 def test_bad_tables_are_told(table, options, message, tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
     with pytest.raises(UserError) as e:
-        collections.create_from_hf(tmp_path / "out", tmp_path / "a.parquet", **options)
+        create_from_hf(tmp_path / "out", tmp_path / "a.parquet", **options)
     assert message in str(e.value) and [p.name for p in tmp_path.iterdir()] == ["a.parquet"]
 
 
@@ -224,7 +224,7 @@ def test_bad_tables_are_told(table, options, message, tmp_path):
 def test_damaged_tables_are_told(name, tmp_path):
     (tmp_path / name).write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(UserError, match="not readable"):
-        collections.create_from_hf(tmp_path / "out", tmp_path / name)
+        create_from_hf(tmp_path / "out", tmp_path / name)
 
 
 # folders and zips
@@ -241,7 +241,7 @@ def test_a_zip_gives_what_its_folder_does(tmp_path):
             z.write(folder / name, name)
     for source in ("in", "in.zip"):
         out = tmp_path / f"out-{source}" / "x"
-        collections.create_from_images(out, tmp_path / source, shuffle=0, labels="folders")
+        create_from_images(out, tmp_path / source, shuffle=0, labels="folders")
         check(out, [2, 3, 0, 1], np.eye(3)[[0, 2, 1, 1]])  # the folder around everything is no class
 
 
@@ -308,7 +308,7 @@ def test_a_bomb_is_skipped(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(png(0))
     Image.new("1", (20000, 20000)).save(tmp_path / "in" / "b.png")
-    collections.create_from_images(tmp_path / "out", tmp_path / "in")
+    create_from_images(tmp_path / "out", tmp_path / "in")
     check(tmp_path / "out", [0])
     assert "decompression bomb" in (tmp_path / "out" / "skipped.txt").read_text()
 
@@ -453,7 +453,7 @@ def test_files_are_in_the_order_of_their_names(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(png(0))
     assert FolderFiles(tmp_path).names == ["a.png", "b-1.png", "b.png", "b/1.png"]
-    collections.create_from_images(tmp_path / "out", tmp_path, picture=Rules(resize=3), output=Output(workers=1))
+    create_from_images(tmp_path / "out", tmp_path, picture=Rules(resize=3), output=Output(workers=1))
 
 
 @pytest.mark.parametrize("cut", ["header", "member", "middle of a header"])
@@ -468,7 +468,7 @@ def test_a_cut_shard_is_told(cut, tmp_path):
     else:
         raw = raw[: at + (700 if cut == "member" else 200)]
     path.write_bytes(raw)
-    collections.create_from_webdataset(tmp_path / "out", (path,))
+    create_from_webdataset(tmp_path / "out", (path,))
     data = TFRecordDataset(tmp_path / "out")
     listed = (tmp_path / "out" / "skipped.txt").read_text()
     assert 3 <= len(data) <= 4 and f"a.tar: damaged after {len(data)} samples, the rest of it is left out" in listed
@@ -493,19 +493,19 @@ def test_labels_of_a_webdataset_are_not_guessed(name, content, label, expected, 
     path = tar(tmp_path / "a.tar", ("1.png", png(1)), (f"1.{name}", content))
     if expected is None:
         with pytest.raises(UserError, match=f"1.{name}: not a label"):
-            collections.create_from_webdataset(tmp_path / "out", (path,), label=label)
+            create_from_webdataset(tmp_path / "out", (path,), label=label)
     else:
-        collections.create_from_webdataset(tmp_path / "out", (path,), label=label)
+        create_from_webdataset(tmp_path / "out", (path,), label=label)
         check(tmp_path / "out", [1], expected)
 
 
 def test_labels_are_found_behind_an_empty_shard(tmp_path):
     a = tar(tmp_path / "a.tar", ("readme.txt", b"x"))
     b = tar(tmp_path / "b.tar", ("1.png", png(1)), ("1.cls", b"1"))
-    collections.create_from_webdataset(tmp_path / "out", (a, b))
+    create_from_webdataset(tmp_path / "out", (a, b))
     check(tmp_path / "out", [1], [[0, 1]])
     with pytest.raises(UserError, match="no shards named"):
-        collections.create_from_webdataset(tmp_path / "x", ())
+        create_from_webdataset(tmp_path / "x", ())
 
 
 def test_a_link_in_a_circle_loses_nothing_else(tmp_path):
@@ -514,14 +514,14 @@ def test_a_link_in_a_circle_loses_nothing_else(tmp_path):
     for i in range(5):
         (folder / f"{i}.png").write_bytes(png(i))
     (folder / "b").symlink_to("b")
-    collections.create_from_images(tmp_path / "out", tmp_path / "in", shuffle=0)
+    create_from_images(tmp_path / "out", tmp_path / "in", shuffle=0)
     check(tmp_path / "out", range(5))
     assert "sub/b: neither a file" in (tmp_path / "out" / "skipped.txt").read_text()
 
 
 def test_booleans_are_classes_of_a_hugging_face_dataset(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"i": [png(0), png(1)], "label": [True, False]}), tmp_path / "a.parquet")
-    collections.create_from_hf(tmp_path / "out", tmp_path / "a.parquet")
+    create_from_hf(tmp_path / "out", tmp_path / "a.parquet")
     check(tmp_path / "out", [0, 1], [[0, 1], [1, 0]])
     with pytest.raises(UserError, match=r"--split test: .* is a file"):
-        collections.create_from_hf(tmp_path / "x", tmp_path / "a.parquet", split="test")
+        create_from_hf(tmp_path / "x", tmp_path / "a.parquet", split="test")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataprep import inspection
 from dataprep.build import Output
-from dataprep.convert import convert
+from dataprep.compare import compare
+from dataprep.convert import convert, extract
 from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, script, train
@@ -30,7 +30,7 @@ FORMS = ["folder", "zip", "stored zip"]
 def forms(tmp_path_factory):
     """The golden dataset in each form."""
     base = tmp_path_factory.mktemp("forms")
-    inspection.extract(RGB32, base / "images")
+    extract(RGB32, base / "images")
     folder = base / "f" / "tfrecords_rgb32"
     folder.parent.mkdir()
     shutil.copytree(base / "images", folder)
@@ -87,7 +87,7 @@ def test_training_is_the_same_to_the_bit(forms, form, gpus, tmp_path):
 def test_every_conversion_keeps_images_and_labels(forms, form, to, tmp_path):
     dst = tmp_path / ("out.zip" if to == "zip" else "out")
     convert(forms[form], dst, to=None if to != "folder" else to, output=Output(workers=2))
-    assert inspection.compare(forms["TFRecords"], dst) == 0
+    assert compare(forms["TFRecords"], dst) == 0
     if to == "zip":  # as StyleGAN2 writes them, and the same bytes whatever the number of workers
         with zipfile.ZipFile(dst) as z:
             assert z.namelist()[:2] == ["00000/img00000000.png", "00000/img00000001.png"]

@@ -1,0 +1,46 @@
+"""dataset_tool.py display: a contact sheet of a dataset."""
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from dnnlib.errors import UserError
+from dnnlib.files import make_dir
+from dnnlib.images import save_png, sheet
+from training.data.dataset import open_dataset
+
+Folder = tyro.conf.Positional[Path]
+
+
+def display(
+    tfrecord_dir: Folder,
+    *,
+    output: Path | None = None,
+    first: int = 0,
+    open: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Write a contact sheet of a dataset's images.
+
+    Args:
+        tfrecord_dir: Dataset folder, or a zip of images.
+        output: PNG file; default: NAME.png in the current folder.
+        first: Index of the first image shown.
+        open: Show it with the system's viewer.
+    """
+    dataset = open_dataset(tfrecord_dir)
+    if not 0 <= first < len(dataset):
+        raise UserError(f"--first {first}: expected 0 to {len(dataset) - 1}")
+    path = output or Path(f"{dataset.name}.png")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--output {path}: expected a file name that ends in .png")
+    r = dataset.spec.resolution
+    columns, rows = max(3, min(16, 1920 // r)), max(2, min(9, 1080 // r))
+    images = np.stack([dataset[i][0] for i in range(first, min(first + columns * rows, len(dataset)))])
+    make_dir(path.parent)
+    save_png(sheet(images, columns), path)
+    print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {r}x{r}")
+    if open:
+        webbrowser.open(path.resolve().as_uri())
