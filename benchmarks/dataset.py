@@ -29,8 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dataprep.build import Output, build
 from dataprep.sources.source import Items
-from dnnlib.launch import process_pool
-from dnnlib.pool import cpu_count
+from dnnlib.pool import cpu_count, ordered_map
 from training.data.tfrecord import TFRecordDataset, encode_example, frame, halvings
 
 ROOT = Path(__file__).parent.parent
@@ -48,9 +47,9 @@ class Options:
     """Also write the figures here."""
 
 
-def make_jpeg(path: Path, seed: int) -> None:
+def make_jpeg(path: Path) -> None:
     """1152x864 pixels of noise at all scales, as much detail as photographs have: about 300 kB."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(int(path.stem))
     x = np.full((864, 1152, 3), 128.0, np.float32)
     for size in (4, 16, 64, 256):
         small = Image.fromarray(rng.integers(0, 256, (size * 3 // 4, size, 3), dtype=np.uint8))
@@ -90,12 +89,9 @@ def making(folder: Path, o: Options) -> dict[str, Any]:
     """Seconds and CPU seconds of both programs."""
     source = folder / "jpegs"
     source.mkdir()
-    with process_pool(cpu_count()) as pool:
-        list(
-            pool.map(
-                make_jpeg, [source / f"{i:05d}.jpg" for i in range(o.num_images)], range(o.num_images), chunksize=16
-            )
-        )
+    paths = [source / f"{i:05d}.jpg" for i in range(o.num_images)]
+    for _ in ordered_map(make_jpeg, paths, cpu_count()):
+        pass
     size = sum(p.stat().st_size for p in source.iterdir()) / o.num_images
     found: dict[str, list[tuple[float, float]]] = {"plain": [], "ours": []}
     for k in range(o.repeats):

@@ -6,11 +6,10 @@ the same bytes for any number of worker processes and interruptions.
 """
 
 import contextlib
+import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,7 @@ from dataprep.rules import Picture, Refused
 from dataprep.sources.source import Entry, Items, Source, digest
 from dataprep.writers import Form, pack, writer
 from dnnlib.errors import UserError
-from dnnlib.launch import process_pool
-from dnnlib.pool import cpu_count
+from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 from training.data.labels import OneHot
 
 TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
@@ -154,16 +152,8 @@ def _convert(data: Any, make: Make | None, form: Form) -> Result:
     return pack(picture.image, form), picture.image.shape, picture.notes
 
 
-_task: tuple[Make, Form]  # of a worker process
-
-
-def _setup(make: Make, form: Form) -> None:
-    global _task
-    _task = make, form
-
-
-def _work(pieces: list[Any]) -> list[Result]:
-    return [_convert(data, *_task) for data in pieces]
+def _convert_group(group: list[Entry], make: Make | None, form: Form) -> list[Result]:
+    return [_convert(entry.data, make, form) for entry in group]
 
 
 def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
@@ -189,44 +179,33 @@ def _results(
         for entry in entries:
             yield entry, _convert(entry.data, None, form)
         return
+
     limit = [TASK_ENTRIES]
-    groups = _tasks(entries, limit)
-    pending: deque[list[Entry]] = deque()
-    futures: deque[Future[list[Result]]] = deque()
-    pool = process_pool(workers, _setup, (make, form))
-    try:
-        while True:
-            try:
-                while len(pending) < 2 * workers and (group := next(groups, None)):
-                    pending.append(group)
-                    futures.append(pool.submit(_work, [e.data for e in group]))
-                if not pending:
-                    return
-                results = futures.popleft().result()
-            except BrokenProcessPool:
-                lost = list(pending)
-                pending.clear()
-                futures.clear()
-                pool.shutdown()
-                yield from _one_by_one((e for group in lost for e in group), make, form)
-                pool = process_pool(workers, _setup, (make, form))
-                continue
-            largest = max((sum(map(len, r[0])) for r in results if not isinstance(r, Refused)), default=1)
-            limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // largest))
-            yield from zip(pending.popleft(), results, strict=True)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    groups, converted = itertools.tee(_tasks(entries, limit))
+    convert = partial(_convert_group, make=make, form=form)
+    while True:
+        try:
+            with contextlib.closing(ordered_map(convert, groups, workers)) as results_of_groups:
+                for results in results_of_groups:
+                    # Large images come in smaller groups from here on.
+                    largest = max((sum(map(len, r[0])) for r in results if not isinstance(r, Refused)), default=1)
+                    limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // largest))
+                    yield from zip(next(converted), results, strict=True)
+            return
+        except WorkerDied as e:
+            lost = [entry for _ in e.tasks for entry in next(converted)]
+        yield from _one_by_one(lost, convert)
 
 
-def _one_by_one(entries: Iterable[Entry], make: Make, form: Form) -> Iterator[tuple[Entry, Result]]:
-    """Results of entries of which some end the process that converts them."""
-    todo = deque(entries)
-    while todo:
-        with process_pool(1, _setup, (make, form)) as pool:
-            while todo:
-                entry = todo.popleft()
-                try:
-                    yield entry, pool.submit(_work, [entry.data]).result()[0]
-                except BrokenProcessPool:
-                    yield entry, Refused("ends the process that reads it")
-                    break
+def _one_by_one(
+    entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Result]]
+) -> Iterator[tuple[Entry, Result]]:
+    """Yield entries with their results, of which some end the process that converts them."""
+    remaining = deque(entries)
+    while remaining:
+        try:
+            # One task at a time: a worker that dies was converting the first of the remaining entries.
+            for results in ordered_map(convert, [[entry] for entry in remaining], workers=1, ahead=1):
+                yield remaining.popleft(), results[0]
+        except WorkerDied:
+            yield remaining.popleft(), Refused("ends the process that reads it")

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,7 @@ import tyro
 from tqdm import tqdm
 
 from dnnlib.errors import UserError, printable
-from dnnlib.launch import process_pool
-from dnnlib.pool import cpu_count
+from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 from training.data.dataset import FORMATS, Dataset, class_names, open_dataset
 from training.data.image_dataset import ImageDataset
 from training.data.labels import ROWS, LabelTable, OneHot, label_of
@@ -36,48 +34,34 @@ class Scan(NamedTuple):
     error: str = ""
 
 
-_dataset: Dataset  # of a worker process
-
-
-def _setup(dataset: Dataset) -> None:
-    global _dataset
-    _dataset = dataset
-
-
-def _scan(indices: range) -> list[Scan]:
-    out = []
+def _scan(dataset: Dataset, indices: range) -> list[Scan]:
+    results = []
     for i in indices:
         try:
-            x = np.ascontiguousarray(_dataset[i][0])
+            image = np.ascontiguousarray(dataset[i][0])
         except UserError as e:
-            out.append(Scan(error=str(e)))
+            results.append(Scan(error=str(e)))
             continue
-        wide = x.reshape(len(x), -1).astype(np.int64)
-        out.append(Scan(hashlib.blake2b(x.data, digest_size=16).digest(), wide.sum(1), (wide * wide).sum(1)))
-    return out
+
+        pixels = image.reshape(len(image), -1).astype(np.int64)
+        fingerprint = hashlib.blake2b(image.data, digest_size=16).digest()
+        results.append(Scan(fingerprint, pixels.sum(1), (pixels * pixels).sum(1)))
+    return results
 
 
 def scan(dataset: Dataset, workers: int) -> Generator[Scan, None, None]:
-    """Every image of a dataset, read by worker processes, in order."""
-    runs = iter([range(i, min(i + PIECE, len(dataset))) for i in range(0, len(dataset), PIECE)])
-    with process_pool(workers, _setup, (dataset,)) as pool, tqdm(total=len(dataset), unit="img") as bar:
-        pending: deque[Any] = deque()
+    """Yield what is found in each image of a dataset, in order; worker processes read it."""
+    runs = [range(i, min(i + PIECE, len(dataset))) for i in range(0, len(dataset), PIECE)]
+    results = ordered_map(partial(_scan, dataset), runs, workers, ahead=3 * workers)
+
+    with closing(results), tqdm(total=len(dataset), unit="img") as bar:
         try:
-            while True:
-                try:
-                    while len(pending) < 3 * workers and (run := next(runs, None)):
-                        pending.append((run, pool.submit(_scan, run)))
-                    if not pending:
-                        return
-                    results = pending[0][1].result()
-                except BrokenProcessPool as e:
-                    raise UserError(crash(dataset, [np.array(run) for run, _ in pending])) from e
-                pending.popleft()
-                for found in results:
+            for run in results:
+                for found in run:
                     bar.update()
                     yield found
-        finally:
-            pool.shutdown(cancel_futures=True)
+        except WorkerDied as e:
+            raise UserError(crash(dataset, [np.array(run) for run in e.tasks])) from e
 
 
 def inspect(path: Place, *, workers: int = 0) -> None:

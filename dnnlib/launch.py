@@ -1,13 +1,11 @@
-"""Processes on this machine: training processes through torch's elastic launcher, and pools of workers."""
+"""Processes on this machine: training processes through torch's elastic launcher."""
 
 import logging
 import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from dnnlib.errors import UserError
@@ -57,30 +55,6 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
         print(recorded["extraInfo"]["py_callstack"], file=sys.stderr)
         return 1
     return 0
-
-
-def process_pool(
-    workers: int, setup: Callable[..., None] | None = None, arguments: tuple[Any, ...] = ()
-) -> ProcessPoolExecutor:
-    """Worker processes that leave Ctrl-C to the process that started them and do not outlive it; each calls
-    `setup(*arguments)` first."""
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(setup, arguments))
-
-
-def _begin(setup: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if setup:
-        setup(*arguments)
-
-
-def _end_with_parent() -> None:
-    """A worker waits on a queue that it holds open itself, so it would not notice that its parent was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _pass_on(signum: int, frame: Any) -> None:

@@ -41,7 +41,8 @@ def ordered_map(
     """
     ahead = ahead or 2 * max(workers, 1)
     remaining = iter(tasks)
-    pending: deque[tuple[Task, Future[Result]]] = deque()
+    pending: deque[Task] = deque()
+    futures: deque[Future[Result]] = deque()
 
     pool: Executor
     call: Callable[[Task], Result]
@@ -58,14 +59,16 @@ def ordered_map(
                         task = next(remaining)
                     except StopIteration:
                         break
-                    pending.append((task, pool.submit(call, task)))
+                    pending.append(task)
+                    futures.append(pool.submit(call, task))
                 if not pending:
                     return
-                result = pending[0][1].result()
+                result = futures[0].result()
             except BrokenProcessPool as e:
-                raise WorkerDied([task for task, _ in pending]) from e
+                raise WorkerDied(list(pending)) from e
 
             pending.popleft()
+            futures.popleft()
             yield result
     finally:
         pool.shutdown(cancel_futures=True)

@@ -15,8 +15,7 @@ from PIL import Image
 from dataprep.build import DEFAULT, Options, build
 from dataprep.sources.source import Entry, digest
 from dnnlib.errors import UserError
-from dnnlib.launch import process_pool
-from dnnlib.pool import cpu_count
+from dnnlib.pool import cpu_count, ordered_map
 
 CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
 
@@ -56,8 +55,8 @@ def load_sets(sets: Sequence[int], resolution: int, workers: int) -> dict[int, l
         s: [slots(f) for f in (sorted((root / "set1").iterdir()) if s == 1 else [root / f"set{s}"])] for s in sets
     }
     jobs = [(path, resolution) for vs in variants.values() for v in vs for slot in v for path in slot]
-    with process_pool(workers) as pool:
-        images = iter([p.astype(np.float32) / 255 for p in pool.map(load_part, jobs, chunksize=16)])
+    parts = ordered_map(load_part, jobs, workers, ahead=16 * workers)
+    images = iter([part.astype(np.float32) / 255 for part in parts])
     return {s: [[[next(images) for _ in slot] for slot in v] for v in vs] for s, vs in variants.items()}
 
 

@@ -1,8 +1,10 @@
 """LSUN's LMDB databases (Yu et al. 2015), one a category, of encoded images."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
@@ -10,7 +12,6 @@ from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture, Refused
-from dataprep.sources.lmdb_file import LMDBFile
 from dataprep.sources.source import Entry, digest, stamp
 from dnnlib.errors import UserError
 from training.data.decode import decode, decoding_error
@@ -30,10 +31,11 @@ class LSUN:
         if not self.path.is_file():
             raise UserError(f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb")
         self.refused: list[str] = []
-        self.database = LMDBFile(self.path)
+        with self._opened() as database:
+            self._length = int(database.stat()["entries"])
 
     def __len__(self) -> int:
-        return len(self.database)
+        return self._length
 
     def fingerprint(self) -> str:
         return digest([stamp(self.path), len(self)])
@@ -41,10 +43,25 @@ class LSUN:
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         wanted = iter(indices.tolist())
         want = next(wanted, None)
-        for i, (key, value) in enumerate(self.database):
-            if i == want:
-                yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
-                want = next(wanted, None)
+        with self._opened() as database, database.begin() as transaction:
+            for i, (key, value) in enumerate(transaction.cursor()):
+                if i == want:
+                    yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
+                    want = next(wanted, None)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        """Open the database for reading; raise its library's errors as UserError."""
+        try:
+            import lmdb
+        except ImportError as e:
+            raise UserError("create_lsun: needs lmdb: pip install lmdb") from e
+
+        try:
+            with lmdb.open(str(self.path), subdir=False, readonly=True, lock=False, readahead=False) as database:
+                yield database
+        except lmdb.Error as e:
+            raise UserError(f"{self.path}: not a readable LMDB: {e}") from e
 
 
 def _rgb(data: bytes) -> np.ndarray | Refused:

@@ -2,17 +2,14 @@
 
 import contextlib
 import itertools
-from collections import deque
 from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.launch import process_pool
+from dnnlib.pool import WorkerDied, ordered_map
 from training.data.dataset import Dataset
 
 
@@ -70,53 +67,24 @@ def batches(
 def read_ahead(
     dataset: Dataset, groups: Iterable[np.ndarray], workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """`dataset.batch` of each group of indices, the next ones read meanwhile: in a thread, or by `workers` processes if
-    the dataset has to decode. UserError names an image that ends the process that reads it."""
-    pool: Executor
-    if dataset.decodes:
-        pool, ahead, read = process_pool(workers, _setup, (dataset,)), 2 * workers, _read
-    else:
-        pool, ahead, read = ThreadPoolExecutor(1, thread_name_prefix="read-ahead"), 2, dataset.batch
-    todo = iter(groups)
-    pending: deque[tuple[np.ndarray, Future[tuple[np.ndarray, np.ndarray]]]] = deque()
+    """Yield `dataset.batch` of each group of indices while the next ones are being read.
+
+    A thread reads, or `workers` processes if the dataset has to decode. Raises UserError, naming the image, if reading
+    an image ends its process.
+    """
+    processes = workers if dataset.decodes else 0
     try:
-        while True:
-            try:
-                while len(pending) < ahead and (group := next(todo, None)) is not None:
-                    pending.append((group, pool.submit(read, group)))
-                if not pending:
-                    return
-                batch = pending[0][1].result()
-            except BrokenProcessPool as e:
-                raise UserError(crash(dataset, [group for group, _ in pending])) from e
-            pending.popleft()
-            yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_source: Dataset  # of a worker process
-
-
-def _setup(dataset: Dataset) -> None:
-    global _source
-    _source = dataset
-
-
-def _read(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _source.batch(indices)
+        yield from ordered_map(dataset.batch, groups, processes)
+    except WorkerDied as e:
+        raise UserError(crash(dataset, e.tasks)) from e
 
 
 def crash(dataset: Dataset, groups: Sequence[np.ndarray]) -> str:
-    """Which image ends a worker process: each of those that were being read, in a process of its own."""
+    """Return which image of these groups ends a worker process, found by reading each in a process of its own."""
     for i in np.unique(np.concatenate(groups)).tolist():
-        with process_pool(1, _setup, (dataset,)) as pool:
-            try:
-                pool.submit(_touch, i).result()
-            except BrokenProcessPool:
-                return f"{dataset.where(i)}: reading image {i} ends the process that reads it"
+        try:
+            next(ordered_map(dataset.__getitem__, [i], workers=1))
+        except WorkerDied:
+            return f"{dataset.where(i)}: reading image {i} ends the process that reads it"
+
     return f"{dataset.name}: a process that reads images was ended from outside (out of memory?)"
-
-
-def _touch(i: int) -> None:
-    _source[i]

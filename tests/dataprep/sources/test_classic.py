@@ -6,6 +6,7 @@ import json
 import pickle
 import shutil
 import struct
+import sys
 import tarfile
 
 import h5py
@@ -253,6 +254,12 @@ def test_lsun(lsun_dir, tmp_path):
     assert "skipped 2 of 6" in out.stderr and "015: not a readable image" in out.stderr
     create_lsun(tmp_path / "two", source, resolution=16, output=Output(max_images=2))
     check(tmp_path / "two", expected[:2])
+
+
+def test_lsun_without_its_library(lsun_dir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(UserError, match="pip install lmdb"):
+        create_lsun(tmp_path / "out", lsun_dir[0], resolution=16)
 
 
 def test_lsun_wide(lsun_dir, tmp_path):

@@ -9,7 +9,6 @@ import tracemalloc
 import zipfile
 
 import datasets
-import lmdb
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -23,7 +22,6 @@ from dataprep.build import Output
 from dataprep.rules import Rules
 from dataprep.sources.hugging_face import create_from_hf
 from dataprep.sources.images import ImageFiles, create_from_images, open_files
-from dataprep.sources.lmdb_file import LMDBFile
 from dataprep.sources.web_dataset import WebDataset, create_from_webdataset
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
@@ -313,39 +311,12 @@ def test_a_bomb_is_skipped(tmp_path):
     assert "decompression bomb" in (tmp_path / "out" / "skipped.txt").read_text()
 
 
-# LMDB
-
-
-@given(
-    st.lists(st.tuples(st.binary(min_size=1, max_size=200), st.binary(max_size=30), st.integers(0, 9000)), max_size=60),
-    st.integers(1, 4),
-)
-@settings(max_examples=40, deadline=None)
-def test_lmdb_is_read_as_its_library_does(tmp_path_factory, entries, keep):
-    folder = tmp_path_factory.mktemp("lmdb")
-    with lmdb.open(str(folder), map_size=2**24) as db:
-        for part in (entries[::2], entries[1::2]):
-            with db.begin(write=True) as t:
-                for key, value, repeat in part:
-                    t.put(key, value * (repeat // (len(value) or 1)))
-        with db.begin(write=True) as t:
-            for key, _, _ in entries[::keep]:
-                t.delete(key)
-        with db.begin() as t:
-            expected = [(bytes(k), bytes(v)) for k, v in t.cursor()]
-    file = LMDBFile(folder / "data.mdb")
-    assert list(file) == expected and len(file) == len(expected)
-
-
 # fuzzing: only a UserError, in little memory
 
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
     base = tmp_path_factory.mktemp("originals")
-    with lmdb.open(str(base / "lmdb"), map_size=2**20) as db, db.begin(write=True) as t:
-        for i in range(60):
-            t.put(b"key%03d" % i, bytes([i]) * (i * 97 % 6000))
     with zipfile.ZipFile(base / "a.zip", "w", zipfile.ZIP_DEFLATED) as z:
         for i in range(4):
             z.writestr(f"{i}.png", png(i, 8))
@@ -377,7 +348,6 @@ def read_tar(path):
 
 
 READERS = {
-    "lmdb/data.mdb": lambda path: list(LMDBFile(path)),
     "a.zip": read_zip,
     "set/set-r04.tfrecords": read_records,
     "set/set-rxx.labels": lambda path: labels.read_labels(path, 3),
