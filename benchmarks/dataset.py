@@ -133,7 +133,7 @@ def reading(folder: Path) -> dict[str, Any]:
             np.frombuffer(example["data"], np.uint8).reshape(example["shape"])
 
     dataset = TFRecordDataset(folder / "set")
-    first = clock(dataset.level.verify, 1)  # checksums are compared once
+    first = clock(dataset.images.verify, 1)  # checksums are compared once
     order = np.random.default_rng(1).permutation(n)[: n // batch * batch].reshape(-1, batch)
 
     def random() -> None:

@@ -83,13 +83,13 @@ def inspect(path: Place, *, workers: int = 0) -> None:
     values = max(1, (n - damaged) * spec.resolution**2)
     mean = sums / values
     std = np.sqrt(np.maximum(squares / values - mean**2, 0))
-    levels = sorted(dataset.levels) if isinstance(dataset, TFRecordDataset) else [spec.resolution]
+    resolutions = sorted(dataset.files_by_resolution) if isinstance(dataset, TFRecordDataset) else [spec.resolution]
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     facts = {
         "form": next(name for name, f in FORMATS.items() if f.is_it(path)),
         "images": f"{n:,}",
         "size": f"{spec.resolution}x{spec.resolution}",
-        "levels": " ".join(f"{r}x{r}" for r in levels),
+        "levels": " ".join(f"{r}x{r}" for r in resolutions),
         "channels": str(spec.channels),
         "labels": describe_labels(dataset.labels, class_names(path) or []),
         "bytes": f"{sum(f.stat().st_size for f in files):,} in {len(files):,} file{'s' if len(files) > 1 else ''}",
@@ -147,7 +147,7 @@ def _describe_vectors(labels: np.ndarray) -> str:
 
 
 def validate(path: Place, *, workers: int = 0) -> int:
-    """Read all of a dataset, every level of it; exit status 1 if anything is damaged, with the file and record.
+    """Read all of a dataset, every resolution of it; exit status 1 if anything is damaged, with the file and record.
 
     Args:
         path: Dataset of any form.
@@ -183,13 +183,13 @@ def _record_problems(folder: Path) -> Iterator[str]:
                 found = True
                 yield str(e)
     try:
-        levels = sorted(TFRecordDataset(folder).levels)
+        resolutions = sorted(TFRecordDataset(folder).files_by_resolution)
     except UserError as e:
         if not found:
             yield str(e)
         return
-    for r in range(2, levels[-1].bit_length()):
-        if 2**r not in levels:
+    for r in range(2, resolutions[-1].bit_length()):
+        if 2**r not in resolutions:
             yield f"{folder}: no level of {2**r}x{2**r}, which the original's tools need"
     facts = folder / "dataset.json"
     try:

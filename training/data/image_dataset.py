@@ -15,7 +15,7 @@ from training.spec import ImageSpec, is_power_of_two
 class ImageDataset:
     """Images uint8 [C,R,R] and labels float32 [c_dim], by index in the order of file names; labels from `dataset.json`.
 
-    All must be squares of one power-of-two size with the same number of channels. `resolution` picks a smaller level,
+    All must be squares of one power-of-two size with the same number of channels. `resolution` picks a smaller one,
     the 2x2 means that a TFRecord dataset of the same images holds.
     """
 

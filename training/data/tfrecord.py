@@ -1,9 +1,9 @@
-"""Multi-level TFRecord datasets, read and written without TensorFlow.
+"""TFRecord datasets of several resolutions, read and written without TensorFlow.
 
-NAME/NAME-r02.tfrecords (4x4) ... NAME-r06.tfrecords (64x64), NAME-rxx.labels. A level may be in shards instead, e.g.
-NAME-r06-00000-of-00003.tfrecords. A file is a sequence of records: uint64
-length, masked crc32c of the length, payload, masked crc32c of the payload. A payload is a `tf.train.Example` with
-`shape` (int64 [C,H,W]) and `data` (raw uint8), in either order.
+NAME/NAME-r02.tfrecords (4x4) ... NAME-r06.tfrecords (64x64), NAME-rxx.labels. A resolution may be in shards instead,
+e.g. NAME-r06-00000-of-00003.tfrecords. A file is a sequence of records: uint64 length, masked crc32c of the length,
+payload, masked crc32c of the payload. A payload is a `tf.train.Example` with `shape` (int64 [C,H,W]) and `data` (raw
+uint8), in either order.
 """
 
 import hashlib
@@ -178,31 +178,41 @@ class RecordFile:
         return UserError(f"{self.path}: record {record}: {what}")
 
     def _index(self) -> np.ndarray:
-        """Record offsets; checks lengths and their checksums."""
+        """Return the offsets of the records; check their lengths and the checksums of these."""
         size = len(self._bytes)
+
+        # Records of images of equal shape usually have one length: one comparison of all headers is enough.
         if size >= _HEADER.size:
             length, crc = _HEADER.unpack(self._bytes[: _HEADER.size].tobytes())
             step = length + _HEADER.size + _FOOTER.size
-            if masked_crc(self._bytes[:8].tobytes()) == crc and size % step == 0:  # all of the same length?
+            if masked_crc(self._bytes[:8].tobytes()) == crc and size % step == 0:
                 headers = self._bytes.reshape(-1, step)[:, : _HEADER.size]
                 if (headers == headers[0]).all():
                     self._step = step
                     return np.arange(0, size + 1, step, dtype=np.int64)
-        offsets, pos = [0], 0
-        while pos < size:
-            i = len(offsets) - 1
-            if size - pos < _HEADER.size:
-                raise self._error(i, f"truncated: {size - pos} bytes left, expected a header of {_HEADER.size}")
-            length, crc = _HEADER.unpack(self._bytes[pos : pos + _HEADER.size].tobytes())
-            found = masked_crc(self._bytes[pos : pos + 8].tobytes())
-            if found != crc:
-                raise self._error(i, f"damaged: length checksum {found:08x}, expected {crc:08x}")
-            end = pos + _HEADER.size + length + _FOOTER.size
-            if end > size:
-                raise self._error(i, f"truncated: {size - pos} bytes left, expected {end - pos}")
-            offsets.append(end)
-            pos = end
+
+        # Otherwise go from header to header.
+        offsets = [0]
+        while offsets[-1] < size:
+            record = len(offsets) - 1
+            offsets.append(self._end(record, offsets[-1]))
         return np.array(offsets, np.int64)
+
+    def _end(self, record: int, start: int) -> int:
+        """Return where the record that begins at byte `start` ends, after checking its header."""
+        remaining = len(self._bytes) - start
+        if remaining < _HEADER.size:
+            raise self._error(record, f"truncated: {remaining} bytes left, expected a header of {_HEADER.size}")
+
+        length, crc = _HEADER.unpack(self._bytes[start : start + _HEADER.size].tobytes())
+        actual = masked_crc(self._bytes[start : start + 8].tobytes())
+        if actual != crc:
+            raise self._error(record, f"damaged: length checksum {actual:08x}, expected {crc:08x}")
+
+        record_size = _HEADER.size + length + _FOOTER.size
+        if record_size > remaining:
+            raise self._error(record, f"truncated: {remaining} bytes left, expected {record_size}")
+        return start + int(record_size)
 
     def _payload(self, i: int) -> memoryview:
         start, end = int(self.offsets[i]), int(self.offsets[i + 1])
@@ -257,7 +267,7 @@ class RecordFile:
             self.checksums = checksums
 
 
-class Level:
+class ShardedImages:
     """All images of one size, in one file or several shards, by index."""
 
     def __init__(self, files: list[RecordFile]) -> None:
@@ -299,8 +309,8 @@ class Level:
 class TFRecordDataset:
     """Images uint8 [C,H,W] and labels float32 [c_dim] of a dataset folder, by index.
 
-    `resolution` picks a level (None = the largest). Every level is opened once, so that a damaged or incomplete dataset
-    is told at the start. `checksums` verifies each record when it is first read.
+    resolution: which of its resolutions to read; None = the largest. Every file is opened, so that a damaged or
+    incomplete dataset is reported at the start. checksums: verify each record when it is first read.
     """
 
     decodes = False
@@ -312,22 +322,22 @@ class TFRecordDataset:
         if not self.path.is_dir():
             what = "found a file" if self.path.exists() else "no such folder"
             raise UserError(f"{self.path}: {what}, expected a dataset folder made by dataset_tool.py")
-        self.levels = open_levels(self.path, checksums)
-        largest = self.levels[max(self.levels)]
-        for level in self.levels.values():
+        self.files_by_resolution = open_resolutions(self.path, checksums)
+        largest = self.files_by_resolution[max(self.files_by_resolution)]
+        for images in self.files_by_resolution.values():
             for what, found, expected in (
-                ("images", len(level), len(largest)),
-                ("channels", level.shape[0], largest.shape[0]),
+                ("images", len(images), len(largest)),
+                ("channels", images.shape[0], largest.shape[0]),
             ):
                 if found != expected:
-                    raise UserError(f"{level.path}: {found} {what}, expected {expected} as in {largest.path.name}")
-        if resolution is not None and resolution not in self.levels:
+                    raise UserError(f"{images.path}: {found} {what}, expected {expected} as in {largest.path.name}")
+        if resolution is not None and resolution not in self.files_by_resolution:
             raise UserError(
-                f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.levels)}; "
+                f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.files_by_resolution)}; "
                 f"choose another --resolution or build the dataset with it"
             )
-        self.level = self.levels[resolution or max(self.levels)]
-        c, h, _ = self.level.shape
+        self.images = self.files_by_resolution[resolution or max(self.files_by_resolution)]
+        c, h, _ = self.images.shape
         if h < 8:
             raise UserError(f"{self.path}: images of {h}x{h}, expected at least 8x8")
         self._use_labels = use_labels
@@ -350,36 +360,36 @@ class TFRecordDataset:
         return read_labels(names[0], len(self)) if names else no_labels(len(self))
 
     def verify(self, limit: int) -> None:
-        """Check all checksums of the level in use, if its files have at most `limit` bytes."""
-        if sum(file.path.stat().st_size for file in self.level.files) <= limit:
-            self.level.verify()
+        """Check all checksums of the resolution in use, if its files have at most `limit` bytes."""
+        if sum(file.path.stat().st_size for file in self.images.files) <= limit:
+            self.images.verify()
 
     def fingerprint(self) -> str:
         """Changes if an image or label does: a hash of the checksums that the records carry, and of the labels."""
         h = hashlib.sha256(str(self.spec).encode())
-        for file in self.level.files:
+        for file in self.images.files:
             h.update(file.stored_checksums())
         h.update(label_bytes(self.labels))
         return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:
         """Which file and record image i is in."""
-        file, k = self.level.locate(i)
+        file, k = self.images.locate(i)
         return f"{file.path}: record {k}"
 
     def __len__(self) -> int:
-        return len(self.level)
+        return len(self.images)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.level[i], self.labels[i]
+        return self.images[i], self.labels[i]
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images [n,C,R,R] and labels [n,c_dim] of these indices."""
-        return self.level.batch(indices), np.asarray(self.labels[indices])
+        return self.images.batch(indices), np.asarray(self.labels[indices])
 
 
 def shards(folder: Path) -> list[list[Path]]:
-    """The *.tfrecords of a folder, shards of one level together. UserError if shards are missing."""
+    """Return the *.tfrecords of a folder, shards of one resolution together. Raises UserError if shards are missing."""
     names = sorted(folder.glob("*.tfrecords"))
     if not names:
         raise UserError(f"{folder}: no *.tfrecords in it, expected a dataset folder made by dataset_tool.py")
@@ -397,21 +407,24 @@ def shards(folder: Path) -> list[list[Path]]:
     return list(groups.values())
 
 
-def open_levels(folder: Path, checksums: bool) -> dict[int, Level]:
-    """Every level of a dataset folder by its height and width."""
-    out: dict[int, Level] = {}
+def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
+    """Open every resolution of a dataset folder; return its images by their height and width."""
+    by_resolution: dict[int, ShardedImages] = {}
     for paths in shards(folder):
-        level = Level([RecordFile(path, checksums) for path in paths])
-        for file in level.files:
-            if file.shape != level.shape:
-                raise UserError(f"{file.path}: images {file.shape}, expected {level.shape} as in {level.path.name}")
-        _, h, w = level.shape
-        if h != w or not is_power_of_two(h):
-            raise UserError(f"{level.path}: images of {h}x{w}, expected squares with a power of two as side")
-        if h in out:
-            raise UserError(f"{level.path}: a second file of {h}x{w} images besides {out[h].path.name}")
-        out[h] = level
-    return out
+        images = ShardedImages([RecordFile(path, checksums) for path in paths])
+        for file in images.files:
+            if file.shape != images.shape:
+                raise UserError(f"{file.path}: images {file.shape}, expected {images.shape} as in {images.path.name}")
+
+        _, height, width = images.shape
+        if height != width or not is_power_of_two(height):
+            raise UserError(f"{images.path}: images of {height}x{width}, expected squares with a power of two as side")
+        if height in by_resolution:
+            other = by_resolution[height].path.name
+            raise UserError(f"{images.path}: a second file of {height}x{width} images besides {other}")
+        by_resolution[height] = images
+
+    return by_resolution
 
 
 def halvings(image: np.ndarray) -> list[np.ndarray]:

@@ -68,7 +68,7 @@ def check(folder, images, labels=None, classes=0):
     """Every level of every record, and the labels, are these."""
     dataset = TFRecordDataset(folder)
     assert len(dataset) == len(images) and dataset.labels.shape[1] == classes
-    for r, file in dataset.levels.items():
+    for r, file in dataset.files_by_resolution.items():
         for i, image in enumerate(images):
             expected = next(x for x in halvings(image) if x.shape[1] == r)
             np.testing.assert_array_equal(file[i], expected)

@@ -41,7 +41,7 @@ def dataset(tmp_path):
 def test_reads_the_golden_files(source):
     for r in (4, 8, 16, 32):
         data = TFRecordDataset(GOLDEN / NAME, None if r == 32 else max(r, 8)) if r > 4 else None
-        file = data.level if data else RecordFile(GOLDEN / NAME / f"{NAME}-r02.tfrecords", checksums=True)
+        file = data.images if data else RecordFile(GOLDEN / NAME / f"{NAME}-r02.tfrecords", checksums=True)
         np.testing.assert_array_equal(
             np.stack([file[i] for i in range(24)]), source[f"record_r{r.bit_length() - 1:02d}"]
         )
@@ -59,7 +59,7 @@ def test_writes_the_golden_files_byte_for_byte(source, tmp_path):
 
 
 def test_views_are_of_the_mapping_and_survive_pickling(dataset):
-    (file,) = TFRecordDataset(dataset).level.files
+    (file,) = TFRecordDataset(dataset).images.files
     assert np.shares_memory(file[2], file._bytes)
     again = pickle.loads(pickle.dumps(file))
     np.testing.assert_array_equal(again[2], file[2])
@@ -141,7 +141,7 @@ def test_damaged_file_is_told(dataset, change, message):
     path = dataset / "set-r04.tfrecords"
     _damage(path, change)
     with pytest.raises(UserError, match=message) as e:
-        TFRecordDataset(dataset).level.verify()
+        TFRecordDataset(dataset).images.verify()
     assert "set-r04.tfrecords" in str(e.value)
 
 
