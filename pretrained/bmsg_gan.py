@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.pickles import check_torch_pickles
 from pretrained.network_file import NetworkFile, Part, Row, same, translate
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.spec import ImageSpec
@@ -118,7 +117,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                     raise UserError(f"{path}: compressed, expected a .pth as torch.save writes it")
                 if bad := z.testzip():
                     raise UserError(f"{path}: damaged: wrong checksum of {bad}")
-        check_torch_pickles(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UserError:
         raise

@@ -71,8 +71,6 @@ class Part:
     def __init__(self, cfg: Any, spec: ImageSpec, tensors: dict[str, Stored], where: str) -> None:
         """UserError, headed `where`, unless the tensors are those of a network with these options."""
         self.cfg, self.spec, self.tensors = cfg, spec, tensors
-        self.release: Callable[[], None] = lambda: None
-        """Gives back what reading a tensor took besides it."""
         try:
             self.network = self._empty()
         except (ValueError, OverflowError, RuntimeError) as e:  # torch: of sizes beyond its integers
@@ -107,7 +105,6 @@ class Part:
         state = {}
         for key, stored in self.tensors.items():
             state[key] = stored.read()
-            self.release()
         net.load_state_dict(state, assign=True)
         for module in net.modules():
             if reset := getattr(module, "reset_buffers", None):  # what follows from the options and is not stored

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnnlib.errors import UserError, printable
-from dnnlib.pickles import Array, Record, read_pickle
+from dnnlib.pickles import Record, read_pickle
 from pretrained.network_file import NetworkFile, Part, Row, same, translate
 from training.config import from_dict
 from training.networks.config import (
@@ -146,7 +146,7 @@ def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, 
 def load_tf(path: Path) -> NetworkFile:
     """The networks of a TF1 pickle: a (G, D, Gs) triple or one of them. UserError if it is none; a warning names
     keyword arguments that nothing is known of."""
-    content, release = read_pickle(path)
+    content = read_pickle(path)
     records: Sequence[Any] = content if isinstance(content, tuple | list) else [content]
     if not records or not all(isinstance(r, Record) for r in records):
         raise UserError(f"{path}: a pickle, but not of networks, expected the (G, D, Gs) of a network-*.pkl")
@@ -155,7 +155,6 @@ def load_tf(path: Path) -> NetworkFile:
     for record in records:
         try:
             role, part = _part(record.state, path)
-            part.release = release
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
             raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
         if role in parts:
@@ -223,8 +222,8 @@ def _checked(value: Any, kind: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """An option: a number, a word, nothing, or a short list of numbers; numpy's as Python's."""
-    if isinstance(value, Array) and value.value is not None and value.value.size <= 16:
-        return value.value.tolist()
+    if isinstance(value, np.ndarray) and value.size <= 16:
+        return value.tolist()
     if isinstance(value, list | tuple):
         if len(value) > 16:
             raise TypeError("an option that is a long list")
@@ -243,7 +242,7 @@ def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:
         pairs += [(f"{prefix}/{_checked(name, str)}", array) for name, array in _checked(part["variables"], list)]
     out = {}
     for name, array in pairs:
-        if not isinstance(array, Array) or array.value is None:
+        if not isinstance(array, np.ndarray):
             raise ValueError(f"variable {name} is not an array")
-        out[name] = array.value
+        out[name] = array
     return out

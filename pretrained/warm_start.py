@@ -18,10 +18,10 @@ from training.networks.config import (
     StyleGANDiscriminatorConfig,
     StyleGANGeneratorConfig,
 )
-from training.warm_start import Initial
+from training.warm_start import InitialWeights
 
 
-def load_initial(files: Sequence[str]) -> Initial:
+def load_initial(files: Sequence[str]) -> InitialWeights:
     """The networks of `files` to start from. G and G_ema stand in for each other where one is missing."""
     net = load_network(*files)
     parts = dict(net.parts)
@@ -33,7 +33,7 @@ def load_initial(files: Sequence[str]) -> Initial:
     def read(name: str) -> dict[str, torch.Tensor]:
         return {k: t.read() for k, t in parts[name].tensors.items()} if name in parts else {}
 
-    return Initial(" ".join(files), shapes, read)
+    return InitialWeights(" ".join(files), shapes, read)
 
 
 def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:

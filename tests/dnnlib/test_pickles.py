@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from dnnlib.errors import UserError
-from dnnlib.pickles import MAX_OPCODES, TENSORFLOW, TORCH, read_pickle
+from dnnlib.pickles import ARRAYS, MAX_OPCODES, TENSORFLOW, read_pickle
 from pretrained import load_network
 from pretrained.tf_networks import generator_table, options
 from tests import tf_pickles
@@ -159,9 +159,9 @@ def test_refusals_name_what_was_asked_for(tmp_path):
         ("nested in static kwargs", "refused: the file asks for posix.system"),
         ("builtins.eval", "refused: the file asks for builtins.eval"),
         ("copyreg._reconstructor", "copyreg._reconstructor"),
-        ("copyreg extension", "opcode EXT2"),
-        ("persistent_id", "opcode BINPERSID"),
-        ("INST in protocol 4", "opcode INST"),
+        ("copyreg extension", "unregistered extension code 1234"),
+        ("persistent_id", "persistent id instruction was encountered"),
+        ("INST in protocol 4", "asks for os.system"),
         ("NEWOBJ_EX", "asks for os.system"),
         ("torch persistence", "StyleGAN2-ADA, StyleGAN3 or a project built on them, which is not supported"),
     ):
@@ -251,7 +251,6 @@ GREEDY = {
     "nested lists": deep(b"]", b"a"),
     "nested tuples": opcodes(b"N", b"\x85" * 300_000),
     "nested marks": opcodes(b"(" * 900_000),
-    "nested tuple as a key": opcodes(b"}N", b"\x85" * 300_000, b"Ns"),
     "nested lists in a tuple": opcodes(b"N", b"]\x94h\x00\x85" * 1000),
     "long tuple": opcodes(b"(" + b"N" * 100_000 + b"t"),
     "very many opcodes": opcodes(b"}" * (MAX_OPCODES + 10)),
@@ -278,28 +277,10 @@ GREEDY = {
        for name in PLACES},
 }  # fmt: skip
 
-IN_A_PROCESS = """
-import json, resource, signal, sys, time
-from pathlib import Path
-from dnnlib.errors import UserError
-from pretrained import load_network
-size = int(next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("VmSize")).split()[1])
-resource.setrlimit(resource.RLIMIT_AS, ((size + 2**20) * 1024,) * 2)  # 1 GiB more than now
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    signal.alarm(20)  # ends this process, whatever it is in the middle of
-    start = time.monotonic()
-    try:
-        load_network(path).generator()
-        message = "LOADED"
-    except UserError as e:
-        message = str(e)
-    print(json.dumps([path.name, message, time.monotonic() - start]), flush=True)
-"""
-
 
 def ended(folder):
     """How load_network ended for each file of a folder, in a process of limited memory that none may hang or kill."""
-    command = [sys.executable, "-c", IN_A_PROCESS, folder]
+    command = [sys.executable, "-m", "tests.pretrained.open_networks", folder]
     out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
     results = {name: message for name, message, _ in map(json.loads, out.stdout.splitlines())}
     missing = {p.name for p in folder.iterdir()} - results.keys()
@@ -329,15 +310,21 @@ def pth(key=b"", value=b"", container="zip"):
     return out.getvalue()
 
 
+def long_text(s):
+    """Text by the one opcode for it that protocol 2 and torch's reader have."""
+    return pickle.BINUNICODE + struct.pack("<I", len(s)) + s.encode()
+
+
 ELEMENTS = b"\x8a\x05" + (2**37).to_bytes(5, "little")
-STORAGE = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + ELEMENTS + b"tQ"
+STORAGE = b"(" + long_text("storage") + b"ctorch\nFloatStorage\n" + long_text("0") + long_text("cpu") + ELEMENTS + b"tQ"
 HOSTILE_PTH = {
-    "deep key": (b"N" + b"\x85" * 300_000, b"N"),
-    "doubled key": (b"N\x94" + b"h\x00\x94h\x00\x86\x94" * 60, b"N"),
-    "bytearray": (text("x"), b"cbuiltins\nbytearray\n\x8a\x05" + (4 * 10**9).to_bytes(5, "little") + b"\x85R"),
-    "huge storage": (text("x"), b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x01\x85K\x01\x85\x89}tR"),
-    "os.system": (text("x"), b"cos\nsystem\n" + text("true") + b"\x85R"),
-    "control characters": (text("x\ny\x1b[2J"), b"N"),
+    "bytearray": (long_text("x"), b"cbuiltins\nbytearray\n\x8a\x05" + (4 * 10**9).to_bytes(5, "little") + b"\x85R"),
+    "huge storage": (
+        long_text("x"),
+        b"ctorch._utils\n_rebuild_tensor_v2\n(" + STORAGE + b"K\x00K\x01\x85K\x01\x85\x89}tR",
+    ),
+    "os.system": (long_text("x"), b"cos\nsystem\n" + long_text("true") + b"\x85R"),
+    "control characters": (long_text("x\ny\x1b[2J"), b"N"),
 }
 
 
@@ -348,7 +335,7 @@ def test_pth_files_stay_bounded_too(container, tmp_path):
     (tmp_path / "empty").write_bytes(pth(container=container))
     results = ended(tmp_path)
     assert all(m != "LOADED" and m.isprintable() for m in results.values()), results
-    assert "asks for os.system" in results["os.system"] and "larger than the file" in results["huge storage"]
+    assert "asks for os.system" in results["os.system"] and "damaged" in results["huge storage"]
     assert "not weights of one network" in results["empty"]  # so that it is the entry that was refused in the others
 
 
@@ -430,27 +417,7 @@ def test_the_allow_lists_are_short():
         "dnnlib.tflib.network Network", "numpy.core.multiarray _reconstruct", "numpy.core.multiarray scalar",
         "numpy.core.numeric _frombuffer", "numpy dtype", "numpy ndarray",
     }  # fmt: skip
-    assert {name for name in TORCH if not name.endswith("Storage")} == {
-        "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter",
-    }  # fmt: skip
-
-
-def test_nothing_of_the_file_is_imported():
-    """Reading a network pickle imports neither TensorFlow's helpers nor numpy's unpickling functions."""
-    code = f"""
-import sys
-from dnnlib.pickles import read_pickle
-from pathlib import Path
-import builtins
-real = builtins.__import__
-def watch(name, *args, **kwargs):
-    assert not name.startswith(("dnnlib.tflib", "tensorflow")), name
-    return real(name, *args, **kwargs)
-builtins.__import__ = watch
-read_pickle(Path({str(C2)!r}))
-assert "dnnlib.tflib" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENV, check=True)
+    assert set(TENSORFLOW) - set(ARRAYS) == {"dnnlib.tflib.network Network"}
 
 
 def test_what_numpy_writes_is_read(tmp_path):
@@ -466,8 +433,7 @@ def test_what_numpy_writes_is_read(tmp_path):
     ]
     for protocol in (3, 4, 5):
         (tmp_path / "x").write_bytes(pickle.dumps([*arrays, np.float32(1.625)], protocol=protocol))
-        read, release = read_pickle(tmp_path / "x")
-        release()  # they can still be read
+        read = read_pickle(tmp_path / "x")
         for a, b in zip([*arrays, np.float32(1.625)], read, strict=True):
-            np.testing.assert_array_equal(a, b.value)
-            assert b.value.dtype == a.dtype
+            np.testing.assert_array_equal(a, b)
+            assert b.dtype.type == a.dtype.type
