@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dataprep.job import Job, Result
+from dataprep.job import Job, MixedChannels, Result
 from dataprep.rules import Picture, Refused
 from dataprep.sources.source import Entry, Items, Source, digest
 from dataprep.writers import Form, pack, writer
@@ -95,18 +95,13 @@ def build(
     description = {**facts, "form": form, "shard_mb": output.shard_mb, "fingerprint": source.fingerprint()}
     make_writer = partial(writer, form=form, name=dst.name, shard_bytes=output.shard_mb and output.shard_mb * 10**6)
     with Job(dst, form == "zip", make_writer, output.resume, description) as job:
-        left = [] if job.consumed else source.refused
-        for reason in left:
-            job.skip(reason, output.strict)
-        job.summary.classes = max(job.summary.classes, source.classes)
-        total = len(order) if output.max_images is None else min(len(order), output.max_images)
-        entries = source.entries(order[job.consumed :])
-        packed = _results(entries, make, form, output.workers or cpu_count())
-        with contextlib.closing(packed), tqdm(total=total, initial=job.kept, unit="img", desc=str(dst)) as bar:
-            while output.max_images is None or job.kept < output.max_images:
-                if (step := next(packed, None)) is None:
-                    break
-                bar.update(job.take(*step, strict=output.strict))
+        while True:
+            try:
+                _take_all(job, source, order, make, form, output)
+                break
+            except MixedChannels:
+                job.start_over_in_rgb()
+
         facts = {
             **facts,
             "num_images": job.kept,
@@ -118,6 +113,24 @@ def build(
         }
         job.finish(facts)
     job.report()
+
+
+def _take_all(job: Job, source: Source, order: np.ndarray, make: Make | None, form: Form, output: Output) -> None:
+    """Convert the entries that the job does not have yet."""
+    if not job.consumed:
+        for reason in source.refused:
+            job.skip(reason, output.strict)
+    job.summary.classes = max(job.summary.classes, source.classes)
+
+    total = len(order) if output.max_images is None else min(len(order), output.max_images)
+    entries = source.entries(order[job.consumed :])
+    results = _results(entries, Conversion(make, form, job.rgb), output.workers or cpu_count())
+    with contextlib.closing(results), tqdm(total=total, initial=job.kept, unit="img", desc=str(job.dst)) as bar:
+        while output.max_images is None or job.kept < output.max_images:
+            entry_and_result = next(results, None)
+            if entry_and_result is None:
+                break
+            bar.update(job.take(*entry_and_result, strict=output.strict))
 
 
 def build_classes(
@@ -143,17 +156,28 @@ def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
     return order[among[order]]
 
 
-def _convert(data: Any, make: Make | None, form: Form) -> Result:
-    if isinstance(data, Refused):
-        return data
-    picture = make(data) if make else Picture(data)
-    if isinstance(picture, Refused):
-        return picture
-    return pack(picture.image, form), picture.image.shape, picture.notes
+@dataclass(frozen=True)
+class Conversion:
+    """How worker processes convert a group of entries."""
 
+    make: Make | None
+    form: Form
+    rgb: bool  # repeat the channel of gray images
 
-def _convert_group(group: list[Entry], make: Make | None, form: Form) -> list[Result]:
-    return [_convert(entry.data, make, form) for entry in group]
+    def __call__(self, group: list[Entry]) -> list[Result]:
+        return [self._convert(entry.data) for entry in group]
+
+    def _convert(self, data: Any) -> Result:
+        if isinstance(data, Refused):
+            return data
+        picture = self.make(data) if self.make else Picture(data)
+        if isinstance(picture, Refused):
+            return picture
+
+        image = picture.image
+        if self.rgb and len(image) == 1:
+            image = image.repeat(3, 0)
+        return pack(image, self.form), image.shape, picture.notes
 
 
 def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
@@ -171,18 +195,17 @@ def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
 
 
 def _results(
-    entries: Iterable[Entry], make: Make | None, form: Form, workers: int
+    entries: Iterable[Entry], convert: Conversion, workers: int
 ) -> Generator[tuple[Entry, Result], None, None]:
     """Each entry with its result, in their order, a bounded number ahead. An entry that ends the worker process that
     converts it is refused."""
-    if make is None:
+    if convert.make is None:
         for entry in entries:
-            yield entry, _convert(entry.data, None, form)
+            yield entry, convert([entry])[0]
         return
 
     limit = [TASK_ENTRIES]
     groups, converted = itertools.tee(_tasks(entries, limit))
-    convert = partial(_convert_group, make=make, form=form)
     while True:
         try:
             with contextlib.closing(ordered_map(convert, groups, workers)) as results_of_groups:
@@ -197,9 +220,7 @@ def _results(
         yield from _one_by_one(lost, convert)
 
 
-def _one_by_one(
-    entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Result]]
-) -> Iterator[tuple[Entry, Result]]:
+def _one_by_one(entries: Iterable[Entry], convert: Conversion) -> Iterator[tuple[Entry, Result]]:
     """Yield entries with their results, of which some end the process that converts them."""
     remaining = deque(entries)
     while remaining:

@@ -18,10 +18,14 @@ from dnnlib.errors import UserError, printable
 from dnnlib.files import fsync, lock, make_dir, os_error
 from dnnlib.signals import Deferred
 from training.data.labels import Label, LabelSummary
-from training.data.tfrecord import encode_example, frame, record_image
 
 COMMIT_SECONDS = 10.0
 SHOWN = 20  # skipped files that are printed
+
+
+class MixedChannels(Exception):
+    """Gray images and RGB ones follow each other: the conversion has to start over, with RGB images only."""
+
 
 Result = tuple[Packed, tuple[int, ...], tuple[str, ...]] | Refused  # packed image, its shape, notes
 
@@ -35,17 +39,23 @@ class Job:
         self.dst, self.is_file, self.resume, self._make_writer = dst, is_file, resume, make_writer
         self.work = dst.with_name(f".{dst.name}.partial")
         self._description: dict[str, Any] = json.loads(json.dumps(description))
-        self.consumed = self.kept = self.skipped = 0
+        self.rgb = False  # gray images are stored as RGB ones
+        self._reset()
+        self._finished = self._finishing = False
+        self._reasons: list[str] = []  # the first ones of skipping
+        self._list = dst  # the file with all of them
+        self._signals = Deferred()
+
+    def _reset(self) -> None:
+        self.consumed = 0
+        self.kept = 0
+        self.skipped = 0
         self.shape: tuple[int, ...] = ()
         self.first = ""  # the image whose shape that is
         self.notes: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.summary = LabelSummary()
         self._committed = 0  # images that are safe
-        self._finished = self._finishing = False
-        self._reasons: list[str] = []  # the first ones of skipping
-        self._list = dst  # the file with all of them
-        self._signals = Deferred()
 
     def __enter__(self) -> "Job":
         self._check_free()
@@ -54,17 +64,30 @@ class Job:
             self._open_journal()
             self._check_free()  # it may have been finished meanwhile
             if not (self.resume and self._load()):
-                for left in self.work.iterdir():
-                    if left.name != "journal":
-                        shutil.rmtree(left) if left.is_dir() else left.unlink()
-                self._journal.truncate(0)
-                self.writer = self._make_writer(self.work)
-                self._note({"made": self._description})
+                self._begin()
         except OSError as e:
             raise os_error(e, self.dst, "create") from e
         self._last_commit = time.monotonic()
         self._signals.__enter__()
         return self
+
+    def _begin(self) -> None:
+        """Empty the hidden folder and begin a journal."""
+        for left in self.work.iterdir():
+            if left.name != "journal":
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+        self._journal.truncate(0)
+
+        self._reset()
+        self.writer = self._make_writer(self.work)
+        self._note({"made": self._description})
+
+    def start_over_in_rgb(self) -> None:
+        """Drop what was made so far; from now on workers store gray images as RGB ones."""
+        with self._signals.section():
+            self.writer.close()
+            self._begin()
+            self.rgb = True
 
     def _check_free(self) -> None:
         """UserError unless there is nothing at the dataset's place, or an empty folder for one that is a folder."""
@@ -111,9 +134,11 @@ class Job:
             raise UserError(f"--continue: {self.work} belongs to another conversion: {changed}")
         for line in self._lines():
             self._count(line)
-        self.shape, self.first = tuple(state["shape"]), state["first"]
+        self.shape = tuple(state["shape"])
+        self.first = state["first"]
+        self.rgb = state["rgb"]
         self.writer = self._make_writer(self.work)
-        self.writer.restore(state["writer"], (line["row"] for line in self._lines() if "row" in line))
+        self.writer.restore(state["writer"])
         self._committed = self.kept
 
     def _lines(self) -> Iterator[dict[str, Any]]:
@@ -126,7 +151,7 @@ class Job:
 
     def _count(self, line: dict[str, Any]) -> None:
         """Bookkeeping of a line of the journal."""
-        if "row" in line:
+        if "label" in line:
             label = line["label"]
             self.summary.add(tuple(label) if isinstance(label, list) else label, line["name"])
             self.kept += 1
@@ -135,7 +160,7 @@ class Job:
                 self.examples.setdefault(note, line["name"])
         elif "skipped" in line:
             self.skipped += 1
-        self.consumed += "row" in line or bool(line.get("entry"))
+        self.consumed += "label" in line or bool(line.get("entry"))
 
     def take(self, entry: Entry, result: Result, strict: bool) -> int:
         """Add the result of an entry; returns how many images that were."""
@@ -153,29 +178,22 @@ class Job:
         if not self.shape:
             self.shape, self.first = shape, entry.name
         if shape != self.shape:
-            packed = self._fit(entry.name, packed, shape)
-        row = self.writer.add(packed)
-        line = {"row": row, "label": entry.label, "name": entry.name if notes else "", "notes": notes}
+            raise self._mismatch(entry.name, shape)
+        self.writer.add(packed)
+        line = {"label": entry.label, "name": entry.name if notes else "", "notes": notes}
         self._note(line)
         self._count({**line, "name": entry.name})
         if time.monotonic() - self._last_commit > COMMIT_SECONDS:
             self.commit()
         return 1
 
-    def _fit(self, name: str, packed: Packed, shape: tuple[int, ...]) -> Packed:
-        """Gray images among RGB ones become RGB, unless one kind was asked for."""
-        gray, other = sorted([shape, self.shape])
-        same = gray[1:] == other[1:] and (gray[0], other[0]) == (1, 3)
-        if not same or not isinstance(self.writer, TFRecordFiles):
-            found, expected = ("x".join(map(str, s)) for s in (shape, self.shape))
-            raise UserError(f"{name}: {found} pixels, expected {expected} as in {self.first}, or --resize LOG2")
-        if shape[0] == 1:
-            return widened(packed)
-        self.writer.widen()
-        self.shape = shape
-        self.commit()
-        shutil.rmtree(self.work / "records")
-        return packed
+    def _mismatch(self, name: str, shape: tuple[int, ...]) -> Exception:
+        """Return what to raise for an image of another shape than those before it."""
+        gray, colour = sorted([shape, self.shape])
+        if gray[1:] == colour[1:] and (gray[0], colour[0]) == (1, 3) and isinstance(self.writer, TFRecordFiles):
+            return MixedChannels()
+        actual, expected = ("x".join(map(str, s)) for s in (shape, self.shape))
+        return UserError(f"{name}: {actual} pixels, expected {expected} as in {self.first}, or --resize LOG2")
 
     def skip(self, reason: str, strict: bool, entry: bool = False) -> None:
         """Note an entry that is left out."""
@@ -187,7 +205,7 @@ class Job:
 
     def commit(self) -> None:
         """Put everything on the disk that was taken so far."""
-        state = {"writer": self.writer.sync(), "shape": self.shape, "first": self.first}
+        state = {"writer": self.writer.position(), "shape": self.shape, "first": self.first, "rgb": self.rgb}
         self._note({"commit": state})
         self._journal.flush()
         os.fsync(self._journal.fileno())
@@ -204,7 +222,7 @@ class Job:
             raise UserError(f"{self.dst}: no image to write; {self.skipped} skipped, e.g. {next(reasons, 'none')}")
         self.commit()
         self._finishing = True
-        labels = (_label(line["label"]) for line in self._lines() if "row" in line)
+        labels = (_label(line["label"]) for line in self._lines() if "label" in line)
         done = self.writer.finish(facts, labels, self.summary)
         self._reasons = [line["skipped"] for line, _ in zip(self._skips(), range(SHOWN), strict=False)]
         if self.skipped:
@@ -270,8 +288,3 @@ class Job:
 
 def _label(value: Any) -> Label:
     return tuple(value) if isinstance(value, list) else value
-
-
-def widened(packed: Packed) -> Packed:
-    """The records of a gray image as those of an RGB one."""
-    return [frame(encode_example(record_image(record).repeat(3, 0))) for record in packed]

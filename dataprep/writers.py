@@ -1,13 +1,14 @@
 """Datasets being written, in each form: TFRecords, a folder of PNGs, a zip of PNGs.
 
-A writer works in a hidden folder. `sync` puts what was added on the disk and returns a state; `restore` takes up a
-writer at such a state, whatever came after it; `finish` returns the finished dataset, to be moved to its place.
+A writer works in a hidden folder. `position` puts what was added on the disk and returns where the files end; `restore`
+continues from such a position and drops whatever came after it; `finish` returns the finished dataset, to be moved to
+its place.
 """
 
 import io
 import json
 import os
-import shutil
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,33 +19,35 @@ import numpy as np
 from dnnlib.files import fsync
 from dnnlib.images import to_pil
 from training.data.labels import Label, LabelSummary, for_json, write_labels
-from training.data.tfrecord import RecordFile, encode_example, frame, halvings
+from training.data.tfrecord import encode_example, frame, halvings
+
+_LOCAL_HEADER = struct.Struct("<4s10x3I2H")  # of a zip member; checksum, sizes, lengths of what follows it
 
 Form = Literal["tfrecords", "folder", "zip"]
 State = dict[str, Any]
-Packed = list[bytes]  # an image as a writer takes it: the records of all levels, or a PNG
+Packed = list[bytes]  # an image as a writer takes it: the records of all resolutions, or a PNG
 
 
 def pack(image: np.ndarray, form: Form) -> Packed:
     """An image uint8 [C,R,R] as the writer of `form` takes it."""
     if form == "tfrecords":
-        return [frame(encode_example(level)) for level in halvings(image)]
+        return [frame(encode_example(smaller)) for smaller in halvings(image)]
     buffer = io.BytesIO()
     to_pil(image).save(buffer, format="PNG")
     return [buffer.getvalue()]
 
 
 class Writer(Protocol):
-    """See above."""
+    """A dataset being written."""
 
     count: int
 
-    def add(self, packed: Packed) -> list[int]:
-        """Append an image; returns what `restore` needs to know of it."""
+    def add(self, packed: Packed) -> None:
+        """Append an image."""
 
-    def sync(self) -> State: ...
+    def position(self) -> State: ...
 
-    def restore(self, state: State, rows: Iterator[list[int]]) -> None: ...
+    def restore(self, state: State) -> None: ...
 
     def finish(self, facts: dict[str, Any], labels: Iterable[Label], summary: LabelSummary) -> Path: ...
 
@@ -52,20 +55,21 @@ class Writer(Protocol):
 
 
 class TFRecordFiles:
-    """NAME-r02.tfrecords (4x4) and so on; with `shard_bytes` a level becomes several files,
+    """NAME-r02.tfrecords (4x4) and so on; with `shard_bytes` a resolution becomes several files,
     NAME-r06-00000-of-00003.tfrecords, of about so many bytes."""
 
     def __init__(self, work: Path, name: str, shard_bytes: int | None = None) -> None:
-        self.work, self.name, self.shard_bytes = work, name, shard_bytes
+        self.name = name
+        self.shard_bytes = shard_bytes
         self.count = 0
         self.folder = work / "records"
-        self._files: list[BinaryIO] = []  # the last shard of each level, largest level first
-        self._sizes: list[list[int]] = []  # bytes of each shard of each level
+        self._files: list[BinaryIO] = []  # the last shard of each resolution, largest first
+        self._sizes: list[list[int]] = []  # bytes of each shard of each resolution
 
-    def _shard(self, level: int, shard: int) -> Path:
-        return self.folder / f"{level:02d}-{shard:05d}"
+    def _shard(self, halving: int, shard: int) -> Path:
+        return self.folder / f"{halving:02d}-{shard:05d}"
 
-    def add(self, packed: Packed) -> list[int]:
+    def add(self, packed: Packed) -> None:
         if not self._files:
             self.folder.mkdir()
             self._sizes = [[0] for _ in packed]
@@ -79,22 +83,22 @@ class TFRecordFiles:
             self._files[i].write(record)
             sizes[-1] += len(record)
         self.count += 1
-        return []
 
-    def _close(self, level: int) -> None:
-        file = self._files[level]
+    def _close(self, halving: int) -> None:
+        file = self._files[halving]
         file.flush()
         os.fsync(file.fileno())
         file.close()
 
-    def sync(self) -> State:
+    def position(self) -> State:
         for file in self._files:
             file.flush()
             os.fsync(file.fileno())
-        return {"count": self.count, "folder": self.folder.name, "sizes": self._sizes}
+        return {"count": self.count, "sizes": self._sizes}
 
-    def restore(self, state: State, rows: Iterator[list[int]]) -> None:
-        self.count, self.folder, self._sizes = state["count"], self.work / state["folder"], state["sizes"]
+    def restore(self, state: State) -> None:
+        self.count = state["count"]
+        self._sizes = state["sizes"]
         kept = set()
         for i, sizes in enumerate(self._sizes):
             for k, size in enumerate(sizes):
@@ -112,26 +116,14 @@ class TFRecordFiles:
             if left not in kept:
                 left.unlink()
 
-    def _final(self, level: int, shard: int) -> Path:
+    def _final(self, halving: int, shard: int) -> Path:
         """The name of a shard in the finished dataset."""
-        n = len(self._sizes[level])
+        n = len(self._sizes[halving])
         part = f"-{shard:05d}-of-{n:05d}" if n > 1 else ""
-        return self.folder / f"{self.name}-r{len(self._sizes) + 1 - level:02d}{part}.tfrecords"
-
-    def widen(self) -> None:
-        """Make all images RGB, after they were gray so far."""
-        self.sync()
-        gray = [[RecordFile(self._shard(i, k)) for k in range(len(s))] for i, s in enumerate(self._sizes)]
-        self.close()
-        wide = TFRecordFiles(self.work, self.name, self.shard_bytes)
-        wide.folder = self.work / "records-rgb"
-        shutil.rmtree(wide.folder, ignore_errors=True)
-        for level in zip(*[(file[k] for file in files for k in range(len(file))) for files in gray], strict=True):
-            wide.add([frame(encode_example(image.repeat(3, 0))) for image in level])
-        self.folder, self._files, self._sizes = wide.folder, wide._files, wide._sizes
+        return self.folder / f"{self.name}-r{len(self._sizes) + 1 - halving:02d}{part}.tfrecords"
 
     def finish(self, facts: dict[str, Any], labels: Iterable[Label], summary: LabelSummary) -> Path:
-        self.sync()
+        self.position()
         self.close()
         if summary.c_dim:
             write_labels(self.folder / f"{self.name}-rxx.labels", labels, (self.count, summary.c_dim))
@@ -152,22 +144,21 @@ class ImageFolder:
     def __init__(self, work: Path) -> None:
         self.count, self.folder = 0, work / "images"
 
-    def add(self, packed: Packed) -> list[int]:
+    def add(self, packed: Packed) -> None:
         self.folder.mkdir(exist_ok=True)
         (self.folder / self._name(self.count)).write_bytes(packed[0])
         self.count += 1
-        return []
 
     @staticmethod
     def _name(i: int) -> str:
         return f"img{i:08d}.png"
 
-    def sync(self) -> State:
+    def position(self) -> State:
         if hasattr(os, "sync"):
             os.sync()  # one call instead of one a file
         return {"count": self.count}
 
-    def restore(self, state: State, rows: Iterator[list[int]]) -> None:
+    def restore(self, state: State) -> None:
         self.count = state["count"]
         if self.count and not (self.folder / self._name(self.count - 1)).is_file():
             raise OSError(f"{self.folder / self._name(self.count - 1)} is not there")
@@ -176,7 +167,7 @@ class ImageFolder:
                 left.unlink()
 
     def finish(self, facts: dict[str, Any], labels: Iterable[Label], summary: LabelSummary) -> Path:
-        self.sync()
+        self.position()
         with open(self.folder / "dataset.json", "w", encoding="utf-8") as f:
             f.writelines(_json(facts, labels, summary, self._name))
         fsync(self.folder / "dataset.json")
@@ -207,38 +198,56 @@ class ImageZip:
     def _name(i: int) -> str:
         return f"{i // 1000:05d}/img{i:08d}.png"
 
-    def add(self, packed: Packed) -> list[int]:
+    def add(self, packed: Packed) -> None:
         if self._file is None:
             self._open(0)
         info = zipfile.ZipInfo(self._name(self.count))
         self._zip.writestr(info, packed[0])
         self.count += 1
-        return [info.header_offset, info.CRC, info.file_size]
 
-    def sync(self) -> State:
+    def position(self) -> State:
         file = self._file or self._open(0)
         file.flush()
         os.fsync(file.fileno())
         return {"count": self.count, "size": file.tell()}
 
-    def restore(self, state: State, rows: Iterator[list[int]]) -> None:
+    def restore(self, state: State) -> None:
         if self.path.stat().st_size < state["size"]:
             raise OSError(f"{self.path} is shorter than it was")
+        members = list(self._stored(state["size"]))
+
         self._open(state["size"])
-        for i, (offset, crc, size) in enumerate(rows):
-            info = zipfile.ZipInfo(self._name(i))
-            info.header_offset, info.CRC, info.file_size, info.compress_size = offset, crc, size, size
-            info.external_attr = 0o600 << 16  # as `writestr` sets it
+        for info in members:
             self._zip.infolist().append(info)
             self._zip.NameToInfo[info.filename] = info
         self.count = state["count"]
+
+    def _stored(self, size: int) -> Iterator[zipfile.ZipInfo]:
+        """Yield the members in the first `size` bytes, by their local headers: the directory is not written yet."""
+        with open(self.path, "rb") as file:
+            offset = 0
+            while offset < size:
+                file.seek(offset)
+                header = file.read(_LOCAL_HEADER.size)
+                if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\3\4"):
+                    raise OSError(f"{self.path} has no member at byte {offset}")
+                _, crc, packed_size, file_size, name_size, extra_size = _LOCAL_HEADER.unpack(header)
+
+                info = zipfile.ZipInfo(file.read(name_size).decode())
+                info.header_offset = offset
+                info.CRC = crc
+                info.compress_size = packed_size
+                info.file_size = file_size
+                info.external_attr = 0o600 << 16  # as `writestr` sets it
+                yield info
+                offset += _LOCAL_HEADER.size + name_size + extra_size + packed_size
 
     def finish(self, facts: dict[str, Any], labels: Iterable[Label], summary: LabelSummary) -> Path:
         with self._zip.open(zipfile.ZipInfo("dataset.json"), "w", force_zip64=True) as f:
             for piece in _json(facts, labels, summary, self._name):
                 f.write(piece.encode())
         self._zip.close()
-        self.sync()
+        self.position()
         self.close()
         return self.path
 

@@ -121,13 +121,6 @@ def parse_example(payload: memoryview) -> tuple[tuple[int, ...], int, int]:
     return tuple(shape), start, end
 
 
-def record_image(record: bytes) -> np.ndarray:
-    """The image uint8 [C,H,W] of a whole record, as `frame(encode_example(image))` made it."""
-    payload = memoryview(record)[_HEADER.size : -_FOOTER.size]
-    shape, start, end = parse_example(payload)
-    return np.frombuffer(payload[start:end], np.uint8).reshape(shape)
-
-
 class RecordFile:
     """One memory-mapped .tfrecords file of images of equal shape. `file[i]` is a view, uint8 [C,H,W], of the mapping.
 
