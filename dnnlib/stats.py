@@ -13,25 +13,50 @@ from dnnlib.files import atomic
 
 
 class Averages:
-    """Means of named values over many steps and processes, exact to resume: kept as float64 sums on the device."""
+    """Means of named values over many steps and processes, exact to resume: kept as float64 sums on the device.
 
-    def __init__(self, names: list[str], device: torch.device) -> None:
-        self.names = names
-        self.sums = torch.zeros(len(names), 2, dtype=torch.float64, device=device)  # [names, (sum, count)]
+    A name appears when it is first added; all processes must add the same names in the same order.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.sums: dict[str, torch.Tensor] = {}
+        """Sum and count of each name, float64 [2]."""
 
     def add(self, stats: dict[str, torch.Tensor]) -> None:
         """Add every element of each tensor."""
         for name, values in stats.items():
-            row = self.sums[self.names.index(name)]
-            row[0] += values.sum(dtype=torch.float64)
-            row[1] += values.numel()
+            if name not in self.sums:
+                self.sums[name] = torch.zeros(2, dtype=torch.float64, device=self.device)
+            self.sums[name][0] += values.sum(dtype=torch.float64)
+            self.sums[name][1] += values.numel()
 
     def take(self) -> dict[str, float]:
-        """Means over all processes since the last call; a name without values is left out. Starts anew."""
-        total = self.sums.clone()
-        distributed.all_reduce_sum(total)
-        self.sums.zero_()
-        return {name: s / n for name, (s, n) in zip(self.names, total.tolist(), strict=True) if n}
+        """Return the means over all processes since the last call, and start anew."""
+        if not self.sums:
+            return {}
+
+        names = list(self.sums)
+        totals = torch.stack(list(self.sums.values()))  # [names,2]
+        distributed.all_reduce_sum(totals)
+        self.sums.clear()
+        return {name: total / count for name, (total, count) in zip(names, totals.tolist(), strict=True) if count}
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the sums of every process, [processes,2] each. All processes must call it together."""
+        return {name: distributed.gather(total) for name, total in self.sums.items()}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over the sums of this process; of another number of processes, the main one takes all."""
+        self.sums = {}
+        for name, totals in state.items():
+            if len(totals) == distributed.world_size():
+                own = totals[distributed.rank()]
+            elif distributed.is_main():
+                own = totals.sum(0)
+            else:
+                own = torch.zeros(2, dtype=torch.float64)
+            self.sums[name] = own.to(self.device, torch.float64, copy=True)
 
 
 class RunLog:

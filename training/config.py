@@ -15,6 +15,7 @@ from training.networks.config import (
 from training.spec import ImageSpec, check, is_power_of_two
 
 Precision = Literal["auto", "fp32", "bf16"]
+RETIRED = {"minibatch_repeats"}  # options without effect that the config.json of an older run may still have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,15 @@ class LossConfig:
         check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
 
     def gamma_factor(self, nimg: int) -> float:
-        """What the schedule multiplies r1_gamma and r2_gamma with after `nimg` images."""
+        """Return what the schedule multiplies r1_gamma and r2_gamma by after `nimg` images."""
         progress = min(nimg / (self.gamma_kimg * 1000), 1.0) if self.gamma_kimg else 0.0
         return self.gamma_end + (1 - self.gamma_end) * (1 + math.cos(math.pi * progress)) / 2
+
+    def reg_factor(self, nimg: int, batch: int) -> float | None:
+        """Return the factor on r1_gamma and r2_gamma in the D step after `nimg` images, None if it has no penalty."""
+        if nimg // batch % self.reg_interval:
+            return None
+        return self.reg_interval * self.gamma_factor(nimg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,8 +173,6 @@ class TrainConfig:
     None = batch / gpus."""
     d_repeats: int = 1
     """D steps per G step."""
-    minibatch_repeats: int = 4
-    """Iterations between looks at the schedule: learning rate, end of tick."""
     lr_warmup_kimg: float = 0.0
     """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
     ema_kimg: float = 10.0
@@ -195,7 +200,7 @@ class TrainConfig:
             self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
-        for name in ("gpus", "batch", "d_repeats", "minibatch_repeats", "metric_every"):
+        for name in ("gpus", "batch", "d_repeats", "metric_every"):
             check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
             check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
@@ -235,6 +240,10 @@ class TrainConfig:
         """Micro-batches per step on one process."""
         return self.batch // self.gpus // self.images_per_pass
 
+    def lr_factor(self, nimg: int) -> float:
+        """Return the factor on both learning rates after `nimg` images."""
+        return min(nimg / (self.lr_warmup_kimg * 1000), 1.0) if self.lr_warmup_kimg else 1.0
+
 
 def as_dict(config: Any) -> dict[str, Any]:
     """A config as plain JSON values; the configs of networks carry their `kind`."""
@@ -255,7 +264,7 @@ def from_dict(cls: Any, values: dict[str, Any], where: str) -> Any:
         raise ValueError(f"{where}: found {values!r}, expected an object")
     options = get_args(cls) or (cls,)
     kinds = {getattr(option, "kind", None): option for option in options}
-    values = dict(values)
+    values = {name: value for name, value in values.items() if name not in RETIRED}
     kind = values.pop("kind", next(iter(kinds)))
     if not isinstance(kind, str | None) or kind not in kinds:
         raise ValueError(f"{where}: kind {kind}, expected {' or '.join(map(str, kinds))}")

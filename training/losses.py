@@ -1,7 +1,7 @@
 """Adversarial losses and gradient penalties. Pure: scores and pyramids in, one value per sample out.
 
-To add a loss, write its functions and a row of LOSSES, and name it in `training.config.LossName`. Means over the batch
-are over the micro-batch.
+To add a loss, write its functions and a row of LOSSES, and list its name in `training.config.LossName`. Means over the
+batch are means over the micro-batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from training.config import LossName
+from training.config import LossConfig, LossName
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid
 
@@ -83,22 +83,56 @@ def d_relativistic_pairing(real: Scores, fake: Scores) -> torch.Tensor:
     return F.softplus(fake - real)
 
 
+class PenaltyInputs(NamedTuple):
+    """What a penalty of a loss may look at, besides R1 and R2, which every loss can have."""
+
+    score: Callable[[Pyramid], Scores]
+    """D as a function of a pyramid alone -> scores [N,1]."""
+    reals: Pyramid
+    fakes: Pyramid
+    real_scores: Scores  # [N,1]
+    share: torch.Tensor | None  # [N], uniform in [0,1)
+    config: LossConfig
+
+
+class Penalty(NamedTuple):
+    """One term that is added to the loss of D: weight * mean(values)."""
+
+    values: torch.Tensor  # [N]
+    weight: float
+    statistic: str | None = None  # name under which the values are reported
+
+
 class Loss(NamedTuple):
     """What D and G minimise: scores [N,1] -> values [N,1]."""
 
     d: Callable[[Scores, Scores], torch.Tensor]
-    """Of the scores of reals and of fakes."""
+    """D's loss, from the scores of reals and of fakes."""
     g: Callable[[Scores, Scores], torch.Tensor]
-    """Of the same; without `g_compares` the scores of reals are not computed and it gets those of fakes twice."""
+    """G's loss, from the same; without `g_compares` the scores of reals are not computed, and it gets those of fakes
+    twice."""
     g_compares: bool = False
-    """Does G's loss compare fakes with reals?"""
-    mixed_penalty: bool = False
-    """Add `mixed_gradient_penalty`, weighted by LossConfig.gp_weight?"""
-    drift: bool = False
-    """Add the squared score of reals, weighted by LossConfig.drift (ProGAN, appendix A.1)?"""
+    """Whether G's loss compares fakes with reals."""
+    penalties: tuple[Callable[[PenaltyInputs], Penalty], ...] = ()
+    """Further terms of D's loss."""
+
+
+def interpolation_penalty(inputs: PenaltyInputs) -> Penalty:
+    """Weigh `mixed_gradient_penalty` by LossConfig.gp_weight."""
+    assert inputs.share is not None
+    values = mixed_gradient_penalty(
+        inputs.score, inputs.reals, inputs.fakes, inputs.share, inputs.config.gp_target
+    )  # [N]
+    return Penalty(values, inputs.config.gp_weight, "Loss/gradient_penalty")
+
+
+def drift_penalty(inputs: PenaltyInputs) -> Penalty:
+    """Keep the scores of reals near 0: their squares, weighted by LossConfig.drift (ProGAN, appendix A.1)."""
+    return Penalty(inputs.real_scores.square().flatten(), inputs.config.drift)
 
 
 def _of_fakes(g: Callable[[Scores], torch.Tensor]) -> Callable[[Scores, Scores], torch.Tensor]:
+    """Turn a loss of fakes alone into one that is given the scores of reals too."""
     return lambda real, fake: g(fake)
 
 
@@ -106,10 +140,10 @@ LOSSES: dict[LossName, Loss] = {
     "logistic": Loss(d_logistic, _of_fakes(g_logistic_nonsaturating)),
     "logistic-saturating": Loss(d_logistic, _of_fakes(g_logistic_saturating)),
     "standard-gan": Loss(d_standard_gan, _of_fakes(g_logistic_nonsaturating)),
-    "wgan": Loss(d_wgan, _of_fakes(g_wgan), drift=True),
-    "wgan-gp": Loss(d_wgan, _of_fakes(g_wgan), mixed_penalty=True, drift=True),
+    "wgan": Loss(d_wgan, _of_fakes(g_wgan), penalties=(drift_penalty,)),
+    "wgan-gp": Loss(d_wgan, _of_fakes(g_wgan), penalties=(interpolation_penalty, drift_penalty)),
     "hinge": Loss(d_hinge, _of_fakes(g_wgan)),
-    "hinge-gp": Loss(d_hinge, _of_fakes(g_wgan), mixed_penalty=True),
+    "hinge-gp": Loss(d_hinge, _of_fakes(g_wgan), penalties=(interpolation_penalty,)),
     "lsgan": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real), _batch_mean(fake)),
         lambda real, fake: g_lsgan(_batch_mean(fake)),
@@ -137,36 +171,45 @@ def mixed_gradient_penalty(
     share: torch.Tensor,
     target: float,
 ) -> torch.Tensor:
-    """((|gradient| - target) / target)^2 per sample [N], averaged over levels (Gulrajani et al. 2017, eq. 3).
+    """Return ((|gradient| - target) / target)^2 per sample [N], averaged over levels (Gulrajani et al. 2017, eq. 3).
 
     The gradient is that of the score of a pyramid between reals and fakes, one factor `share` [N] in [0,1] for all
-    levels of a sample (0 = reals); the levels are independent inputs, so these are partial derivatives, unlike R1's.
+    levels of a sample (0 = reals). The levels are independent inputs, so these are partial derivatives, unlike R1's.
     """
-    mixed = tuple(torch.lerp(r, f, share.to(r.dtype)[:, None, None, None]) for r, f in zip(reals, fakes, strict=True))
+    # Pyramids somewhere between the reals and the fakes.
+    mixed = tuple(
+        torch.lerp(real, fake, share.to(real.dtype)[:, None, None, None])  # [N,C,h,w]
+        for real, fake in zip(reals, fakes, strict=True)
+    )
+
+    # The norm of the gradient with respect to each level.
     partial = torch.func.grad(lambda levels: at_least_fp32(score(levels)).sum())(mixed)
-    norms = torch.stack([torch.linalg.vector_norm(at_least_fp32(g), dim=(1, 2, 3)) for g in partial])  # [levels,N]
-    return (norms / target - 1).square().mean(0)
+    norms = [torch.linalg.vector_norm(at_least_fp32(gradient), dim=(1, 2, 3)) for gradient in partial]  # [N] each
+
+    return (torch.stack(norms) / target - 1).square().mean(0)
 
 
 def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[torch.Tensor]) -> tuple[Scores, Pyramid]:
-    """Scores [N,1] and the partial derivatives of their sum with respect to every level, differentiable again.
+    """Return the scores [N,1], and the partial derivatives of their sum with respect to every level.
 
-    Through torch.func rather than autograd.grad, because torch.compile traces only that.
+    The derivatives can be differentiated again. They come from torch.func rather than from autograd.grad, because
+    torch.compile can trace only that.
     """
 
     def summed(levels: Pyramid) -> tuple[torch.Tensor, Scores]:
-        s = score(levels)
-        return at_least_fp32(s).sum(), s
+        scores = score(levels)
+        return at_least_fp32(scores).sum(), scores
 
     partial, scores = torch.func.grad(summed, has_aux=True)(tuple(pyramid))
     return scores, partial
 
 
 def gradient_penalty(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-    """R1 or R2 (Mescheder et al. 2018, eq. 9) per sample: the squared norm of each level's gradient, averaged over
-    levels, as MSG-StyleGAN does (a sum would grow with the number of levels). [N,C,h,w] each -> [N].
+    """Return R1 or R2 per sample (Mescheder et al. 2018, eq. 9): [N,C,h,w] each -> [N].
 
-    R1 takes total derivatives (`pyramid.total_gradients`), because the levels of a real are pooled from one another; R2
-    partial ones, because the levels of a fake are outputs of G beside each other.
+    It is the squared norm of each level's gradient, averaged over levels as in MSG-StyleGAN; a sum would grow with the
+    number of levels. R1 takes total derivatives (`pyramid.total_gradients`), because the levels of a real are pooled
+    from one another; R2 takes partial ones, because the levels of a fake are outputs of G beside each other.
     """
-    return torch.stack([at_least_fp32(g).square().sum((1, 2, 3)) for g in gradients]).mean(0)
+    norms = [at_least_fp32(gradient).square().sum((1, 2, 3)) for gradient in gradients]  # [N] each
+    return torch.stack(norms).mean(0)

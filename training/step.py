@@ -5,87 +5,104 @@ from typing import NamedTuple
 import torch
 
 from training.config import LossConfig
-from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
+from training.latents import GeneratorInputs
+from training.losses import LOSSES, PenaltyInputs, Scores, gradient_penalty, scores_and_gradients
 from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid, total_gradients
 
 
-class GeneratorInputs(NamedTuple):
-    """Everything random that one evaluation of G needs."""
-
-    z: torch.Tensor  # [N,z_dim]
-    c: torch.Tensor  # [N,c_dim]
-    noise: tuple[torch.Tensor, ...]  # [N,1,h,w] a layer, empty without noise
-    z_mix: torch.Tensor | None = None  # [N,z_dim], for style mixing
-    mix_from: torch.Tensor | None = None  # [], first layer that follows z_mix
-
-
-class StepResult(NamedTuple):
-    """loss [] to differentiate; stats: per-sample values [N]; w_mean [w_dim]: batch mean of w before mixing."""
-
-    loss: torch.Tensor
-    stats: dict[str, torch.Tensor]
-    w_mean: torch.Tensor
-
-
-def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch.Tensor]:
-    """Images and the batch mean of w [w_dim]; style mixing (StyleGAN, section 3.1) if `z_mix` is given."""
-    w = G.mapping(inputs.z, inputs.c)  # [N,num_ws,w_dim]
-    w_mean = w[:, 0].detach().mean(0)  # [w_dim]
-    if inputs.z_mix is not None and inputs.mix_from is not None:
-        layer = torch.arange(w.shape[1], device=w.device)[:, None]  # [num_ws,1]
-        w = torch.where(layer < inputs.mix_from, w, G.mapping(inputs.z_mix, inputs.c))
-    return G.synthesis(w, noise=inputs.noise), w_mean
-
-
-class Reals(NamedTuple):
+class RealBatch(NamedTuple):
     """What a step sees of the dataset."""
 
     pyramid: Pyramid
     c: torch.Tensor  # [N,c_dim]
 
 
+class StepResult(NamedTuple):
+    """What one step gives to the optimizer, the statistics and the running mean of w."""
+
+    loss: torch.Tensor  # [], to differentiate
+    stats: dict[str, torch.Tensor]  # values per sample [N], by the name under which they are reported
+    w_mean: torch.Tensor  # [w_dim], batch mean of w before mixing
+
+
+def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch.Tensor]:
+    """Return the images and the batch mean of w [w_dim]; with `z_mix`, styles are mixed (StyleGAN, section 3.1)."""
+    w = G.mapping(inputs.z, inputs.c)  # [N,num_ws,w_dim]
+    w_mean = w[:, 0].detach().mean(0)  # [w_dim]
+
+    # Style mixing: the layers from `mix_from` on follow the second latent.
+    if inputs.z_mix is not None and inputs.mix_from is not None:
+        layer = torch.arange(w.shape[1], device=w.device)[:, None]  # [num_ws,1]
+        w = torch.where(layer < inputs.mix_from, w, G.mapping(inputs.z_mix, inputs.c))
+
+    return G.synthesis(w, noise=inputs.noise), w_mean
+
+
+def scores_and_penalty(
+    D: Discriminator, pyramid: Pyramid, c: torch.Tensor, pooled: bool
+) -> tuple[Scores, torch.Tensor]:
+    """Return the scores [N,1] of a pyramid, and its gradient penalty per sample [N].
+
+    pooled: whether the levels were pooled from one another, as those of reals are, so that total derivatives count.
+    """
+    scores, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
+    if pooled:
+        gradients = total_gradients(gradients)
+    return at_least_fp32(scores), gradient_penalty(gradients)
+
+
 def d_step(
     G: Generator,
     D: Discriminator,
     cfg: LossConfig,
-    reals: Reals,
+    reals: RealBatch,
     inputs: GeneratorInputs,
     reg_weight: torch.Tensor | None = None,
     share: torch.Tensor | None = None,
 ) -> StepResult:
-    """Loss of D. Fakes carry the labels of the reals (as in the original).
+    """Return the loss of D. Fakes carry the labels of the reals, as in the original.
 
-    reg_weight []: None = no R1/R2 in this step, else what r1_gamma and r2_gamma are multiplied with. share [N]: mixing
-    factors of the gradient penalty of wgan-gp and hinge-gp.
+    reg_weight []: what r1_gamma and r2_gamma are multiplied by in this step; None = no R1 and R2 in this step.
+    share [N]: mixing factors, for the gradient penalty of wgan-gp and hinge-gp.
     """
-    loss_of, c = LOSSES[cfg.name], reals.c
+    loss_functions = LOSSES[cfg.name]
+    c = reals.c
+    stats: dict[str, torch.Tensor] = {}
+    penalty = torch.zeros((), device=c.device)
+
+    # Fakes, without gradients for G.
     with torch.no_grad():
         fakes, w_mean = run_generator(G, inputs)
-    penalty = torch.zeros((), device=c.device)
-    stats = {}
 
-    def scores(levels: Pyramid, gamma: float, name: str) -> torch.Tensor:
-        nonlocal penalty
-        if not gamma or reg_weight is None:
-            return at_least_fp32(D(levels, c))
-        s, gradients = scores_and_gradients(lambda x: D(x, c), levels)
-        p = gradient_penalty(total_gradients(gradients) if name == "r1" else gradients)  # [N]
-        penalty = penalty + p.mean() * (gamma / 2 * reg_weight)
-        stats[f"Loss/{name}_penalty"] = p.detach()
-        return at_least_fp32(s)
+    # Scores of reals, with R1.
+    if cfg.r1_gamma and reg_weight is not None:
+        real_scores, r1 = scores_and_penalty(D, reals.pyramid, c, pooled=True)  # [N,1], [N]
+        penalty = penalty + r1.mean() * (cfg.r1_gamma / 2 * reg_weight)
+        stats["Loss/r1_penalty"] = r1.detach()
+    else:
+        real_scores = at_least_fp32(D(reals.pyramid, c))  # [N,1]
 
-    real_scores = scores(reals.pyramid, cfg.r1_gamma, "r1")  # [N,1]
-    fake_scores = scores(fakes, cfg.r2_gamma, "r2")  # [N,1]
-    if loss_of.mixed_penalty:
-        assert share is not None
-        p = mixed_gradient_penalty(lambda levels: D(levels, c), reals.pyramid, fakes, share, cfg.gp_target)  # [N]
-        penalty = penalty + p.mean() * cfg.gp_weight
-        stats["Loss/gradient_penalty"] = p.detach()
-    if loss_of.drift:
-        penalty = penalty + real_scores.square().mean() * cfg.drift
-    loss = loss_of.d(real_scores, fake_scores) + penalty  # [N,1]
+    # Scores of fakes, with R2.
+    if cfg.r2_gamma and reg_weight is not None:
+        fake_scores, r2 = scores_and_penalty(D, fakes, c, pooled=False)  # [N,1], [N]
+        penalty = penalty + r2.mean() * (cfg.r2_gamma / 2 * reg_weight)
+        stats["Loss/r2_penalty"] = r2.detach()
+    else:
+        fake_scores = at_least_fp32(D(fakes, c))  # [N,1]
+
+    # Penalties that belong to this loss alone.
+    if loss_functions.penalties:
+        looked_at = PenaltyInputs(lambda levels: D(levels, c), reals.pyramid, fakes, real_scores, share, cfg)
+        for compute in loss_functions.penalties:
+            values, weight, statistic = compute(looked_at)
+            penalty = penalty + values.mean() * weight
+            if statistic:
+                stats[statistic] = values.detach()
+
+    # The adversarial loss itself.
+    loss = loss_functions.d(real_scores, fake_scores) + penalty  # [N,1]
     stats["Loss/scores/real"] = real_scores.detach().flatten()
     stats["Loss/scores/fake"] = fake_scores.detach().flatten()
     stats["Loss/D"] = loss.detach().flatten()
@@ -93,15 +110,18 @@ def d_step(
 
 
 def g_step(
-    G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInputs, reals: Reals | None = None
+    G: Generator, D: Discriminator, cfg: LossConfig, inputs: GeneratorInputs, reals: RealBatch | None = None
 ) -> StepResult:
-    """Loss of G. `reals`, whose labels the inputs carry, only for losses that compare fakes with them."""
-    loss_of = LOSSES[cfg.name]
+    """Return the loss of G. `reals`, whose labels the inputs carry, are for losses that compare fakes with them."""
+    loss_functions = LOSSES[cfg.name]
+
     fakes, w_mean = run_generator(G, inputs)
     fake_scores = at_least_fp32(D(fakes, inputs.c))  # [N,1]
+
     real_scores = fake_scores
-    if loss_of.g_compares:
+    if loss_functions.g_compares:
         assert reals is not None
         real_scores = at_least_fp32(D(reals.pyramid, reals.c))  # [N,1]
-    loss = loss_of.g(real_scores, fake_scores)  # [N,1]
+
+    loss = loss_functions.g(real_scores, fake_scores)  # [N,1]
     return StepResult(loss.mean(), {"Loss/G": loss.detach().flatten()}, w_mean)

@@ -8,12 +8,12 @@ import torch
 from dnnlib import distributed
 from training import pyramid
 from training.data.labels import LabelTable
-from training.latents import generator_inputs, mixing_factors, random_labels
+from training.latents import GeneratorInputs, Key, generator_inputs, mixing_factors, random_labels
 from training.losses import LOSSES
 from training.optimizer import Adam
 from training.precision import autocast
 from training.state import TrainState
-from training.step import GeneratorInputs, Reals, StepResult, d_step, g_step
+from training.step import RealBatch, StepResult, d_step, g_step
 
 
 class Updater:
@@ -23,24 +23,90 @@ class Updater:
         self.state, self.cfg, self.labels = state, state.cfg, labels
         self.device = state.ema_flat.device
         self.loss = LOSSES[self.cfg.loss.name]
-        self.seen: list[tuple[Reals, GeneratorInputs]] = []  # by the last D step, where the G step needs it
+
+        # What the last D step saw, kept only where the G step needs it again.
+        self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
+        self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
+
         self.run_d: Callable[..., StepResult] = d_step
         self.run_g: Callable[..., StepResult] = g_step
         if self.cfg.compile:
             self.run_d = torch.compile(d_step, dynamic=False)
             self.run_g = torch.compile(g_step, dynamic=False)
 
-    def _keys(self, purpose: str) -> list[tuple[int | str, ...]]:
-        """What the random inputs of each micro-batch of this process depend on."""
+    def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
+        """Take one step of D on this process's part of a batch.
+
+        images: uint8 [batch/gpus,C,H,W]; labels: float32 [batch/gpus,c_dim].
+        """
+        cfg, state = self.cfg, self.state
+        reg_weight = self._reg_weight()
+        state.D_opt.zero_grad()
+        self.last_inputs.clear()
+
+        # Accumulate gradients over micro-batches.
+        image_parts = torch.from_numpy(images).split(cfg.images_per_pass)
+        label_parts = torch.from_numpy(labels).split(cfg.images_per_pass)
+        for x, c, key in zip(image_parts, label_parts, self._keys("D"), strict=True):
+            levels = pyramid.from_uint8(x.to(self.device, non_blocking=True))
+            reals = RealBatch(levels, c.to(self.device, non_blocking=True))
+            inputs = generator_inputs(state.G, reals.c, key, cfg.loss.style_mixing_prob)
+            share = mixing_factors(cfg.images_per_pass, key, self.device) if self.loss.penalties else None
+
+            with autocast(cfg.precision, self.device):
+                result = self.run_d(state.G, state.D, cfg.loss, reals, inputs, reg_weight, share)
+            self._accumulate(state.D_opt, result)
+
+            if self.keeps_inputs:
+                self.last_inputs.append((reals, inputs))
+
+        self._finish(state.D_opt, lr)
+
+    def g_update(self, lr: float) -> None:
+        """Take one step of G."""
+        cfg, state = self.cfg, self.state
+        state.G_opt.zero_grad()
+
+        # D only passes gradients on to G.
+        state.D.requires_grad_(False)
+        for j, key in enumerate(self._keys("G")):
+            inputs, reals = self._g_inputs(j, key)
+            with autocast(cfg.precision, self.device):
+                result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
+            self._accumulate(state.G_opt, result)
+        state.D.requires_grad_(True)
+
+        self._finish(state.G_opt, lr)
+
+    def _keys(self, purpose: str) -> list[Key]:
+        """Return, for each micro-batch of this process, what its random inputs depend on."""
         cfg = self.cfg
         first = distributed.rank() * cfg.micro_batches
         return [(cfg.seed, purpose, self.state.cur_nimg, first + j) for j in range(cfg.micro_batches)]
 
-    def _finish(self, opt: Adam, lr: float) -> None:
-        """Gradients and w means of all processes together, update, move w_avg."""
-        opt.all_reduce()
-        opt.step(lr)
-        self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)
+    def _reg_weight(self) -> torch.Tensor | None:
+        """Return the factor on r1_gamma and r2_gamma in this D step, None if the interval leaves it out.
+
+        It is a tensor, so that a compiled step is compiled once.
+        """
+        factor = self.cfg.loss.reg_factor(self.state.cur_nimg, self.cfg.batch)
+        return None if factor is None else torch.full((), factor, device=self.device)
+
+    def _g_inputs(self, j: int, key: Key) -> tuple[GeneratorInputs, RealBatch | None]:
+        """Return what G is run on in micro-batch j, and the reals that its fakes are compared with.
+
+        Labels are drawn from the dataset's, or are those of the reals.
+        """
+        cfg, G = self.cfg, self.state.G
+        reals = self.last_inputs[j][0] if self.loss.g_compares else None
+        if cfg.loss.same_latents:
+            return self.last_inputs[j][1], reals
+
+        if reals is not None:
+            c = reals.c
+        else:
+            c = torch.from_numpy(random_labels(self.labels, cfg.images_per_pass, key)).to(self.device)
+        return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
 
     def _accumulate(self, opt: Adam, result: StepResult) -> None:
         """Add a micro-batch's share of the gradients, of the mean of w, and of the statistics."""
@@ -49,56 +115,8 @@ class Updater:
         opt.extra.add_(result.w_mean, alpha=share)
         self.state.averages.add(result.stats)
 
-    def _reg_weight(self) -> torch.Tensor | None:
-        """The factor on r1_gamma and r2_gamma in this D step, None in those that the interval leaves out; a tensor, so
-        that a compiled step is compiled once."""
-        cfg, nimg = self.cfg, self.state.cur_nimg
-        if nimg // cfg.batch % cfg.loss.reg_interval:
-            return None
-        return torch.full((), cfg.loss.reg_interval * cfg.loss.gamma_factor(nimg), device=self.device)
-
-    def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
-        """images uint8 [batch/gpus,C,H,W], labels float32 [batch/gpus,c_dim] of this process."""
-        cfg, state = self.cfg, self.state
-        reg_weight = self._reg_weight()
-        state.D_opt.zero_grad()
-        self.seen.clear()
-        x = torch.from_numpy(images).split(cfg.images_per_pass)
-        c = torch.from_numpy(labels).split(cfg.images_per_pass)
-        for j, key in enumerate(self._keys("D")):
-            levels = pyramid.from_uint8(x[j].to(self.device, non_blocking=True))
-            reals = Reals(levels, c[j].to(self.device, non_blocking=True))
-            inputs = generator_inputs(state.G, reals.c, key, cfg.loss.style_mixing_prob)
-            share = mixing_factors(cfg.images_per_pass, key, self.device) if self.loss.mixed_penalty else None
-            with autocast(cfg.precision, self.device):
-                result = self.run_d(state.G, state.D, cfg.loss, reals, inputs, reg_weight, share)
-            self._accumulate(state.D_opt, result)
-            if self.loss.g_compares or cfg.loss.same_latents:
-                self.seen.append((reals, inputs))
-        self._finish(state.D_opt, lr)
-
-    def _g_inputs(self, j: int, key: tuple[int | str, ...]) -> tuple[GeneratorInputs, Reals | None]:
-        """What G is run on in micro-batch j, and the reals that its fakes are compared with. Labels are drawn from the
-        dataset's, or are those of the reals."""
-        cfg, G = self.cfg, self.state.G
-        reals = self.seen[j][0] if self.loss.g_compares else None
-        if cfg.loss.same_latents:
-            return self.seen[j][1], reals
-        if reals is not None:
-            c = reals.c
-        else:
-            c = torch.from_numpy(random_labels(self.labels, cfg.images_per_pass, key)).to(self.device)
-        return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
-
-    def g_update(self, lr: float) -> None:
-        """One step of G."""
-        cfg, state = self.cfg, self.state
-        state.G_opt.zero_grad()
-        state.D.requires_grad_(False)
-        for j, key in enumerate(self._keys("G")):
-            inputs, reals = self._g_inputs(j, key)
-            with autocast(cfg.precision, self.device):
-                result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
-            self._accumulate(state.G_opt, result)
-        state.D.requires_grad_(True)
-        self._finish(state.G_opt, lr)
+    def _finish(self, opt: Adam, lr: float) -> None:
+        """Bring gradients and means of w of all processes together, update the weights, and move w_avg."""
+        opt.all_reduce()
+        opt.step(lr)
+        self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)

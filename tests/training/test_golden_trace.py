@@ -10,8 +10,9 @@ from tests.golden_data import GOLDEN, assert_close, golden, ours
 from training import pyramid
 from training.config import AdamConfig, LossConfig, TrainConfig
 from training.ema import ema_beta, update_ema
+from training.latents import GeneratorInputs
 from training.optimizer import Adam, flatten_parameters
-from training.step import GeneratorInputs, Reals, d_step, g_step
+from training.step import RealBatch, d_step, g_step
 
 
 @pytest.mark.parametrize("form", ["tf", "torch"])
@@ -34,7 +35,7 @@ def test_trace(form):
 
     for i in range(3):
         D_opt.zero_grad()
-        reals = Reals(pyramid.from_uint8(trace["reals_u8"][i]), c)
+        reals = RealBatch(pyramid.from_uint8(trace["reals_u8"][i]), c)
         inputs = GeneratorInputs(trace["zD"][i], c, noise)
         d = d_step(G, D, LossConfig(r1_gamma=10), reals, inputs, torch.ones(()))
         assert_close(d.stats["Loss/D"], trace["D_loss"][i].flatten(), 1e-4, f"D loss {i}")

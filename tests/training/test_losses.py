@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from training.config import LossConfig, LossName
+from training.latents import GeneratorInputs
 from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
@@ -17,7 +18,7 @@ from training.networks.config import (
 )
 from training.pyramid import from_images, from_uint8, to_uint8, total_gradients
 from training.spec import ImageSpec
-from training.step import GeneratorInputs, Reals, d_step, g_step
+from training.step import RealBatch, d_step, g_step
 
 
 def f64(*shape):
@@ -219,7 +220,7 @@ def test_steps_with_all_penalties(kind, name):
     levels that are pooled from one another inside the graph."""
     G, D = _networks(kind)
     cfg = LossConfig(name=name, r1_gamma=3, r2_gamma=2, drift=0.1, gp_weight=4, gp_target=1.5)
-    reals = Reals(
+    reals = RealBatch(
         tuple(x.double() for x in from_images(torch.rand(4, 2, 8, 8) * 2 - 1)), torch.eye(3).double()[[0, 1, 2, 0]]
     )
     inputs = GeneratorInputs(

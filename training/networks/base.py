@@ -97,10 +97,6 @@ class Discriminator(nn.Module):
     def __init__(self, cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.cfg, self.spec = cfg, spec
-        lower = spec.resolutions[:-1]
-        unknown = set(getattr(cfg, "levels", None) or ()) - set(lower)
-        if unknown:
-            raise ValueError(f"D.levels: found {sorted(unknown)}, expected some of {lower}")
 
     def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
         if len(pyramid) != len(self.spec.resolutions):
@@ -119,3 +115,11 @@ class Discriminator(nn.Module):
         if c is None:
             raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
         return (x * c.to(x.dtype)).sum(1, keepdim=True)
+
+
+def check_seen_resolutions(resolutions: tuple[int, ...] | None, spec: ImageSpec) -> None:
+    """Raise ValueError unless D's choice of resolutions lies below the full one; None = all of them."""
+    lower = spec.resolutions[:-1]
+    unknown = set(resolutions or ()) - set(lower)
+    if unknown:
+        raise ValueError(f"D.levels: found {sorted(unknown)}, expected some of {lower}")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
+from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
 from training.ops.bias_act import bias_act
@@ -103,6 +103,7 @@ class DiscriminatorBlock(nn.Module):
         self.cfg, self.resolution = cfg, resolution
         nf, wscale = progan_nf(cfg.features, resolution), cfg.use_wscale
         n_in = max(1, nf // 2)  # the block above leaves room for as many maps of the image
+        self.combine: Combine | None = None  # where D is to see the image of this block
         if resolution == spec.resolution:
             self.fromrgb = Conv2d(spec.channels, nf, 1, use_wscale=wscale)
             n_in = nf
@@ -120,7 +121,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         if x is None:
             x = self.fromrgb(image)  # [N,nf,r,r]
-        elif hasattr(self, "combine"):
+        elif self.combine is not None:
             x = self.combine(x, image)
         if self.resolution > 4:
             return nn.functional.avg_pool2d(self.conv1(self.conv0(x)), 2)  # [N,nf'',r/2,r/2]
@@ -133,6 +134,7 @@ class Discriminator(base.Discriminator):
 
     def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
+        check_seen_resolutions(cfg.levels, spec)
         for r in reversed(spec.resolutions):
             self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
         if not cfg.use_wscale:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Mapping, Noise, NoiseMode, Synthesis
+from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
 from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput, compute_dtype
 from training.ops.epilogue import synthesis_epilogue
@@ -171,6 +171,7 @@ class DiscriminatorBlock(nn.Module):
         stage = resolution.bit_length() - 2
         nf, act, wscale = cfg.nf(stage), cfg.activation, cfg.use_wscale
         n_in = nf
+        self.combine: Combine | None = None  # where D is to see the image of this block
         if resolution == spec.resolution:
             self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
         elif cfg.levels is None or resolution in cfg.levels:
@@ -192,7 +193,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         if x is None:
             x = self.fromrgb(image)  # [N,nf,r,r]
-        elif hasattr(self, "combine"):
+        elif self.combine is not None:
             x = self.combine(x, image)
         stddev = None
         if self.mbstd_features:
@@ -208,5 +209,6 @@ class Discriminator(base.Discriminator):
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
+        check_seen_resolutions(cfg.levels, spec)
         for r in reversed(spec.resolutions):
             self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))

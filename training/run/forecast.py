@@ -18,6 +18,7 @@ from dnnlib.distributed import pick_device
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
+from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
@@ -25,7 +26,7 @@ from training.networks.msg_stylegan import SynthesisLayer
 from training.precision import autocast, resolve_precision
 from training.spec import ImageSpec
 from training.state import check_networks
-from training.step import GeneratorInputs, Reals, d_step, g_step
+from training.step import RealBatch, d_step, g_step
 
 EFFICIENCY = 0.44  # share of the bare convolution rate that training reaches (docs/performance.md)
 
@@ -77,7 +78,7 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
         G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
         inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
-        reals = Reals(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
+        reals = RealBatch(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
         share = torch.zeros(n)
         with _Meter() as d_reg:
             d_step(G, D, cfg.loss, reals, inputs, torch.ones(()), share).loss.backward()

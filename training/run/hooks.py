@@ -1,6 +1,6 @@
-"""What the root scripts have done at each network snapshot of a run."""
+"""What the root scripts hand to a run: how to open other networks, and what to do at each network snapshot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import torch
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 from training.networks.base import Generator
+from training.warm_start import InitialWeights
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,14 @@ class SavedSnapshot:
     G_ema: Generator
     dataset: Dataset
     device: torch.device
-    say: Callable[[str], None]  # to terminal and log.txt
-    stop: Callable[[], bool]  # has someone asked the run to end? All processes must ask together
+    say: Callable[[str], None]
+    """Writes a line to the terminal and to log.txt."""
+    stop: Callable[[], bool]
+    """Has someone asked the run to end? All processes must ask together."""
 
 
 Hook = Callable[[SavedSnapshot], None]
 """Called by all processes together; whatever it draws must not come from torch's or numpy's global generators."""
+
+LoadWeights = Callable[[Sequence[str]], InitialWeights]
+"""Opens the files of `--init`."""

@@ -16,31 +16,44 @@ from training.precision import autocast
 
 
 class Sheets:
-    """Writes `reals.png` and one sheet per level; the images of a sheet are the same latents and labels throughout."""
+    """Writes `reals.png` and one sheet per level; the latents and labels of a sheet are the same throughout a run."""
 
     def __init__(self, cfg: TrainConfig, dataset: Dataset, device: torch.device) -> None:
-        r = dataset.spec.resolution
-        self.columns, rows = max(3, min(16, 1920 // r)), max(2, min(9, 1080 // r))
-        self.size, self.chunk, self.precision = (r, r), cfg.images_per_pass, cfg.precision
+        # As many images as fill about a full HD screen.
+        resolution = dataset.spec.resolution
+        self.columns = max(3, min(16, 1920 // resolution))
+        rows = max(2, min(9, 1080 // resolution))
+        count = self.columns * rows
+
+        self.size = (resolution, resolution)
+        self.images_per_pass, self.precision = cfg.images_per_pass, cfg.precision
+
+        # Reals with their labels, which the fakes share, and latents.
         order = SampleOrder(len(dataset), seed_of(cfg.seed, "sheet"), mirror=False)
-        self.reals, labels = read_batch(dataset, order, 0, self.columns * rows)
+        self.reals, labels = read_batch(dataset, order, 0, count)
         rng = torch.Generator().manual_seed(seed_of(cfg.seed, "sheet latents"))
-        self.z = torch.randn(self.columns * rows, cfg.G.z_dim, generator=rng).to(device)
-        self.c = torch.from_numpy(labels).to(device)
+        self.z = torch.randn(count, cfg.G.z_dim, generator=rng).to(device)  # [count,z_dim]
+        self.c = torch.from_numpy(labels).to(device)  # [count,c_dim]
 
     def save_reals(self, run_dir: Path) -> None:
+        """Write `reals.png`."""
         save_png(sheet(self.reals, self.columns), run_dir / "reals.png")
 
     @torch.no_grad()
-    def save_fakes(self, run_dir: Path, G_ema: Generator, label: str) -> None:
-        """`RxR/fakesLABEL.png` for every level, each scaled up to full size; stored noise, not truncated."""
-        chunks = []
+    def save_fakes(self, run_dir: Path, G_ema: Generator, tag: str) -> None:
+        """Write `RxR/fakesTAG.png` for every level, scaled up to full size; stored noise, not truncated."""
+        # Pyramids of all latents, a few at a time.
+        parts = []
         with autocast(self.precision, self.z.device):
-            for z, c in zip(self.z.split(self.chunk), self.c.split(self.chunk), strict=True):
-                chunks.append([pyramid.to_uint8(x).cpu().numpy() for x in G_ema(z, c, noise_mode="const")])
-        for level in zip(*chunks, strict=True):
-            images = np.concatenate(level)
+            z_parts = self.z.split(self.images_per_pass)
+            c_parts = self.c.split(self.images_per_pass)
+            for z, c in zip(z_parts, c_parts, strict=True):
+                parts.append([pyramid.to_uint8(x).cpu().numpy() for x in G_ema(z, c, noise_mode="const")])
+
+        # One sheet per level.
+        for level_parts in zip(*parts, strict=True):
+            images = np.concatenate(level_parts)  # [count,C,r,r]
             r = images.shape[-1]
             folder = run_dir / f"{r}x{r}"
             folder.mkdir(exist_ok=True)
-            save_png(sheet(images, self.columns, self.size), folder / f"fakes{label}.png")
+            save_png(sheet(images, self.columns, self.size), folder / f"fakes{tag}.png")

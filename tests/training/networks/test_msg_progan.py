@@ -9,11 +9,12 @@ from tests.bmsg_gan_data import BMSGGAN, SIZES
 from tests.golden_data import assert_close
 from training import pyramid
 from training.config import LossConfig
+from training.latents import GeneratorInputs
 from training.losses import LOSSES
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from training.networks.msg_progan import Discriminator, Generator
 from training.spec import ImageSpec
-from training.step import GeneratorInputs, Reals, d_step, g_step
+from training.step import RealBatch, d_step, g_step
 
 FORWARD, GRADIENT = 1e-5, 1e-3  # gradients: 1e-5 but for pre-activations that rounding moves across a kink
 WORKING = ["relativistic-hinge", "wgan-gp", "lsgan", "lsgan-sigmoid"]
@@ -63,7 +64,7 @@ def test_losses_and_gradients_of_d(size, name, monkeypatch):
     monkeypatch.setattr("training.step.run_generator", lambda G, inputs: (g.fakes(), torch.zeros(1)))
     cfg = LossConfig(name=OURS.get(name, name), r1_gamma=0)
     c = torch.zeros(4, 0)
-    result = d_step(G, D, cfg, Reals(g.reals(), c), GeneratorInputs(g["z"], c, ()))
+    result = d_step(G, D, cfg, RealBatch(g.reals(), c), GeneratorInputs(g["z"], c, ()))
     torch.testing.assert_close(result.loss, g[f"loss/{name}/dis_loss"], rtol=1e-5, atol=1e-5)
     result.loss.backward()
     grads = dict(D.named_parameters())
@@ -93,7 +94,7 @@ def test_gradients_of_g(size):
     G, _, D = g.networks()
     c = torch.zeros(4, 0)
     inputs = GeneratorInputs(g["z"], c, ())
-    result = g_step(G, D, LossConfig(name="relativistic-hinge"), inputs, Reals(g.reals(), c))
+    result = g_step(G, D, LossConfig(name="relativistic-hinge"), inputs, RealBatch(g.reals(), c))
     torch.testing.assert_close(result.loss, g["loss_gen_on_generated/relativistic-hinge"], rtol=1e-5, atol=1e-5)
     result.loss.backward()
     grads = dict(G.named_parameters())
@@ -213,7 +214,7 @@ def test_bf16_is_near_fp32():
     spec = ImageSpec(resolution=32)
     G, D = networks(spec, {"z_dim": 16}, {"features": 16})
     c = torch.zeros(4, 0)
-    reals = Reals(pyramid.from_images(torch.rand(4, 3, 32, 32) * 2 - 1), c)
+    reals = RealBatch(pyramid.from_images(torch.rand(4, 3, 32, 32) * 2 - 1), c)
     inputs = GeneratorInputs(torch.randn(4, 16), c, ())
     cfg = LossConfig(name="relativistic-hinge", r1_gamma=1)
     exact = d_step(G, D, cfg, reals, inputs, torch.ones(()))
@@ -227,7 +228,7 @@ def test_compiled_steps_equal_eager():
     spec = ImageSpec(resolution=8)
     G, D = networks(spec)
     c = torch.zeros(4, 0)
-    reals = Reals(pyramid.from_images(torch.rand(4, 3, 8, 8) * 2 - 1), c)
+    reals = RealBatch(pyramid.from_images(torch.rand(4, 3, 8, 8) * 2 - 1), c)
     inputs = GeneratorInputs(torch.randn(4, 8), c, ())
     cfg = LossConfig(name="wgan-gp", r1_gamma=1)
     relativistic = LossConfig(name="relativistic-hinge")

@@ -8,10 +8,11 @@ import torch
 from tests.golden_data import GOLDEN
 from training import pyramid
 from training.config import LossConfig
+from training.latents import GeneratorInputs
 from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.msg_stylegan import Discriminator, Generator
 from training.spec import ImageSpec
-from training.step import GeneratorInputs, Reals, d_step, g_step, run_generator
+from training.step import RealBatch, d_step, g_step, run_generator
 
 COUNTS = json.loads((GOLDEN / "default_vars.json").read_text())
 SMALL_G = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "mapping_fmaps": 8, "fmap_base": 64, "fmap_max": 8}
@@ -136,9 +137,9 @@ def test_bf16_is_near_fp32():
     z, c = torch.randn(4, 8), torch.zeros(4, 0)
     noise = tuple(torch.randn(s) for s in G.synthesis.noise_shapes(4))
     inputs, reals = GeneratorInputs(z, c, noise), pyramid.from_images(torch.rand(4, 3, 32, 32) * 2 - 1)
-    exact = d_step(G, D, LossConfig(), Reals(reals, c), inputs, torch.ones(()))
+    exact = d_step(G, D, LossConfig(), RealBatch(reals, c), inputs, torch.ones(()))
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        fast = d_step(G, D, LossConfig(), Reals(reals, c), inputs, torch.ones(()))
+        fast = d_step(G, D, LossConfig(), RealBatch(reals, c), inputs, torch.ones(()))
     assert fast.loss.dtype == torch.float32
     torch.testing.assert_close(fast.loss, exact.loss, rtol=0.03, atol=0.03)
     (a,), (b,) = (torch.autograd.grad(r.loss, [D.b4.fc0.weight]) for r in (exact, fast))
@@ -153,7 +154,7 @@ def test_compiled_steps_equal_eager():
     inputs, reals = GeneratorInputs(torch.randn(4, 8), c, noise), pyramid.from_images(torch.rand(4, 3, 8, 8))
     cfg = LossConfig(r1_gamma=10)
     for step, args, net in (
-        (d_step, (G, D, cfg, Reals(reals, c), inputs, torch.ones(())), D),
+        (d_step, (G, D, cfg, RealBatch(reals, c), inputs, torch.ones(())), D),
         (g_step, (G, D, cfg, inputs), G),
     ):
         D.requires_grad_(net is D)

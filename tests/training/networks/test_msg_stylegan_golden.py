@@ -7,8 +7,9 @@ import torch
 from tests.golden_data import CONFIGS, assert_close, golden, ours, rows
 from training import pyramid
 from training.config import LossConfig
+from training.latents import GeneratorInputs
 from training.losses import gradient_penalty, scores_and_gradients
-from training.step import GeneratorInputs, Reals, d_step, g_step
+from training.step import RealBatch, d_step, g_step
 
 FORWARD, GRADIENT = 1e-4, 1e-3
 
@@ -126,7 +127,7 @@ def test_d_step_is_the_original_loss(name, monkeypatch):
     fakes = g.pyramid("in/rand")
     monkeypatch.setattr("training.step.run_generator", lambda G, inputs: (fakes, torch.zeros(1)))
     inputs = GeneratorInputs(g["z"], g["labels"], ())
-    reals = Reals(g.pyramid("in/reals"), g["labels"])
+    reals = RealBatch(g.pyramid("in/reals"), g["labels"])
     result = d_step(G, D, LossConfig(r1_gamma=10.0), reals, inputs, torch.ones(()))
     tag = "_autodiff_pyramid" if name == "c4" else "_pyramid"
     assert_close(result.stats["Loss/D"], g[f"loss/D_loss{tag}"].flatten(), FORWARD)

@@ -27,8 +27,9 @@ from tests.runs import (
     tensors,
     train,
 )
+from training.run.checkpoint import load_checkpoint
 from training.spec import ImageSpec
-from training.state import TrainState, load_checkpoint
+from training.state import TrainState
 
 
 @pytest.fixture(scope="module")

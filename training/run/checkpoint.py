@@ -1,0 +1,145 @@
+"""Checkpoint files: everything that is needed to resume a run exactly."""
+
+import io
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dnnlib import distributed
+from dnnlib.errors import UserError
+from dnnlib.files import atomic, os_error
+from training.config import TrainConfig, architecture, as_dict
+from training.spec import ImageSpec
+from training.state import TrainState, ticks_after
+
+VERSION = 3
+READABLE = (2, 3)  # version 2 kept its statistics as one tensor; version 1 knew one architecture only
+VERSION_2_STATS = ("Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty",
+                   "Loss/gradient_penalty")  # fmt: skip
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that is not whole."""
+
+
+def kimg_tag(cfg: TrainConfig, nimg: int, off_tick: bool = False) -> str:
+    """Return the progress as it stands in file names: whole kimg in six digits.
+
+    Three decimals follow if ticks or the end of the run do not fall on whole kimg, or if the file belongs to no tick.
+    """
+    whole = cfg.tick_kimg % 1 == 0 and cfg.total_kimg % 1 == 0 and not off_tick
+    return f"{nimg // 1000:06d}" if whole else f"{nimg / 1000:010.3f}"
+
+
+def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) -> None:
+    """Write `checkpoint-KIMG.pt`, whole or not at all, then delete those that need not be kept.
+
+    The main process writes; all processes must call it together.
+    """
+    content = {
+        "version": VERSION,
+        "architecture": architecture(state.cfg, state.spec),
+        "config": as_dict(state.cfg),
+        **state.state_dict(),
+    }
+    if not distributed.is_main():
+        return
+
+    path = run_dir / f"checkpoint-{kimg_tag(state.cfg, state.cur_nimg, off_tick)}.pt"
+    with atomic(path) as temporary:
+        # Through memory, so that the disk is written, and fails, in one place.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        temporary.write_bytes(buffer.getbuffer())
+    _remove_old(run_dir, state.cfg, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint to CPU memory after checking all of it against its checksums; raise UserError if damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged_member = archive.testzip()
+        if damaged_member is not None:
+            raise DamagedCheckpoint(
+                f"{path}: damaged checkpoint: wrong checksum of {damaged_member}, expected a whole file"
+            )
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as e:
+        raise os_error(e, path, "read") from e
+    except (zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, pickle.PickleError) as e:
+        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise DamagedCheckpoint(
+            f"{path}: damaged checkpoint, or none: {reason}, expected a whole checkpoint-*.pt"
+        ) from e
+
+    if not isinstance(content, dict) or content.get("version") not in READABLE:
+        raise UserError(f"{path}: not a checkpoint of this program, expected version {VERSION}")
+    if content["version"] == 2:
+        sums = content["averages"]  # [processes,names,2]
+        content["averages"] = dict(zip(VERSION_2_STATS, sums.unbind(1), strict=True))
+    return content
+
+
+def check_architecture(content: dict[str, Any], cfg: TrainConfig, spec: ImageSpec, path: Path) -> None:
+    """Raise UserError, naming the first difference, if the checkpoint read from `path` holds other networks."""
+    ours, theirs = architecture(cfg, spec), content["architecture"]
+    for key in sorted(ours.keys() | theirs.keys()):
+        if ours.get(key) != theirs.get(key):
+            raise UserError(
+                f"{path}: checkpoint of another architecture: {key} is {theirs.get(key)}, expected {ours.get(key)}"
+            )
+
+
+def restore(state: TrainState, path: Path) -> None:
+    """Load a checkpoint file into `state`; raise UserError if it is damaged or of another architecture."""
+    content = load_checkpoint(path)
+    check_architecture(content, state.cfg, state.spec, path)
+    state.load_state_dict(content)
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """Return the checkpoint files of a run, newest first; copies under other names do not count."""
+    pattern = r"checkpoint-\d{6,}(\.\d{3})?\.pt"
+    paths = [path for path in run_dir.glob("checkpoint-*.pt") if re.fullmatch(pattern, path.name)]
+    return sorted(paths, key=_kimg_of, reverse=True)
+
+
+def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
+    """Return the newest whole checkpoint, its progress in images, and what was wrong with newer ones.
+
+    Damaged files are put aside under another name.
+    """
+    problems: list[str] = []
+    for path in checkpoints(run_dir):
+        try:
+            return path, load_checkpoint(path)["progress"]["cur_nimg"], problems
+        except DamagedCheckpoint as e:
+            problems.append(str(e))
+            path.rename(path.with_name(f"{path.name}.damaged"))
+        except UserError as e:
+            problems.append(str(e))
+    return None, 0, problems
+
+
+def _kimg_of(path: Path) -> float:
+    """Return the progress that a checkpoint's name carries."""
+    return float(path.stem.split("-")[1])
+
+
+def _remove_old(run_dir: Path, cfg: TrainConfig, written: Path) -> None:
+    """Keep the one just written, the last `keep_last`, and every `keep_every`-th of those that have a snapshot."""
+    if not cfg.keep_last:
+        return
+
+    for path in checkpoints(run_dir)[cfg.keep_last :]:
+        tag = path.stem.removeprefix("checkpoint-")
+        nimg = _kimg_of(path) * 1000 + (0 if "." in tag else 999)  # whole kimg were rounded down
+        number = ticks_after(cfg, nimg) // max(cfg.network_snapshot_ticks, 1)
+        has_snapshot = (run_dir / f"network-snapshot-{tag}.safetensors").exists()
+        is_kept = has_snapshot and cfg.keep_every and number % cfg.keep_every == 0
+        if path != written and not is_kept:
+            path.unlink(missing_ok=True)

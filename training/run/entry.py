@@ -1,0 +1,68 @@
+"""Into a run and out of it: checks beforehand, and what each process sets up and tears down."""
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from dnnlib import distributed
+from dnnlib.errors import UserError
+from dnnlib.files import os_error
+from dnnlib.pool import cpu_count
+from dnnlib.stop_request import StopRequest
+from training.config import TrainConfig
+from training.data.dataset import open_dataset
+from training.run.hooks import Hook, LoadWeights
+from training.run.loop import training_loop
+from training.state import check_networks
+from training.warm_start import check_fit
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+VERIFY_BYTES = 2**30  # a dataset file up to this size has all its checksums verified before training
+
+
+def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
+    """Check what can be checked before any process starts or folder is made.
+
+    Raises UserError if the dataset is missing or damaged, if no networks can be built for it, or if there is nothing in
+    the files of `init` to start from.
+    """
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    dataset.verify(VERIFY_BYTES)
+    G = check_networks(cfg, dataset.spec)
+
+    if cfg.init:
+        try:
+            check_fit(G, load_weights(cfg.init))
+        except UserError:
+            # A run that is continued has started from these files already, and does not need them any more.
+            if cfg.resume == "none":
+                raise
+
+
+def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = ()) -> None:
+    """Train from `cfg` to its end, or until a signal; called once in each process.
+
+    load_weights opens the files of `cfg.init`; hooks are called at each network snapshot. Raises UserError for what the
+    user can mend.
+    """
+    device = distributed.pick_device(cfg.device)
+    if device.type == "cpu" and cfg.gpus > 1:
+        torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
+    torch.backends.cudnn.deterministic = True  # a resumed run repeats the bits of one that never stopped
+
+    distributed.init(device)
+    if distributed.world_size() != cfg.gpus:
+        raise UserError(f"--gpus {cfg.gpus}: started with {distributed.world_size()} processes")
+
+    stop = StopRequest()
+    try:
+        training_loop(cfg, device, stop, load_weights, hooks)
+    except OSError as e:
+        if e.errno not in DISK_ERRORS:
+            raise
+        raise os_error(e, Path(e.filename or cfg.result_dir), "write") from e
+    finally:
+        stop.restore()
+        distributed.shutdown()
