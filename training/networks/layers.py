@@ -109,7 +109,7 @@ class Blur(nn.Module):
 
 
 class ConvUp2d(EqualizedWeight):
-    """2x up-sampling + 3x3 convolution + blur, without bias: [N,in,H,W] -> [N,out,2H,2W] (SEMANTICS 7)."""
+    """2x up-sampling + 3x3 convolution + blur, without bias: [N,in,H,W] -> [N,out,2H,2W] (docs/semantics.md, 7)."""
 
     def __init__(self, n_in: int, n_out: int, rotate: bool, taps: tuple[int, ...], use_wscale: bool = True) -> None:
         super().__init__((n_out, n_in, 3, 3), bias=False, use_wscale=use_wscale)
@@ -121,7 +121,7 @@ class ConvUp2d(EqualizedWeight):
 
 
 class ConvDown2d(EqualizedWeight):
-    """Blur + 3x3 convolution + 2x2 mean + bias + activation: [N,in,H,W] -> [N,out,H/2,W/2] (SEMANTICS 8). The
+    """Blur + 3x3 convolution + 2x2 mean + bias + activation: [N,in,H,W] -> [N,out,H/2,W/2] (docs/semantics.md, 8). The
     original's fused and unfused forms are equal, so there is one."""
 
     def __init__(self, n_in: int, n_out: int, activation: str, taps: tuple[int, ...], use_wscale: bool = True) -> None:

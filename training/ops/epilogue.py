@@ -81,7 +81,7 @@ def synthesis_epilogue(
     use_instance_norm: bool,
     style: torch.Tensor | None,
 ) -> torch.Tensor:
-    """noise -> bias -> activation -> pixel norm -> instance norm -> style, in this order (SEMANTICS 4).
+    """noise -> bias -> activation -> pixel norm -> instance norm -> style, in this order (docs/semantics.md, 4).
 
     x [N,C,H,W]; bias and noise_strength [C]; noise [N or 1,1,H,W]; style [N,2C]. Keeps the dtype of x.
     """

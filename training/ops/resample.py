@@ -31,7 +31,7 @@ def conv_up2d(x: torch.Tensor, weight: torch.Tensor, rotate: bool) -> torch.Tens
     """Nearest-neighbour 2x up-sampling and a 3x3 convolution in one: [N,I,H,W], weight [O,I,3,3] -> [N,O,2H,2W].
 
     Both are one transposed convolution of stride 2 with a 4x4 kernel, at 4/9 of the multiplications. `rotate` turns the
-    3x3 kernel by 180 degrees, which is what the original's fused layers do (SEMANTICS 7).
+    3x3 kernel by 180 degrees, which is what the original's fused layers do (docs/semantics.md, 7).
     """
     w = weight if rotate else weight.flip((2, 3))
     return F.conv_transpose2d(x, 4 * _spread(w).transpose(0, 1), stride=2, padding=1)  # [N,O,2H,2W]
