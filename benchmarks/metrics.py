@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from metrics.catalog import choose
 from metrics.context import Context
-from metrics.detectors.detector import DETECTORS, INCEPTION, DetectorOptions, random_module
+from metrics.detectors.detector import DETECTORS, DetectorOptions, random_module
+from metrics.detectors.weights import INCEPTION
 from metrics.samples import Reals
 from tests.metrics import fidelity
 from training.data.dataset import open_dataset
@@ -89,16 +90,16 @@ def ours(folders: list[Path], weights: Path, precision: str) -> float:
     """The same with this toolkit."""
     options = DetectorOptions(detector_dir=weights, precision=precision)
     a, b = map(open_dataset, folders)
-    ctx = Context(Reals(a), b, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options)
-    return choose(f"fid{len(a)}")[0](ctx)["fid"]
+    context = Context(Reals(a), b, torch.device("cuda" if torch.cuda.is_available() else "cpu"), options)
+    return choose(f"fid{len(a)}")[0](context).values["fid"]
 
 
 def main() -> None:
-    o = tyro.cli(Options, description=__doc__)
+    options = tyro.cli(Options, description=__doc__)
     with tempfile.TemporaryDirectory() as name:
         folders = [Path(name) / "a", Path(name) / "b"]
         for k, folder in enumerate(folders):
-            make_images(folder, o.num_images, k)
+            make_images(folder, options.num_images, k)
         module = random_module(DETECTORS["inception"])
         torch.save(module.state_dict(), Path(name) / INCEPTION.name)
         kinds = {
@@ -108,12 +109,12 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {k: [] for k in kinds}
         fids: dict[str, float] = {}
-        for _ in range(o.repeats):
+        for _ in range(options.repeats):
             for kind, run in kinds.items():
                 start = time.perf_counter()
                 fids[kind] = run()
                 seconds[kind].append(time.perf_counter() - start)
-    n = 2 * o.num_images
+    n = 2 * options.num_images
     base = statistics.median(seconds["torch-fidelity"])
     result: dict[str, Any] = {"images": n, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for kind in kinds:
@@ -122,8 +123,8 @@ def main() -> None:
         result[kind] = {"img_per_s": n / median, "faster": base / median, "fid": fids[kind], "fid_change": change}
     text = json.dumps(result, indent=1)
     print(text)
-    if o.json:
-        o.json.write_text(text + "\n")
+    if options.json:
+        options.json.write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -107,6 +107,19 @@ def together(function: Callable[[], T]) -> T:
         if found is not None:
             raise UserError(found)
     return result  # type: ignore[return-value]
+
+
+def striped(count: int, compute: Callable[[int], T], before_round: Callable[[], None] | None = None) -> Iterator[T]:
+    """Yield `compute(0)` to `compute(count - 1)`, in order and on all processes, each of which computes every
+    world_size-th; results must be on the host. `before_round` is called on all processes together before each computes
+    its next one. UserError as with `together`."""
+    ranks = world_size()
+    for first in range(0, count, ranks):
+        if before_round is not None:
+            before_round()
+        index = first + rank()
+        own = together(lambda: compute(index) if index < count else None)  # noqa: B023
+        yield from gather_objects(own)[: count - first]  # type: ignore[misc]
 
 
 def _host_group() -> dist.ProcessGroup | None:

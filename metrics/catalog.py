@@ -8,7 +8,7 @@ from typing import Any
 from dnnlib.errors import UserError
 from metrics import path_length
 from metrics.consistency import consistency
-from metrics.context import Context
+from metrics.context import Context, Measurement
 from metrics.fid import fd_dinov2, fid, fid_full
 from metrics.inception_score import inception_score
 from metrics.kid import kid
@@ -23,11 +23,11 @@ MOST = 10**8  # images of a metric
 @dataclass(frozen=True)
 class Metric:
     """name: `{n}` stands where the number of images may be changed, e.g. fid{n} with 50k by default. compute: from a
-    Context and that number to named values, of which `key` is the one that is meant. version: grows when figures
-    change. detector: what it looks through, if it does."""
+    Context and that number to a Measurement, of whose values `key` is the one that is meant. version: grows when
+    figures change. detector: the network through which it looks at images, if any."""
 
     name: str
-    compute: Callable[..., dict[str, float]]
+    compute: Callable[..., Measurement]
     n: str
     key: str
     version: int = 1
@@ -36,7 +36,7 @@ class Metric:
 
     @property
     def bare(self) -> bool:
-        """Is it also known without a number?"""
+        """True if it is also known without a number."""
         return self.name not in ("fid{n}", "fid{n}_full", "kid{n}", "is{n}", "pr{n}3")
 
     @property
@@ -80,41 +80,42 @@ class Chosen:
     metric: Metric
     n: int
 
-    def __call__(self, ctx: Context, *previous: Any) -> dict[str, float]:
-        return self.metric.compute(ctx, *previous, n=self.n)
+    def __call__(self, context: Context, *previous: Any) -> Measurement:
+        return self.metric.compute(context, *previous, n=self.n)
 
 
 def choose(text: str) -> list[Chosen]:
-    """Metrics named in `fid50k,swd,ppl_wend1k`. UserError for an unknown one."""
+    """Return the metrics named in `fid50k,swd,ppl_wend1k`. UserError for an unknown one."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise UserError("--metrics: no metric named, expected e.g. fid50k,swd")
-    return list({found.name: found for found in map(_choose, names)}.values())
+    return list({chosen.name: chosen for chosen in map(_choose, names)}.values())
 
 
 def several(chosen: list[Chosen]) -> dict[str, int]:
-    """Detectors through which more than one of the metrics look at fakes: at how many at most."""
-    found: dict[str, list[int]] = {}
-    for c in chosen:
-        found.setdefault(c.metric.detector, []).append(c.n)
-    return {name: max(n) for name, n in found.items() if name and len(n) > 1}
+    """Return the detectors through which more than one of the metrics look at fakes, and at how many at most."""
+    counts: dict[str, list[int]] = {}
+    for one in chosen:
+        counts.setdefault(one.metric.detector, []).append(one.n)
+    return {detector: max(n) for detector, n in counts.items() if detector and len(n) > 1}
 
 
 def _choose(name: str) -> Chosen:
     for metric in METRICS:
         front, back = metric.name.split("{n}")
         number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"  # digits behind need the k between
-        m = re.fullmatch(rf"{front}({number})?{back}", name)
-        if m and (m[1] or metric.bare):
-            count = _count(m[1] or metric.n)
+        match = re.fullmatch(rf"{front}({number})?{back}", name)
+        if match and (match[1] or metric.bare):
+            count = _count(match[1] or metric.n)
             if not 2 <= count <= MOST:
                 raise UserError(f"{name}: {count} images, expected 2 to {MOST}")
             return Chosen(metric.called(count), metric, count)
+
     known = ", ".join(m.usual for m in METRICS)
     raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")
 
 
 def _count(text: str) -> int:
-    """50000 of 50k, of _50k and of 50000."""
-    n = text.lstrip("_")
-    return int(n.removesuffix("k")) * (1000 if n.endswith("k") else 1)
+    """Return 50000 for 50k, for _50k and for 50000."""
+    digits = text.lstrip("_")
+    return int(digits.removesuffix("k")) * (1000 if digits.endswith("k") else 1)

@@ -4,27 +4,31 @@ same distance on DINOv2 features (Stein et al. 2023)."""
 from functools import partial
 
 from dnnlib import distributed
-from metrics.context import Context
-from metrics.moments import bias, frechet
+from metrics.context import Context, Measurement
+from metrics.moments import BiasKind, bias, frechet
 
 
-def distance(ctx: Context, n: int, full: bool, detector_name: str, name: str) -> dict[str, float]:
-    """Distance between n fakes and n reals, or all reals; lower is better. Its `bias` is how much of it is due to the
-    numbers of images alone; with fewer images than twice the features it is more than that."""
-    detector = ctx.detector(detector_name)
-    reals, n_real = ctx.reals_of(None if full else n)
-    real = ctx.moments(reals, n_real, detector, "reals")
-    fakes, n = ctx.fakes_of(n)
-    fake = ctx.moments(fakes, n, detector, "fakes")
+def distance(context: Context, n: int, full: bool, detector_name: str, name: str) -> Measurement:
+    """Measure the distance between n fakes and n reals, or all reals; lower is better. Its `bias` is how much of it is
+    due to the numbers of images alone; with fewer images than twice the features the true bias is larger."""
+    detector = context.detector(detector_name)
+    reals = context.draw_reals(None if full else n)
+    fakes = context.draw_fakes(n)
 
+    real = context.features.moments(reals.samples, reals.n, detector, "reals")
+    fake = context.features.moments(fakes.samples, fakes.n, detector, "fakes")
+
+    # Only the main process has the moments.
     def distances() -> tuple[float, float, int]:
-        found = frechet(fake.total(), real.total())
-        return found, bias(fake, real, found), real.sum.shape[1]
+        value = frechet(fake.total(), real.total())
+        return value, bias(fake, real, value), real.sum.shape[1]
 
-    found, due, width = distributed.on_main(distances)
-    ctx.facts["features"] = width
-    ctx.facts["bias_is"] = "estimated" if min(n, n_real, len(reals)) >= 2 * width else "a lower bound"
-    return {name: found, f"{name}_bias": due}
+    value, value_bias, width = distributed.on_main(distances)
+
+    images = min(fakes.n, reals.n, len(reals.samples))
+    kind = BiasKind.ESTIMATED if images >= 2 * width else BiasKind.LOWER_BOUND
+    facts = detector.facts | reals.facts | fakes.facts | {"features": width, "bias_is": kind}
+    return Measurement({name: value, f"{name}_bias": value_bias}, facts)
 
 
 fid = partial(distance, full=False, detector_name="inception", name="fid")

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from metrics.catalog import choose
-from metrics.detectors.detector import DETECTORS, find_weights
+from metrics.detectors.detector import DETECTORS
+from metrics.detectors.weights import find_weights
 from metrics.networks import NetworkFile, Snapshot, snapshots_of
 from metrics.samples import Stopped
 from metrics.session import Session, Settings

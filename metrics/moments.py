@@ -1,10 +1,18 @@
 """Sums over features, and distances between what they describe; all in float64."""
 
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 
 from dnnlib.files import atomic
+
+
+class BiasKind(StrEnum):
+    """What `bias` returns for a number of images."""
+
+    ESTIMATED = "estimated"
+    LOWER_BOUND = "a lower bound"
 
 
 class Moments:

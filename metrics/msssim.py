@@ -6,32 +6,32 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib.errors import UserError
-from metrics.context import Context
+from metrics.context import Context, Measurement
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-def msssim(ctx: Context, n: int) -> dict[str, float]:
-    """Mean over n/2 pairs of images 0 and 1, 2 and 3, ..."""
-    fakes, n = ctx.fakes_of(n)
-    n = n // 2 * 2
+def msssim(context: Context, n: int) -> Measurement:
+    """Measure the mean over n/2 pairs of images 0 and 1, 2 and 3, ..."""
+    fakes = context.draw_fakes(n)
+    n = fakes.n // 2 * 2
     if not n:
         raise UserError("msssim: one image, expected at least 2")
-    ctx.facts["num_fakes"] = n
 
-    def pairs(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
-        x = images.to(ctx.device).double()
+    def similarities(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
+        x = images.to(context.device).double()
         return multi_scale(x[::2], x[1::2]).cpu().numpy()
 
-    found = np.concatenate(list(ctx.stream(fakes, n, pairs, "pairs", multiple=2)))
-    ctx.facts["num_pairs"] = len(found)
-    return {"msssim": float(found.mean())}
+    batches = context.features.stream(fakes.samples, n, similarities, "pairs", multiple=2)
+    values = np.concatenate(list(batches))
+    facts = fakes.facts | {"num_fakes": n, "num_pairs": len(values)}
+    return Measurement({"msssim": float(values.mean())}, facts)
 
 
 def multi_scale(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Of images [N,C,h,w], values 0 to 255: [N], 0 to 1."""
+    """Return the similarity of images [N,C,h,w], values 0 to 255: [N], 0 to 1."""
     factors = []
     for k, weight in enumerate(WEIGHTS):
         similarity, contrast = single_scale(a, b)
@@ -41,27 +41,28 @@ def multi_scale(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def halve(x: torch.Tensor) -> torch.Tensor:
-    """2x2 means; an odd last row or column is doubled."""
+    """Return 2x2 means; an odd last row or column is doubled."""
     h, w = x.shape[2:]
     return F.avg_pool2d(F.pad(x, (0, w % 2, 0, h % 2), mode="replicate"), 2)
 
 
 def single_scale(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean similarity, and mean of its contrast and structure part: [N], [N]. Images smaller than the window get a
-    smaller one."""
+    """Return the mean similarity, and the mean of its contrast and structure part: [N], [N]. Images smaller than the
+    window get a smaller one."""
     size = min(WINDOW, *a.shape[2:])
     sigma = size * SIGMA / WINDOW
-    at = torch.arange(size, dtype=a.dtype, device=a.device) - (size - 1) / 2
-    g = torch.exp(-(at**2) / (2 * sigma**2))
-    window = (g[:, None] * g / g.sum() ** 2).expand(a.shape[1], 1, -1, -1)
+    offset = torch.arange(size, dtype=a.dtype, device=a.device) - (size - 1) / 2
+    gauss = torch.exp(-(offset**2) / (2 * sigma**2))
+    window = (gauss[:, None] * gauss / gauss.sum() ** 2).expand(a.shape[1], 1, -1, -1)
 
     def blur(x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, window, groups=x.shape[1])
 
-    c1, c2 = (K1 * 255) ** 2, (K2 * 255) ** 2
+    c1, c2 = (K1 * 255) ** 2, (K2 * 255) ** 2  # of values 0 to 255
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     covariance = blur(a * b) - mean_a * mean_b
+
     contrast = (2 * covariance + c2) / (var_a + var_b + c2)
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return (luminance * contrast).mean((1, 2, 3)), contrast.mean((1, 2, 3))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dnnlib.errors import UserError
 from dnnlib.seeds import seed_of
-from metrics.context import Context
+from metrics.context import Context, Measurement
 from metrics.samples import Fakes, NoImages
 
 EPSILON = 1e-4
@@ -18,45 +18,54 @@ LARGEST = 256  # pixels at which VGG16 looks, larger images are reduced by whole
 
 
 def path_length(
-    ctx: Context, n: int, space: str, sampling: str, crop: bool, epsilon: float = EPSILON
-) -> dict[str, float]:
-    """Mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent.
+    context: Context, n: int, space: str, sampling: str, crop: bool, epsilon: float = EPSILON
+) -> Measurement:
+    """Measure the mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent.
 
     space: z (spherical) or w (linear interpolation). sampling: `full` = anywhere along a path between two latents,
     `end` = at its start. crop: look at the part of an aligned face only, unless the context says otherwise. Both ends
     of a step have the same noise and label.
     """
-    fakes = ctx.generator()
-    crop = crop if ctx.crop is None else ctx.crop == "face"
+    fakes = context.generator()
+    if context.crop is not None:
+        crop = context.crop == "face"
     side = fakes.G.spec.resolution // (2 if crop else 1)
     if side < SMALLEST:
-        raise UserError(
-            f"path length: images of {side}x{side}{' behind the crop' if crop else ''}, expected >= {SMALLEST}"
-        )
-    detector = ctx.detector("lpips")
-    ctx.facts |= {**fakes.facts, "num_pairs": n, "epsilon": epsilon, "crop": crop}
+        cut = " behind the crop" if crop else ""
+        raise UserError(f"path length: images of {side}x{side}{cut}, expected >= {SMALLEST}")
+    detector = context.detector("lpips")
 
     def distances(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
         a, b = (reduce_size(cropped(x, crop)) for x in ends(fakes, indices, space, sampling, epsilon))
         return (detector(a, b)[0] / epsilon**2).cpu().numpy().astype(np.float64)
 
-    found = np.concatenate(list(ctx.stream(NoImages(), n, distances, "pairs")))
-    low, high = np.percentile(found, 1, method="lower"), np.percentile(found, 99, method="higher")
-    return {"ppl": float(found[(found >= low) & (found <= high)].mean())}
+    batches = context.features.stream(NoImages(), n, distances, "pairs")
+    values = np.concatenate(list(batches))
+
+    low = np.percentile(values, 1, method="lower")
+    high = np.percentile(values, 99, method="higher")
+    kept = values[(values >= low) & (values <= high)]
+    facts = detector.facts | fakes.facts | {"num_pairs": n, "epsilon": epsilon, "crop": crop}
+    return Measurement({"ppl": float(kept.mean())}, facts)
 
 
 @torch.no_grad()
 def ends(
     fakes: Fakes, indices: np.ndarray, space: str, sampling: str, epsilon: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Images of both ends of a step, float [n,C,H,W], 0 to 255."""
+    """Return the images of both ends of a step, float [n,C,H,W], 0 to 255."""
     G = fakes.G
-    z0, z1, c = fakes.latents(indices, "start"), fakes.latents(indices, "end"), fakes.conditions(indices)
+    z0 = fakes.latents(indices, "start")
+    z1 = fakes.latents(indices, "end")
+    c = fakes.conditions(indices)
+
+    # Where along the path the step begins.
     t = torch.zeros(len(indices), 1)
     if sampling == "full":
         draws = [np.random.default_rng(seed_of(fakes.seed, int(i), "place")).random() for i in indices]
         t = torch.tensor(draws, dtype=torch.float32)[:, None]
     t = t.to(fakes.device)
+
     if space == "w":
         w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
         ws = [torch.lerp(w0, w1, (t + e)[:, :, None]) for e in (0, epsilon)]
@@ -64,13 +73,14 @@ def ends(
         ws = [G.mapping(slerp(z0, z1, t + e) * G.cfg.z_dim**0.5, c) for e in (0, epsilon)]  # as long as z is
     if fakes.psi != 1:
         ws = [G.mapping.truncate(w, fakes.psi, fakes.cutoff) for w in ws]
+
     noise = fakes.noise(indices)
     first, second = ((G.synthesis(w, noise=noise)[-1].float() + 1) * (255 / 2) for w in ws)
     return first, second
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Spherical interpolation of the directions of a and b [n,z_dim] at t [n,1]: unit vectors."""
+    """Interpolate spherically between the directions of a and b [n,z_dim] at t [n,1]; returns unit vectors."""
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     dot = (a * b).sum(1, keepdim=True)
     angle = t * torch.acos(dot)
@@ -78,13 +88,14 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 def cropped(x: torch.Tensor, crop: bool) -> torch.Tensor:
-    """[n,C,H,W] or, of aligned faces, the middle half of the columns and rows 3/8 to 7/8 (StyleGAN's region)."""
-    c = x.shape[2] // 8
-    return x[:, :, 3 * c : 7 * c, 2 * c : 6 * c] if crop else x
+    """Return x [n,C,H,W] or, of aligned faces, the middle half of the columns and rows 3/8 to 7/8: StyleGAN's
+    region."""
+    eighth = x.shape[2] // 8
+    return x[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth] if crop else x
 
 
 def reduce_size(x: torch.Tensor) -> torch.Tensor:
-    """Means over whole blocks of pixels, so that no more than 256 remain."""
+    """Return means over whole blocks of pixels, so that no more than 256 remain."""
     factor = x.shape[2] // LARGEST
     return F.avg_pool2d(x, factor) if factor > 1 else x
 

@@ -243,22 +243,26 @@ def stream(
     title: str,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Any]:
-    """`compute(images, indices)` for images 0 to n-1 in batches, in order, on all processes: each computes every
+    """Yield `compute(images, indices)` for images 0 to n-1 in batches, in order, on all processes: each computes every
     world_size-th batch, and gets the results of the others, which must be on the host. `stop` is asked in between, on
-    all processes, and its yes raises Stopped."""
+    all processes; if it says yes, Stopped is raised."""
     starts = range(0, n, batch)
 
     def chunk(start: int) -> np.ndarray:
         return np.arange(start, min(start + batch, n))
 
-    ranks, rank = distributed.world_size(), distributed.rank()
-    images = samples.batches(map(chunk, starts[rank::ranks]))
+    def check_stop() -> None:
+        if stop is not None and stop():
+            raise Stopped
+
+    # Each process reads, or makes, only the images of its own batches.
+    own_starts = starts[distributed.rank() :: distributed.world_size()]
+    images = samples.batches(map(chunk, own_starts))
+
     with progress(n, title, "img") as bar, contextlib.closing(images):
-        for k in range(0, len(starts), ranks):
-            if stop and stop():
-                raise Stopped
-            here = k + rank < len(starts)
-            mine = distributed.together(lambda: compute(next(images), chunk(starts[k + rank])) if here else None)  # noqa: B023
-            for result, start in zip(distributed.gather_objects(mine), starts[k : k + ranks], strict=False):
-                bar.update(len(chunk(start)))
-                yield result
+        outputs = distributed.striped(
+            len(starts), lambda index: compute(next(images), chunk(starts[index])), check_stop
+        )
+        for start, output in zip(starts, outputs, strict=True):
+            bar.update(len(chunk(start)))
+            yield output

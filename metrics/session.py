@@ -15,9 +15,12 @@ from dnnlib import distributed
 from dnnlib.errors import UserError
 from metrics import results
 from metrics.catalog import Chosen, several
-from metrics.context import Context, default_cache
+from metrics.context import Context
 from metrics.detectors.detector import Detector, DetectorOptions
+from metrics.features import default_cache
+from metrics.moments import BiasKind
 from metrics.networks import NetworkFile, Snapshot
+from metrics.results import Result
 from metrics.samples import Fakes, OfClass, Reals, Samples
 from training.data.dataset import Dataset
 
@@ -151,7 +154,7 @@ class Session:
                 for chosen in metrics:
                     with self._warning_only(keep_going, f"{name}: {chosen.name} failed"):
                         result = self._measure(chosen, context, snapshot)
-                        values.setdefault(result["metric"], []).append(result["value"])
+                        values.setdefault(result.metric, []).append(result.value)
 
         for metric, repeated in values.items():
             if len(repeated) > 1:
@@ -179,44 +182,60 @@ class Session:
             reals,
             self.device,
             settings.detectors,
-            settings.mirror,
-            seed,
-            settings.batch,
-            settings.cache_dir or default_cache(),
+            mirror=settings.mirror,
+            seed=seed,
             crop=settings.crop,
             loaded=self.detectors,
-            several=several(metrics),
+            batch=settings.batch,
+            shared=several(metrics),
+            cache_dir=settings.cache_dir or default_cache(),
             stop=self.stop,
         )
 
-    def _measure(self, chosen: Chosen, context: Context, snapshot: Snapshot) -> dict[str, Any]:
+    def _measure(self, chosen: Chosen, context: Context, snapshot: Snapshot) -> Result:
         """Measure one metric; keep the result and print it."""
         start = time.perf_counter()
-        context.facts = {"seed": context.seed}
+        facts: dict[str, Any] = {"seed": context.seed}
         earlier = []
         if chosen.metric.needs_previous and snapshot.previous:
             previous = snapshot.previous
             earlier = [context.generator().of(distributed.together(lambda: self._open(previous)))]
-            context.facts["previous"] = Path(previous).name
-        values = chosen(context, *earlier)
+            facts["previous"] = Path(previous).name
+        measurement = chosen(context, *earlier)
+        facts |= measurement.facts
         seconds = distributed.broadcast_object(time.perf_counter() - start)
-        result = results.row(chosen, values, context.facts, Path(snapshot.network).name, seconds)
 
+        name = Path(snapshot.network).name
+        result = Result(
+            metric=results.title(chosen.name, facts),
+            version=chosen.metric.version,
+            snapshot=name,
+            kimg=results.kimg_of(name),
+            value=measurement.values[chosen.metric.key],
+            values=measurement.values,
+            facts=facts,
+            seconds=round(seconds, 1),
+        )
         if distributed.is_main():
             self._keep(result)
-
-        self.say(results.line(result))
-        bias = result["results"].get(f"{chosen.metric.key}_bias", 0)
-        unsure = result.get("bias_is") == "a lower bound"
-        if bias > abs(result["value"]) * (NOTABLE_BOUND if unsure else NOTABLE_BIAS):
-            how = "at least" if unsure else "about"
-            self.say(f"  of this, {how} {bias:.3g} is due to the small number of images alone")
-        if self.settings.out is None and self.run_dir is None:
-            conditions = results.conditions(result)
-            self.say("  " + ", ".join(f"{key} {value}" for key, value in conditions.items() if key != "metric"))
+        self._print(result, chosen.metric.key)
         return result
 
-    def _keep(self, result: dict[str, Any]) -> None:
+    def _print(self, result: Result, key: str) -> None:
+        """Print a result, its bias if that matters, and its conditions if they are written nowhere else."""
+        self.say(result.line())
+
+        bias = result.values.get(f"{key}_bias", 0)
+        is_bound = result.facts.get("bias_is") == BiasKind.LOWER_BOUND
+        if bias > abs(result.value) * (NOTABLE_BOUND if is_bound else NOTABLE_BIAS):
+            how = "at least" if is_bound else "about"
+            self.say(f"  of this, {how} {bias:.3g} is due to the small number of images alone")
+
+        if self.settings.out is None and self.run_dir is None:
+            conditions = result.conditions()
+            self.say("  " + ", ".join(f"{name} {value}" for name, value in conditions.items() if name != "metric"))
+
+    def _keep(self, result: Result) -> None:
         """Write a result into --out and the files of the run; a failure is a warning."""
         places = ((self.settings.out, results.append), (self.run_dir, self._keep_in_run))
         for place, keep in places:
@@ -227,14 +246,14 @@ class Session:
             except (UserError, OSError) as e:
                 self.say(f"warning: {place}: the result is not kept there: {e}")
 
-    def _keep_in_run(self, run_dir: Path, result: dict[str, Any]) -> None:
+    def _keep_in_run(self, run_dir: Path, result: Result) -> None:
         """Write a result into the metric's file, TensorBoard and the plot of the run."""
         series = results.keep(run_dir, result)
-        if result in series:
+        if any(kept.to_row() == result.to_row() for kept in series):
             self.events = self.events or results.open_events(run_dir)
             results.to_tensorboard(self.events, result)
         if len(series) > 1:
-            results.plot(run_dir, result["metric"], series)
+            results.plot(run_dir, result.metric, series)
 
 
 def _check_fit(spec: Any, dataset: Dataset, name: str) -> None:

@@ -4,20 +4,22 @@ change from one snapshot to the next. Needs two successive snapshots of a run.""
 import numpy as np
 import torch
 
-from metrics.context import Context
+from metrics.context import Context, Measurement
 from metrics.samples import Fakes, NoImages
 
 
-def stability(ctx: Context, before: Fakes, n: int) -> dict[str, float]:
-    """Mean squared difference between the fakes of `ctx` and those of the snapshot before, same latents and noise,
+def stability(context: Context, previous: Fakes, n: int) -> Measurement:
+    """Measure the mean squared difference between fakes and those of the previous snapshot, same latents and noise,
     images in [-1,1]: for each level, named by its height, and for the largest; falls as training settles."""
-    fakes = ctx.generator()
-    ctx.fakes_of(n)
+    generator = context.generator()
+    fakes = context.draw_fakes(n)
 
     def differences(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
-        pairs = zip(before.pyramid(indices), fakes.pyramid(indices), strict=True)
-        return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs], 1).double().cpu().numpy()
+        pairs = zip(previous.pyramid(indices), generator.pyramid(indices), strict=True)
+        squares = [(before - after).square().mean((1, 2, 3)) for before, after in pairs]
+        return torch.stack(squares, 1).double().cpu().numpy()  # [n,levels]
 
-    found = np.concatenate(list(ctx.stream(NoImages(), n, differences, "fakes"))).mean(0)
-    levels = {f"stability_{4 << k}": float(v) for k, v in enumerate(found)}
-    return {"stability": float(found[-1]), **levels}
+    batches = context.features.stream(NoImages(), n, differences, "fakes")
+    means = np.concatenate(list(batches)).mean(0)
+    levels = {f"stability_{4 << level}": float(mean) for level, mean in enumerate(means)}
+    return Measurement({"stability": float(means[-1]), **levels}, fakes.facts)

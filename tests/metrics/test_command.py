@@ -6,13 +6,16 @@ import re
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metrics.results import keep
+from tests.metrics.keep_results import result
 from tests.runs import ENV, ROOT, SMALL, assert_same_run, make_dataset, run_dirs, script, train
+
+PROGRAM_ENV = {**ENV, "PYTHONPATH": str(ROOT)}  # of programs in this folder
 
 
 def metrics(*args, check=True):
@@ -82,14 +85,12 @@ def test_results_say_what_they_depend_on(run, tmp_path):
 
 
 def test_the_best_snapshot_is_linked(run):
-    from metrics.results import keep
-
     _, path, _ = run
     names = sorted(p.name for p in path.glob("network-snapshot-*"))
 
     def best_after(k, value, metric="fid50k", **conditions):
-        same = {"weights": "published", "seed": 0, "truncation_psi": 1.0, "num_fakes": 50000, "kimg": k}
-        keep(path, {"metric": metric, "snapshot": names[k], "value": value, "results": {}, **same, **conditions})
+        facts = {"weights": "published", "seed": 0, "truncation_psi": 1.0, "num_fakes": 50000, **conditions}
+        keep(path, result(metric, names[k], k, value, facts))
         return names.index(os.readlink(path / "best.safetensors"))
 
     assert [best_after(k, value) for k, value in enumerate((9, 5, 7, 8))] == [0, 1, 1, 1]
@@ -105,20 +106,14 @@ def test_the_best_snapshot_is_linked(run):
 
 
 def test_results_that_are_written_at_once_and_damaged_lines(tmp_path):
-    code = """
-        import sys
-        from pathlib import Path
-        from metrics.results import keep
-        for k in range(20):
-            keep(Path(sys.argv[1]), {"metric": "swd", "snapshot": f"{sys.argv[2]}-{k}", "kimg": k, "value": 1})
-    """
-    commands = [[sys.executable, "-c", textwrap.dedent(code), str(tmp_path), str(n)] for n in range(3)]
-    assert [p.wait() for p in [subprocess.Popen(c, cwd=ROOT, env=ENV) for c in commands]] == [0, 0, 0]
+    program = str(ROOT / "tests" / "metrics" / "keep_results.py")
+    commands = [[sys.executable, program, str(tmp_path), str(n)] for n in range(3)]
+    assert [p.wait() for p in [subprocess.Popen(c, cwd=ROOT, env=PROGRAM_ENV) for c in commands]] == [0, 0, 0]
     assert len(rows(tmp_path, "swd")) == 60
     file = tmp_path / "metric-swd.jsonl"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0][:20], "[1, 2]", "{}", *lines[1:]]) + "\n")
-    subprocess.run(commands[0], cwd=ROOT, env=ENV, check=True)
+    subprocess.run(commands[0], cwd=ROOT, env=PROGRAM_ENV, check=True)
     assert {r["snapshot"] for r in rows(tmp_path, "swd")} >= {json.loads(line)["snapshot"] for line in lines[1:]}
 
 

@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from dnnlib.errors import UserError
-from metrics.detectors.detector import DETECTORS, INCEPTION, LPIPS_WEIGHTS, VGG, Detector, DetectorOptions
-from metrics.detectors import detector as detectors
+from metrics.detectors import weights as weight_files
+from metrics.detectors.detector import DETECTORS, Detector, DetectorOptions
 from metrics.detectors.dinov2 import DINOv2
 from metrics.detectors.resize import clean, legacy
+from metrics.detectors.weights import INCEPTION, LPIPS_WEIGHTS, VGG
 from tests.metrics import fidelity
 
 CPU = torch.device("cpu")
@@ -210,7 +211,7 @@ def test_gray_images_are_seen_as_rgb(weights):
 def test_facts_tell_the_weights(weights):
     facts = ours("inception", weights).facts
     assert facts["weights"] == "not the published ones" and facts["file"] == INCEPTION.name
-    assert facts["sha256"] == detectors.sha256(weights / INCEPTION.name) and facts["resize"] == "legacy"
+    assert facts["sha256"] == weight_files.sha256(weights / INCEPTION.name) and facts["resize"] == "legacy"
     random = Detector("inception", DetectorOptions(random_detectors=True), CPU)
     assert random.facts["weights"] == "random"
     again = Detector("inception", DetectorOptions(random_detectors=True), CPU)
@@ -233,12 +234,12 @@ def test_missing_and_wrong_files_are_told(weights, tmp_path, monkeypatch):
     (tmp_path / INCEPTION.name).write_bytes(b"<html>")
     with pytest.raises(UserError, match=r"weights-inception-2015-12-05-6726825d\.pth"):
         ours("inception", tmp_path)
-    monkeypatch.setenv(detectors.ENVIRONMENT, str(weights))
+    monkeypatch.setenv(weight_files.ENVIRONMENT, str(weights))
     assert ours("inception", None).facts["file"] == INCEPTION.name
 
 
 def test_cached_weights_must_be_the_published_ones(weights, tmp_path, monkeypatch):
-    monkeypatch.delenv(detectors.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(weight_files.ENVIRONMENT, raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / INCEPTION.name).write_bytes((weights / INCEPTION.name).read_bytes())
@@ -247,12 +248,12 @@ def test_cached_weights_must_be_the_published_ones(weights, tmp_path, monkeypatc
 
 
 def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.delenv(detectors.ENVIRONMENT, raising=False)
+    monkeypatch.delenv(weight_files.ENVIRONMENT, raising=False)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(
-        detectors, "fetch", lambda url, path: (_ for _ in ()).throw(UserError(f"{url}: cannot download"))
+        weight_files, "fetch", lambda url, path: (_ for _ in ()).throw(UserError(f"{url}: cannot download"))
     )
-    with pytest.raises(UserError, match=r"its weights cannot be had: .*--detector-dir or MSG_GAN_DETECTORS"):
+    with pytest.raises(UserError, match=r"its weights are not available: .*--detector-dir or MSG_GAN_DETECTORS"):
         ours("inception", None)
 
 
