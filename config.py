@@ -67,12 +67,21 @@ def tiny() -> TrainConfig:
     )
 
 
-def _published(
-    preset: str, resolution: int, batch: int, micro_batch: int, mirror: bool, **changes: object
-) -> TrainConfig:
-    """A dataset of the papers. Batch and mirroring are ours where the original's train.py does not state them."""
-    cfg = replace(PUBLISHED, preset=preset, data=f"{DATA_DIR}/{preset}", resolution=resolution, mirror=mirror)
-    return replace(cfg, batch=batch, micro_batch=micro_batch, use_labels=False, **changes)  # type: ignore[arg-type]
+def _published(preset: str, resolution: int, batch: int, micro_batch: int, mirror: bool) -> TrainConfig:
+    """Return the settings for a dataset of the papers.
+
+    Batch and mirroring are ours where the original's train.py does not state them.
+    """
+    return replace(
+        PUBLISHED,
+        preset=preset,
+        data=f"{DATA_DIR}/{preset}",
+        resolution=resolution,
+        mirror=mirror,
+        batch=batch,
+        micro_batch=micro_batch,
+        use_labels=False,
+    )
 
 
 ffhq1024 = partial(_published, "ffhq1024", 1024, 16, 4, mirror=True)

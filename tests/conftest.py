@@ -1,10 +1,14 @@
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: as many tests run at once as there are cores
 
 import hypothesis
 import pytest
 import torch
+
+# Under `make test &` in a script SIGINT is ignored, and programs that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("repeatable", derandomize=True)  # HYPOTHESIS_PROFILE=default: other examples
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
