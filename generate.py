@@ -1,7 +1,7 @@
 """Images and sheets from a network: `python generate.py --help`."""
 
 from dnnlib import cli
-from generation import sampling
+from generation import command
 
 if __name__ == "__main__":
-    cli.run(sampling.main)
+    cli.run(command.main)

@@ -1,158 +1,116 @@
-"""The commands of generate.py.
-
-Images are computed one at a time: image and seed belong together, whatever else is asked for.
-"""
+"""The one place where a seed becomes an image."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import tyro
-from tqdm import tqdm
 
-from dnnlib import cli
 from dnnlib.distributed import pick_device
 from dnnlib.errors import UserError
-from dnnlib.files import make_dir
-from dnnlib.images import save_png, sheet
 from pretrained import load_network
 from training import pyramid
+from training.networks.base import Generator
 
 MAX_SEEDS = 10**6
 
 
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How images are drawn from a network."""
+
+    network: str
+    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL."""
+    trunc: float | None = None
+    """Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with."""
+    cutoff: int | None = None
+    """Number of layers that truncation applies to. Default: what the network was configured with."""
+    class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """Class of a conditional network. Default: drawn from the seed."""
+    noise_mode: Literal["const", "random", "none"] = "const"
+    """const = stored noise, random = noise that follows from the seed, none."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """auto = cuda if there is one."""
+
+    def __post_init__(self) -> None:
+        if self.trunc is not None and not -10 <= self.trunc <= 10:
+            raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
+        if self.cutoff is not None and self.cutoff < 0:
+            raise ValueError(f"--cutoff {self.cutoff}: expected >= 0")
+
+
+Options = Annotated[SamplingOptions, tyro.conf.OmitArgPrefixes]
+"""The type of a command's argument whose fields are options of the command."""
+
+
 def parse_seeds(text: str) -> list[int]:
-    """`0-15,20` to [0, ..., 15, 20]."""
+    """Return the seeds that `0-15,20` stands for: [0, ..., 15, 20]."""
     seeds: list[int] = []
+
     for part in text.split(","):
-        m = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not m or (m[2] and int(m[2]) < int(m[1])):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match:
             raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
-        if int(m[2] or m[1]) >= 2**32:
-            raise UserError(f"--seeds {text}: found {m[2] or m[1]}, expected seeds below 2^32")
-        if int(m[2] or m[1]) - int(m[1]) >= MAX_SEEDS:
+
+        first = int(match[1])
+        last = int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
+        if last >= 2**32:
+            raise UserError(f"--seeds {text}: found {last}, expected seeds below 2^32")
+        if last - first >= MAX_SEEDS:
             raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds")
-        seeds += range(int(m[1]), int(m[2] or m[1]) + 1)
+        seeds += range(first, last + 1)
+
     return seeds
 
 
-def sample(
-    network: str,
-    seeds: Sequence[int],
-    trunc: float | None,
-    cutoff: int | None,
-    class_idx: int | None,
-    noise_mode: Literal["const", "random", "none"],
-    device_name: Literal["auto", "cuda", "cpu"],
-) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """(seed, pyramid of uint8 [C,r,r]) for each seed, drawn as they are asked for; the file is opened at once.
-    Everything random of an image follows from its seed; without `class_idx` a conditional network's class does too."""
-    if trunc is not None and not -10 <= trunc <= 10:
-        raise UserError(f"--trunc {trunc}: expected -10 to 10")
-    if cutoff is not None and cutoff < 0:
-        raise UserError(f"--cutoff {cutoff}: expected >= 0")
-    net = load_network(network)
-    device = pick_device(device_name)
-    G = net.generator().to(device)
-    cfg, c_dim = G.cfg, net.spec.c_dim
-    if class_idx is not None and not 0 <= class_idx < c_dim:
+def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Open the network now, and return an iterator that draws (seed, pyramid of uint8 [C,r,r]) for each seed.
+
+    Everything random about an image follows from its seed, also the class of a conditional network if none is given.
+    """
+    net = load_network(options.network)
+    G = net.generator().to(pick_device(options.device))
+
+    c_dim = net.spec.c_dim
+    if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
         expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
-        raise UserError(f"--class {class_idx}: expected {expected}")
-    psi = cfg.truncation_psi if trunc is None else trunc
-    layers = cfg.truncation_cutoff if cutoff is None else cutoff
+        raise UserError(f"--class {options.class_idx}: expected {expected}")
 
-    @torch.no_grad()
-    def draw(seed: int) -> list[np.ndarray]:
-        rng = np.random.RandomState(seed)
-        z = torch.from_numpy(rng.randn(1, cfg.z_dim)).float().to(device)
-        c = torch.zeros(1, c_dim, device=device)
-        if c_dim:
-            c[0, rng.randint(c_dim) if class_idx is None else class_idx] = 1
-        noise = None
-        if noise_mode == "random":
-            noise_rng = torch.Generator().manual_seed(seed)
-            noise = [torch.randn(s, generator=noise_rng).to(device) for s in G.synthesis.noise_shapes(1)]
-        pictures = G(z, c, truncation_psi=psi, truncation_cutoff=layers, noise_mode=noise_mode, noise=noise)
-        return [pyramid.to_uint8(x)[0].cpu().numpy() for x in pictures]
-
-    return ((seed, draw(seed)) for seed in seeds)
+    return ((seed, draw(G, seed, options)) for seed in seeds)
 
 
-def images(
-    *,
-    network: str,
-    seeds: str = "0-15",
-    outdir: Path = Path("out"),
-    trunc: float | None = None,
-    cutoff: int | None = None,
-    level: int = -1,
-    class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None,
-    noise_mode: Literal["const", "random", "none"] = "const",
-    device: Literal["auto", "cuda", "cpu"] = "auto",
-) -> None:
-    """One PNG per seed: OUTDIR/seed0000.png.
+@torch.no_grad()
+def draw(G: Generator, seed: int, options: SamplingOptions) -> list[np.ndarray]:
+    """Return the pyramid of one seed as uint8 [C,r,r].
 
-    Args:
-        network: Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL.
-        seeds: Numbers and ranges, e.g. 0-15,20.
-        outdir: Folder for the images.
-        trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.
-        cutoff: Number of layers that truncation applies to. Default: what the network was configured with.
-        level: Which image of the pyramid: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
-        class_idx: Class of a conditional network. Default: drawn from the seed.
-        noise_mode: const = stored noise, random = noise that follows from the seed, none.
-        device: auto = cuda if there is one.
+    Images are drawn one at a time, so that a seed gives the same pixels whatever else is asked for.
     """
-    wanted = parse_seeds(seeds)
-    for seed, images in tqdm(
-        sample(network, wanted, trunc, cutoff, class_idx, noise_mode, device), total=len(wanted), unit="img"
-    ):
-        if not -len(images) <= level < len(images):
-            raise UserError(f"--level {level}: expected {-len(images)} to {len(images) - 1}")
-        save_png(images[level], make_dir(outdir) / f"seed{seed:04d}.png")
-    print(f"{outdir}: {len(wanted)} images")
+    device = next(G.parameters()).device
+    rng = np.random.RandomState(seed)
+    z = torch.from_numpy(rng.randn(1, G.cfg.z_dim)).float().to(device)
 
+    c = torch.zeros(1, G.spec.c_dim, device=device)
+    if G.spec.c_dim:
+        label = rng.randint(G.spec.c_dim) if options.class_idx is None else options.class_idx
+        c[0, label] = 1
 
-def multiscale(
-    *,
-    network: str,
-    seeds: str = "0-7",
-    output: Path = Path("multiscale.png"),
-    trunc: float | None = None,
-    cutoff: int | None = None,
-    class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None,
-    noise_mode: Literal["const", "random", "none"] = "const",
-    device: Literal["auto", "cuda", "cpu"] = "auto",
-) -> None:
-    """One sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
+    # Drawn on the CPU, so that every device adds the same noise.
+    noise = None
+    if options.noise_mode == "random":
+        noise_rng = torch.Generator().manual_seed(seed)
+        noise = [torch.randn(shape, generator=noise_rng).to(device) for shape in G.synthesis.noise_shapes(1)]
 
-    Args:
-        network: Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL.
-        seeds: Numbers and ranges, e.g. 0-7,20.
-        output: PNG file.
-        trunc: Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with.
-        cutoff: Number of layers that truncation applies to. Default: what the network was configured with.
-        class_idx: Class of a conditional network. Default: drawn from the seed.
-        noise_mode: const = stored noise, random = noise that follows from the seed, none.
-        device: auto = cuda if there is one.
-    """
-    if output.suffix.lower() != ".png":
-        raise UserError(f"--output {output}: expected a file name that ends in .png")
-    cells = []
-    for _, images in sample(network, parse_seeds(seeds), trunc, cutoff, class_idx, noise_mode, device):
-        size = images[-1].shape[1:]
-        cells += [sheet(x[None], 1, size) for x in images]
-    make_dir(output.parent)
-    save_png(sheet(np.stack(cells), len(images)), output)
-    print(output)
-
-
-COMMANDS: dict[str, Callable[..., None]] = {"images": images, "multiscale": multiscale}
-
-
-def main() -> None:
-    """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Images and sheets from a network.")
+    images = G(
+        z,
+        c,
+        truncation_psi=G.cfg.truncation_psi if options.trunc is None else options.trunc,
+        truncation_cutoff=G.cfg.truncation_cutoff if options.cutoff is None else options.cutoff,
+        noise_mode=options.noise_mode,
+        noise=noise,
+    )
+    return [pyramid.to_uint8(image)[0].cpu().numpy() for image in images]

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 
 import config
 from dnnlib.errors import UserError
-from generation.sampling import parse_seeds
 from pretrained import load_network
 from tests.runs import script
 from training.networks.msg_stylegan import Discriminator, Generator
@@ -226,7 +225,3 @@ def test_networks_are_read_when_first_asked_for(snapshot):
     net.generator()
     assert read and all(k.startswith("G_ema.") for k in read)
     assert net.G_ema is net.G_ema and len(read) == len(net.parts["G_ema"].tensors)
-
-
-def test_parse_seeds():
-    assert parse_seeds("0-3,20, 7") == [0, 1, 2, 3, 20, 7]
