@@ -65,7 +65,7 @@ DEFAULT = Output()
 
 
 def shuffled(n: int) -> np.ndarray:
-    """The order in which the original stored n images."""
+    """Return the order in which the original stored n images."""
     order = np.arange(n)
     np.random.RandomState(SEED).shuffle(order)
     return order
@@ -83,18 +83,22 @@ def build(
 ) -> None:
     """Make the dataset `dst` of `source`.
 
-    make: gives the image of an entry's data; None if the data is the image, uint8 [C,R,R]. facts: how it is made, for
-    dataset.json; with the source's fingerprint they tell whether an interrupted conversion is the same one. order:
-    indices of the source's entries; default: as they are.
+    make: makes the image from an entry's data; None if the data is the image, uint8 [C,R,R].
+    facts: how the dataset is made, for dataset.json; with the source's fingerprint they identify an interrupted
+        conversion that is to be continued.
+    order: indices of the source's entries; default: all, as they are.
     """
     if output.shard_mb and form != "tfrecords":
         raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
     dst = Path(os.path.realpath(dst))  # what a link leads to
     order = _chosen(len(source), order, output.subset)
+
     facts = {**facts, "subset": output.subset, "max_images": output.max_images}
     description = {**facts, "form": form, "shard_mb": output.shard_mb, "fingerprint": source.fingerprint()}
     make_writer = partial(writer, form=form, name=dst.name, shard_bytes=output.shard_mb and output.shard_mb * 10**6)
+
     with Job(dst, form == "zip", make_writer, output.resume, description) as job:
+        # A second round is needed if gray images and RGB ones turn out to be mixed.
         while True:
             try:
                 _take_all(job, source, order, make, form, output)
@@ -146,11 +150,14 @@ def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
     try:
         order = np.arange(n) if order is None else order
     except MemoryError as e:
-        raise UserError(f"{n} entries are said to be there, expected as many as memory has room for") from e
+        raise UserError(f"{n} entries announced, expected as many as memory has room for") from e
+
     if subset is None:
         return order
     if subset > len(order):
         raise UserError(f"--subset {subset}: expected at most {len(order)}, the number of entries")
+
+    # The choice does not depend on the order: whatever that is, the same entries are taken.
     among = np.zeros(n, bool)
     among[shuffled(n)[:subset]] = True
     return order[among[order]]
@@ -181,15 +188,18 @@ class Conversion:
 
 
 def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
-    """Entries in groups of at most limit[0]."""
+    """Yield entries in groups of at most limit[0], which the caller may change meanwhile."""
     group: list[Entry] = []
     size = 0
     for entry in entries:
         group.append(entry)
         size += len(entry.data) if isinstance(entry.data, bytes) else 0
+
         if len(group) >= limit[0] or size > TASK_BYTES:
             yield group
-            group, size = [], 0
+            group = []
+            size = 0
+
     if group:
         yield group
 
@@ -197,14 +207,15 @@ def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
 def _results(
     entries: Iterable[Entry], convert: Conversion, workers: int
 ) -> Generator[tuple[Entry, Result], None, None]:
-    """Each entry with its result, in their order, a bounded number ahead. An entry that ends the worker process that
-    converts it is refused."""
+    """Yield each entry with its result, in their order, a bounded number ahead; refuse an entry that ends the worker
+    process that converts it."""
     if convert.make is None:
         for entry in entries:
             yield entry, convert([entry])[0]
         return
 
     limit = [TASK_ENTRIES]
+    # The pool draws groups ahead; their entries are needed again when the results arrive.
     groups, converted = itertools.tee(_tasks(entries, limit))
     while True:
         try:

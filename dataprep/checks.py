@@ -65,24 +65,33 @@ def scan(dataset: Dataset, workers: int) -> Generator[Scan, None, None]:
 
 
 def inspect(path: Place, *, workers: int = 0) -> None:
-    """Say what a dataset holds: images, size, levels, channels, labels, bytes, mean and deviation, duplicates, damage.
+    """Show what a dataset holds: images, size, levels, channels, labels, bytes, mean, deviation, duplicates, damage.
 
     Args:
         path: Dataset of any form.
         workers: Processes that read; 0 = one a core.
     """
     dataset = open_dataset(path)
-    n, spec = len(dataset), dataset.spec
-    sums, squares, damaged = np.zeros(spec.channels), np.zeros(spec.channels), 0
+    n = len(dataset)
+    spec = dataset.spec
+
+    # One pass over all images.
+    sums = np.zeros(spec.channels)
+    squares = np.zeros(spec.channels)
+    damaged = 0
     hashes = np.zeros(n, "V16")
     with closing(scan(dataset, _positive(workers))) as seen:
         for i, found in enumerate(seen):
             damaged += bool(found.error)
-            sums, squares = sums + found.sums, squares + found.squares
+            sums = sums + found.sums
+            squares = squares + found.squares
             hashes[i] = np.void(found.hash or i.to_bytes(16, "big"))
+
+    # Mean and deviation of the values, by channel.
     values = max(1, (n - damaged) * spec.resolution**2)
     mean = sums / values
     std = np.sqrt(np.maximum(squares / values - mean**2, 0))
+
     resolutions = sorted(dataset.files_by_resolution) if isinstance(dataset, TFRecordDataset) else [spec.resolution]
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     facts = {
@@ -109,7 +118,7 @@ def _positive(workers: int) -> int:
 
 
 def _duplicates(hashes: np.ndarray) -> str:
-    """How many images have the pixels of an earlier one."""
+    """Return how many images have the pixels of an earlier one, in words."""
     order = np.argsort(hashes.view("S16"), kind="stable")
     again = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
     if not len(again):

@@ -22,6 +22,7 @@ def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Li
         ignore_labels: 1 = compare images only.
     """
     a, b = (open_dataset(path, use_labels=not ignore_labels) for path in (tfrecord_dir_a, tfrecord_dir_b))
+
     same = True
     shapes = ([d.spec.channels, d.spec.resolution, d.spec.resolution] for d in (a, b))
     for what, x, y in (("images", len(a), len(b)), ("pixels", *shapes)):
@@ -31,9 +32,12 @@ def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Li
     if a.labels.shape[1] != b.labels.shape[1]:
         print(f"label values: {a.labels.shape[1]} and {b.labels.shape[1]}")
         same = False
+
+    # What both have is compared one by one.
     n = min(len(a), len(b))
     images = [i for i in tqdm(range(n), unit="img") if not np.array_equal(a[i][0], b[i][0])]
     labels = [i for i in range(n) if not np.array_equal(a.labels[i], b.labels[i])]
+
     for what, found in (("image", images), ("label", labels)):
         for i in found[:SHOWN]:
             print(f"{what} {i} differs")

@@ -33,12 +33,17 @@ def display(
     dataset = open_dataset(tfrecord_dir)
     if not 0 <= first < len(dataset):
         raise UserError(f"--first {first}: expected 0 to {len(dataset) - 1}")
+
     path = output or Path(f"{dataset.name}.png")
     if path.suffix.lower() != ".png":
         raise UserError(f"--output {path}: expected a file name that ends in .png")
+
+    # As many images as a screen has room for.
     r = dataset.spec.resolution
-    columns, rows = max(3, min(16, 1920 // r)), max(2, min(9, 1080 // r))
+    columns = max(3, min(16, 1920 // r))
+    rows = max(2, min(9, 1080 // r))
     images = np.stack([dataset[i][0] for i in range(first, min(first + columns * rows, len(dataset)))])
+
     make_dir(path.parent)
     save_png(sheet(images, columns), path)
     print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {r}x{r}")

@@ -29,7 +29,7 @@ Packed = list[bytes]  # an image as a writer takes it: the records of all resolu
 
 
 def pack(image: np.ndarray, form: Form) -> Packed:
-    """An image uint8 [C,R,R] as the writer of `form` takes it."""
+    """Return an image uint8 [C,R,R] as the writer of `form` takes it."""
     if form == "tfrecords":
         return [frame(encode_example(smaller)) for smaller in halvings(image)]
     buffer = io.BytesIO()
@@ -74,6 +74,7 @@ class TFRecordFiles:
             self.folder.mkdir()
             self._sizes = [[0] for _ in packed]
             self._files = [open(self._shard(i, 0), "wb") for i in range(len(packed))]  # noqa: SIM115
+
         for i, record in enumerate(packed):
             sizes = self._sizes[i]
             if self.shard_bytes and sizes[-1] and sizes[-1] + len(record) > self.shard_bytes:
@@ -82,6 +83,7 @@ class TFRecordFiles:
                 self._files[i] = open(self._shard(i, len(sizes) - 1), "wb")  # noqa: SIM115
             self._files[i].write(record)
             sizes[-1] += len(record)
+
         self.count += 1
 
     def _close(self, halving: int) -> None:
@@ -99,6 +101,7 @@ class TFRecordFiles:
     def restore(self, state: State) -> None:
         self.count = state["count"]
         self._sizes = state["sizes"]
+
         kept = set()
         for i, sizes in enumerate(self._sizes):
             for k, size in enumerate(sizes):
@@ -108,10 +111,14 @@ class TFRecordFiles:
                 if path.stat().st_size < size:
                     raise OSError(f"{path} is shorter than it was")
                 kept.add(path)
+
+            # Go on writing at the end of the last shard.
             file = open(path, "r+b")  # noqa: SIM115
             file.truncate(size)
             file.seek(size)
             self._files.append(file)
+
+        # Shards that were begun after the position.
         for left in self.folder.iterdir():
             if left not in kept:
                 left.unlink()

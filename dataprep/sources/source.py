@@ -29,14 +29,17 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        """The entries with these indices, in this order; collections that are read as a stream want them ascending."""
+        """Yield the entries with these indices, in this order.
+
+        A source that is read as a stream needs them ascending.
+        """
 
     def fingerprint(self) -> str:
-        """Tells this collection from others."""
+        """Return what tells this collection from others."""
 
 
 def digest(parts: Iterable[object]) -> str:
-    """A short hash of anything that has a string."""
+    """Return a short hash of objects by their strings."""
     h = hashlib.sha256()
     for part in parts:
         h.update(str(part).encode("utf-8", "surrogateescape") + b"\0")
@@ -44,7 +47,7 @@ def digest(parts: Iterable[object]) -> str:
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """Tells a file from others, and from itself after a change."""
+    """Return what tells a file from others, and from itself after a change."""
     s = path.stat()
     return path.name, s.st_size, s.st_mtime_ns
 

@@ -17,7 +17,9 @@ class SampleOrder:
     """Global sample index -> (image index, mirrored): a new permutation of the dataset every epoch."""
 
     def __init__(self, length: int, seed: int, mirror: bool) -> None:
-        self.length, self.seed, self.mirror = length, seed, mirror
+        self.length = length
+        self.seed = seed
+        self.mirror = mirror
         self._epoch = lru_cache(2)(self._draw_epoch)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -34,7 +36,7 @@ class SampleOrder:
 
 
 def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
+    """Read samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
     samples = [order[start + k] for k in range(count)]
     return _mirrored(samples, *dataset.batch(_indices(samples)))
 
@@ -55,9 +57,14 @@ def _mirrored(samples: Samples, images: np.ndarray, labels: np.ndarray) -> tuple
 def batches(
     dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int, workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Batches of this process from global sample `start` on: samples start+offset ... +count-1, then `step` further,
-    and so on without end. Images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
+    """Yield the batches of this process without end, from global sample `start` on: samples start+offset ...
+    start+offset+count-1, then the same `step` samples further, and so on.
+
+    Images are uint8 [count,C,H,W], labels float32 [count,c_dim].
+    """
     samples = ([order[first + k] for k in range(count)] for first in itertools.count(start + offset, step))
+
+    # The indices are drawn ahead by the reader, the flips when the batch arrives.
     for_indices, for_flips = itertools.tee(samples)
     with contextlib.closing(read_ahead(dataset, map(_indices, for_indices), workers)) as read:
         for pairs, (images, labels) in zip(for_flips, read, strict=False):

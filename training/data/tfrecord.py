@@ -26,13 +26,13 @@ _FOOTER = struct.Struct("<I")
 
 
 def masked_crc(data: Any) -> int:
-    """The checksum of a TFRecord field: crc32c rotated right by 15 bits plus a constant."""
+    """Return the checksum of a TFRecord field: crc32c rotated right by 15 bits plus a constant."""
     crc = crc32c.crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame(payload: bytes) -> bytes:
-    """A record: header, payload, footer."""
+    """Return a record: header, payload, footer."""
     length = struct.pack("<Q", len(payload))
     return b"".join((length, _FOOTER.pack(masked_crc(length)), payload, _FOOTER.pack(masked_crc(payload))))
 
@@ -46,12 +46,12 @@ def _varint(n: int) -> bytes:
 
 
 def _field(number: int, body: bytes) -> bytes:
-    """A length-delimited protobuf field."""
+    """Return a length-delimited protobuf field."""
     return _varint(number << 3 | 2) + _varint(len(body)) + body
 
 
 def encode_example(image: np.ndarray) -> bytes:
-    """uint8 [C,H,W] -> tf.train.Example, byte for byte as the original's files."""
+    """Encode uint8 [C,H,W] as a tf.train.Example, byte for byte as in the original's files."""
     data = _field(1, image.tobytes())  # BytesList
     shape = _field(1, b"".join(_varint(n) for n in image.shape))  # Int64List, packed
     entries = ((b"data", _field(1, data)), (b"shape", _field(3, shape)))
@@ -72,7 +72,7 @@ def _read_varint(buf: memoryview, pos: int) -> tuple[int, int]:
 
 
 def _fields(buf: memoryview, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """(number, start, end) of each field in buf[pos:end]; a varint field has end = -1 and its value as start."""
+    """Yield (number, start, end) of each field in buf[pos:end]; a varint field has end = -1 and its value as start."""
     while pos < end:
         tag, pos = _read_varint(buf, pos)
         number, wire = tag >> 3, tag & 7
@@ -92,7 +92,7 @@ def _fields(buf: memoryview, pos: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def parse_example(payload: memoryview) -> tuple[tuple[int, ...], int, int]:
-    """Shape, and start and end of the raw data within a payload; ValueError if it is not such an Example."""
+    """Return the shape, and start and end of the raw data within a payload; raise ValueError if it has none."""
     shape: list[int] | None = None
     start = end = -1
     try:
@@ -159,7 +159,7 @@ class RecordFile:
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """Views of the images of all records, as if each were laid out as the first one."""
+        """Prepare views of the images of all records, as if each were laid out as the first one."""
         start, size = _HEADER.size + self._data_start, self._data_end - self._data_start
         if self._step >= start + size:
             _, h, w = self.shape
@@ -225,7 +225,9 @@ class RecordFile:
 
     def _read(self, i: int) -> np.ndarray:
         payload = self._payload(i)
-        start, end = self._data_start, self._data_end
+        start = self._data_start
+        end = self._data_end
+
         if payload[:start] != self._prefix:  # another order or size: parse it
             try:
                 shape, start, end = parse_example(payload)
@@ -237,16 +239,17 @@ class RecordFile:
             raise self._error(i, f"{len(payload)} bytes, expected {end}")
         else:
             self._known[i] = self._step > 0
+
         return np.frombuffer(payload[start:end], np.uint8).reshape(self.shape)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Images [n,C,H,W] of these indices, copied."""
+        """Return the images [n,C,H,W] of these indices, copied."""
         if not self._known[indices].all():
             return np.stack([self[i] for i in indices.tolist()])
         return self._items[indices].view(np.uint8).reshape(-1, *self.shape)
 
     def stored_checksums(self) -> bytes:
-        """Those of the payloads, four bytes a record."""
+        """Return the checksums of the payloads, four bytes a record."""
         ends = self.offsets[1:, None] + np.arange(-_FOOTER.size, 0)
         return self._bytes[ends].tobytes()
 
@@ -271,7 +274,7 @@ class ShardedImages:
         return int(self._starts[-1])
 
     def locate(self, i: int) -> tuple[RecordFile, int]:
-        """The file of image i, and its place there."""
+        """Return the file of image i, and its place there."""
         if not 0 <= i < len(self):
             raise IndexError(i)
         k = int(np.searchsorted(self._starts, i, "right")) - 1
@@ -287,11 +290,12 @@ class ShardedImages:
         """Images [n,C,H,W] of these indices."""
         if len(self.files) == 1:
             return self.files[0].batch(indices)
-        out = np.empty((len(indices), *self.shape), np.uint8)
-        of = np.searchsorted(self._starts, indices, "right") - 1
-        for k in np.unique(of):
-            out[of == k] = self.files[k].batch(indices[of == k] - self._starts[k])
-        return out
+
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        shard = np.searchsorted(self._starts, indices, "right") - 1
+        for k in np.unique(shard):
+            images[shard == k] = self.files[k].batch(indices[shard == k] - self._starts[k])
+        return images
 
     def verify(self) -> None:
         """Check the checksum and form of every record."""
@@ -316,6 +320,8 @@ class TFRecordDataset:
             what = "found a file" if self.path.exists() else "no such folder"
             raise UserError(f"{self.path}: {what}, expected a dataset folder made by dataset_tool.py")
         self.files_by_resolution = open_resolutions(self.path, checksums)
+
+        # All resolutions must hold the same images.
         largest = self.files_by_resolution[max(self.files_by_resolution)]
         for images in self.files_by_resolution.values():
             for what, found, expected in (
@@ -324,6 +330,7 @@ class TFRecordDataset:
             ):
                 if found != expected:
                     raise UserError(f"{images.path}: {found} {what}, expected {expected} as in {largest.path.name}")
+
         if resolution is not None and resolution not in self.files_by_resolution:
             raise UserError(
                 f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.files_by_resolution)}; "
@@ -333,6 +340,7 @@ class TFRecordDataset:
         c, h, _ = self.images.shape
         if h < 8:
             raise UserError(f"{self.path}: images of {h}x{h}, expected at least 8x8")
+
         self._use_labels = use_labels
         self.labels = self._read_labels()
         self.spec = ImageSpec(resolution=h, channels=c, c_dim=self.labels.shape[1])
@@ -386,6 +394,8 @@ def shards(folder: Path) -> list[list[Path]]:
     names = sorted(folder.glob("*.tfrecords"))
     if not names:
         raise UserError(f"{folder}: no *.tfrecords in it, expected a dataset folder made by dataset_tool.py")
+
+    # Collect the shards in their order, which is that of their names.
     groups: dict[str, list[Path]] = {}
     for name in names:
         part = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords", name.name)
@@ -393,6 +403,8 @@ def shards(folder: Path) -> list[list[Path]]:
         if part and int(part[2]) != len(group):
             raise UserError(f"{folder}: shard {len(group):05d} of {part[1]} is missing, found {name.name}")
         group.append(name)
+
+    # A shard may also be missing at the end.
     for key, group in groups.items():
         _, _, n = key.rpartition(" ")
         if key != group[0].name and len(group) != int(n):
@@ -421,8 +433,9 @@ def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
 
 
 def halvings(image: np.ndarray) -> list[np.ndarray]:
-    """uint8 [C,R,R] and its halvings down to 4x4, largest first."""
-    out, x = [image], image.astype(np.float32)
+    """Return uint8 [C,R,R] and its halvings down to 4x4, largest first."""
+    out = [image]
+    x = image.astype(np.float32)
     while x.shape[1] > 4:
         x = (x[:, 0::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 0::2] + x[:, 1::2, 1::2]) * np.float32(0.25)
         out.append(np.rint(x).clip(0, 255).astype(np.uint8))

@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataprep.sources.celeba import create_celeba
+from dnnlib.errors import UserError
+from tests.dataprep.sources.samples import check_dataset, order
+from tests.runs import script
+
+
+@pytest.mark.parametrize("form", ["png", "jpg"])
+def test_celeba(form, tmp_path):
+    folder = tmp_path / "celeba" / ("img_align_celeba_png" if form == "png" else "img_align_celeba")
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(4)
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (218, 178, 3), dtype=np.uint8)).save(folder / f"{i:06d}.{form}")
+    with pytest.raises(UserError, match="5 images, expected 202599, or --allow-missing"):
+        create_celeba(tmp_path / "out", tmp_path / "celeba")
+    script("dataset_tool.py", "create_celeba", tmp_path / "out", tmp_path / "celeba", "--allow-missing", "--cx", 90)
+    expected = []
+    for i in order(5):
+        with Image.open(folder / f"{i:06d}.{form}") as im:
+            expected.append(np.asarray(im)[57:185, 26:154].transpose(2, 0, 1))
+    check_dataset(tmp_path / "out", expected)
