@@ -4,18 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 from dnnlib.errors import UserError
 from pretrained import load_network
 from pretrained.command import convert, inspect
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, script
-from training import pyramid
+from tests.runs import ENV, ROOT
 
 BMSG = GOLDEN / "bmsg_gan" / "depth4_latent16"
 FILES = {
@@ -109,85 +106,8 @@ def test_conversions_that_cannot_be(files, message, tmp_path, monkeypatch):
     assert message in str(e.value) and [p.name for p in tmp_path.iterdir()] == ["old.safetensors"]
 
 
-@pytest.mark.parametrize("kind", FILES)
-def test_generate_takes_every_kind(kind, tmp_path):
-    """The pixels are those of the network: its own psi and stored noise."""
-    file = FILES[kind][1 if kind == "msg_progan" else 0]
-    script("generate.py", "images", "--network", file, "--seeds", "3", "--outdir", tmp_path)
-    script("generate.py", "multiscale", "--network", file, "--seeds", "0-1", "--output", tmp_path / "sheet.png")
-    G = load_network(file).generator()
-    rng = np.random.RandomState(3)
-    z = torch.from_numpy(rng.randn(1, G.cfg.z_dim)).float()
-    c = torch.zeros(1, G.spec.c_dim)
-    if G.spec.c_dim:
-        c[0, rng.randint(G.spec.c_dim)] = 1
-    with torch.no_grad():
-        images = G(z, c, truncation_psi=G.cfg.truncation_psi, truncation_cutoff=8, noise_mode="const")
-    with Image.open(tmp_path / "seed0003.png") as im:
-        np.testing.assert_array_equal(np.asarray(im), pyramid.to_uint8(images[-1])[0].permute(1, 2, 0).numpy())
-    with Image.open(tmp_path / "sheet.png") as im:
-        assert im.size == (32 * len(images), 64)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: BMSG / "GAN_DIS_1.pth", "holds no generator, only a discriminator"),
-        (lambda p: p.mkdir() or p, "a folder"),
-        (lambda p: p.write_text("<html>Quota exceeded</html>") and p, "a web page, not a network file"),
-        (lambda p: p.write_bytes(FILES["msg_stylegan"][0].read_bytes()[:5000]) and p, "half a download"),
-    ],
-)
-def test_generate_refuses_in_one_line(make, message, tmp_path):
-    out = script(
-        "generate.py", "images", "--network", make(tmp_path / "x.pkl"), "--outdir", tmp_path / "o", check=False
-    )
-    assert out.returncode == 2 and "Traceback" not in out.stderr and not (tmp_path / "o").exists()
-    assert len([line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]) == 1
-
-
 def test_unknown_options_are_a_warning_on_the_command_line(tmp_path):
     from tests.pretrained.test_tf_networks import change
 
     out = command("inspect", change(tmp_path, kwargs={"novelty": 3}))
     assert "warning: " in out.stderr and "G: ignored unknown options novelty" in out.stderr and ".py" not in out.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_default_1024_pickle_opens_within_little_more_than_twice_its_size(tmp_path):
-    """All three networks read; opening alone takes a fraction of a second."""
-    from pretrained.tf_networks import discriminator_table, generator_table
-    from tests import tf_pickles
-    from training.networks.architectures import build_discriminator, build_generator
-    from training.networks.config import DiscriminatorConfig, GeneratorConfig
-    from training.spec import ImageSpec
-
-    spec = ImageSpec(resolution=1024)
-    variables = {}
-    for name, cfg, table, build in (
-        ("G", GeneratorConfig(), generator_table, build_generator),
-        ("D", DiscriminatorConfig(), discriminator_table, build_discriminator),
-    ):
-        with torch.device("meta"):
-            shapes = {k: t.shape for k, t in build(cfg, spec).state_dict().items()}
-        variables[name] = {}
-        for row in table(cfg, spec):  # the transforms are permutations of axes, and undone by the reverse order
-            shape = shapes[row.ours]
-            probe = row.transform(np.broadcast_to(np.float32(0), tuple(range(2, 2 + len(shape))))).shape
-            order = [probe.index(i) for i in range(2, 2 + len(shape))]
-            variables[name][row.theirs] = np.ones([shape[i] for i in order], np.float32)
-    kwargs = {"num_channels": 3, "resolution": 1024, "label_size": 0}
-    path = tmp_path / "network-snapshot-025000.pkl"
-    path.write_bytes(tf_pickles.triple(variables["G"], variables["D"], kwargs, kwargs))
-    size = path.stat().st_size
-    assert size > 2e8
-    out = subprocess.run(
-        [sys.executable, "-m", "tests.pretrained.peak_memory", path],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    opened, first, total = map(float, out.stdout.split())
-    assert opened < 5 and first < 1.5 * size and total <= 2.1 * size, (opened, first / size, total / size)

@@ -1,6 +1,8 @@
 """TF1 pickles of msg-stylegan-tf and of plain StyleGAN."""
 
 import json
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ from pretrained import load_network
 from pretrained.tf_networks import discriminator_table, generator_table, options
 from tests import tf_pickles
 from tests.golden_data import CONFIGS, GOLDEN, assert_close, golden
+from tests.runs import ENV, ROOT
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
     DiscriminatorConfig,
@@ -244,3 +247,38 @@ def test_tables_name_every_variable_of_the_default_stylegan(name):
         ours = {k: tuple(t.shape) for k, t in net.state_dict().items()}
         assert ours == {r.ours: r.transform(np.broadcast_to(np.float32(0), shapes[n])).shape for n, r in rows.items()}
         assert sum(p.numel() for p in net.parameters()) == facts[kind]["n_trainable"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_default_1024_pickle_opens_within_little_more_than_twice_its_size(tmp_path):
+    """All three networks read; opening alone takes a fraction of a second."""
+
+    spec = ImageSpec(resolution=1024)
+    variables = {}
+    for name, cfg, table, build in (
+        ("G", GeneratorConfig(), generator_table, build_generator),
+        ("D", DiscriminatorConfig(), discriminator_table, build_discriminator),
+    ):
+        with torch.device("meta"):
+            shapes = {k: t.shape for k, t in build(cfg, spec).state_dict().items()}
+        variables[name] = {}
+        for row in table(cfg, spec):  # the transforms are permutations of axes, and undone by the reverse order
+            shape = shapes[row.ours]
+            probe = row.transform(np.broadcast_to(np.float32(0), tuple(range(2, 2 + len(shape))))).shape
+            order = [probe.index(i) for i in range(2, 2 + len(shape))]
+            variables[name][row.theirs] = np.ones([shape[i] for i in order], np.float32)
+    kwargs = {"num_channels": 3, "resolution": 1024, "label_size": 0}
+    path = tmp_path / "network-snapshot-025000.pkl"
+    path.write_bytes(tf_pickles.triple(variables["G"], variables["D"], kwargs, kwargs))
+    size = path.stat().st_size
+    assert size > 2e8
+    out = subprocess.run(
+        [sys.executable, "-m", "tests.pretrained.peak_memory", path],
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    opened, first, total = map(float, out.stdout.split())
+    assert opened < 5 and first < 1.5 * size and total <= 2.1 * size, (opened, first / size, total / size)
