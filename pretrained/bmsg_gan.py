@@ -19,17 +19,17 @@ ORIGIN = "BMSG-GAN"
 
 
 def _deconv(w: np.ndarray) -> np.ndarray:
-    """Transposed convolution of a 1x1 image [in,out,4,4] -> dense layer [out*16,in]."""
+    """Turn a transposed convolution of a 1x1 image [in,out,4,4] into a dense layer [out*16,in]."""
     return w.transpose(1, 2, 3, 0).reshape(-1, w.shape[0])
 
 
 def _flat(w: np.ndarray) -> np.ndarray:
-    """Convolution of the whole map [out,in,k,k] -> dense layer [out,in*k*k]."""
+    """Turn a convolution of the whole map [out,in,k,k] into a dense layer [out,in*k*k]."""
     return w.reshape(w.shape[0], -1)
 
 
 def generator_table(spec: ImageSpec) -> list[Row]:
-    """Every tensor of a generator."""
+    """Return a row for every tensor of a generator."""
     rows = []
     for i, r in enumerate(spec.resolutions):
         first = Row("synthesis.b4.source.fc.weight", "layers.0.conv_1.weight", _deconv)
@@ -42,7 +42,7 @@ def generator_table(spec: ImageSpec) -> list[Row]:
 
 
 def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:
-    """Every tensor of a discriminator. Where features and image are merged theirs has the image first, ours last."""
+    """Return a row for every tensor of a discriminator. Where maps are merged, theirs has the image first, ours last."""
     rows = []
     for r in spec.resolutions:
         top, n = r == spec.resolution, max(1, progan_nf(cfg.features, r) // 2)
@@ -64,9 +64,11 @@ def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list
 
 
 def load_bmsg_gan(path: Path) -> NetworkFile:
-    """The network of a .pth file, zip or older container. UserError if it is none."""
+    """Open the network of a .pth file, zip or older container; raise UserError if it holds none."""
     arrays = _read(path)
     weights = {k: v for k, v in arrays.items() if re.fullmatch(r"layers\.\d+\.conv_2\.weight", k) and v.ndim == 4}
+
+    # Only a generator has converters to RGB; how many tells the resolution.
     depth = len([k for k in arrays if re.fullmatch(r"rgb_converters\.\d+\.weight", k)])
     try:
         if depth:
@@ -84,10 +86,12 @@ def load_bmsg_gan(path: Path) -> NetworkFile:
         raise UserError(
             f"{path}: weights of some PyTorch network, but not a generator or discriminator of BMSG-GAN ({e})"
         ) from e
+
     role = "D" if isinstance(cfg, ProGANDiscriminatorConfig) else "G"
     part = Part(cfg, spec, translate(table, arrays, str(path)), str(path))
     if role == "G" and "SHADOW" in path.name.upper():  # the only sign: both generators have the same form
         role = "G_ema"
+
     notes = []
     if epoch := re.search(r"_(\d+)\.pth$", path.name):
         notes.append(f"epoch {epoch[1]}, going by the file name")
@@ -108,8 +112,10 @@ def _is_equalised(weights: dict[str, np.ndarray]) -> bool:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """The state dict of a .pth as arrays, without the `module.` that DataParallel put into names; runs no code."""
+    """Return the state dict of a .pth as arrays, without the `module.` that DataParallel added to names; run no code."""
     size = path.stat().st_size
+
+    # Stored as they are, tensors cannot be larger than the file.
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as z:
@@ -129,15 +135,18 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if isinstance(e, pickle.UnpicklingError):  # its text goes on to recommend opening the file unsafely
             reason = "it does not hold plain weights"
         raise UserError(f"{path}: damaged, or not weights as torch.save writes them: {reason[:200]}") from e
+
     if isinstance(content, dict) and "architecture" in content:
         raise UserError(f"{path}: a checkpoint of train.py (for --resume), expected a network file")
     if not isinstance(content, dict) or not all(isinstance(t, torch.Tensor) for t in content.values()) or not content:
         raise UserError(f"{path}: a PyTorch file, but not weights of one network, expected GAN_GEN_*.pth or the like")
+
     for name, t in content.items():
         if t.layout != torch.strided or t.device.type != "cpu" or not t.is_floating_point():
             raise UserError(f"{path}: {name} is not a plain tensor of real numbers")
     if sum(t.numel() * t.element_size() for t in content.values()) > size:
         raise UserError(f"{path}: its tensors claim more than the file holds")
+
     arrays = {re.sub(r"(^|\.)module\.", r"\1", str(k)): t.detach().float().numpy() for k, t in content.items()}
     if len(arrays) != len(content):
         raise UserError(f"{path}: some tensors are there twice, with and without `module.`")

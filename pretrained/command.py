@@ -29,25 +29,30 @@ LICENCES = {
 
 
 def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
-    """Say what a network file holds: format, architecture, images, parameters, training progress, options.
+    """Show what a network file holds: format, architecture, images, parameters, training progress, options.
 
     Args:
         file: Network file of any kind, or its URL.
     """
     net = load_network(file)
     path = fetch(file) if is_url(file) else Path(file)
-    s = net.spec
+    spec = net.spec
+
     print(f"file        {path} ({path.stat().st_size:,} bytes), {format_of(path)}")
     print(f"made by     {net.origin or 'train.py'}")
-    print(f"images      {s.channels}x{s.resolution}x{s.resolution}, {s.c_dim or 'no'} label values")
+    print(f"images      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
+
     progress = "unknown" if net.cur_nimg is None else f"{net.cur_nimg / 1000:g} kimg"
     print(f"trained     {progress}")
     for name, part in net.parts.items():
         print(f"{name:<11} {ARCHITECTURES[part.cfg.kind].title}, {part.parameters:,} parameters")
+
     for note in net.notes:
         print(f"note        {note}")
     if licence := LICENCES.get(net.origin):
         print(f"licence     {licence}")
+
+    # G_ema has the options of G.
     for name, part in net.parts.items():
         if name != "G_ema" or "G" not in net.parts:
             print(f"{name.removesuffix('_ema'):<11} {json.dumps(as_dict(part.cfg))}")
@@ -62,6 +67,7 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
     """
     if len(files) < 2:
         raise UserError(f"convert: found {len(files)} file(s), expected OLD [OLD ...] NEW.safetensors")
+
     *old, new = files
     out = Path(new)
     if out.suffix != ".safetensors":
@@ -70,6 +76,7 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
         raise UserError(f"{out}: exists already, expected the name of a new file")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent}: no such folder")
+
     net = load_network(*old)
     networks = {name: part.build() for name, part in net.parts.items()}
     save_snapshot(out, networks, net.spec, net.cur_nimg, net.origin)

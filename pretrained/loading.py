@@ -13,8 +13,6 @@ from pretrained.network_file import NetworkFile, join
 from pretrained.tf_networks import load_tf
 
 LEGACY_TORCH = bytes.fromhex("8002 8a0a 6cfc9c46f9206aa85019")  # pickle of torch's magic number, before 1.6
-
-
 WEB_PAGE = "web page"
 
 
@@ -50,7 +48,7 @@ FORMATS = {
 
 
 def format_of(path: Path) -> str:
-    """The key of FORMATS that a file belongs to; UserError if none."""
+    """Return the key of FORMATS that a file belongs to; raise UserError if there is none."""
     if path.is_dir():
         raise UserError(f"{path}: a folder, expected a network file such as network-snapshot-000020.safetensors")
     try:
@@ -60,9 +58,11 @@ def format_of(path: Path) -> str:
         raise UserError(f"{path}: no such file, expected a network file") from None
     except OSError as e:
         raise os_error(e, path, "read") from e
+
     for name, known in FORMATS.items():
         if known.is_it(head):
             return name
+
     what = f"begins with {head[:8]!r}" if head else "an empty file"
     raise UserError(
         f"{path}: not a network file ({what}), expected a snapshot of train.py, a TF1 pickle or a BMSG-GAN .pth"
@@ -70,19 +70,21 @@ def format_of(path: Path) -> str:
 
 
 def load_network(path: str | Path, *others: str | Path) -> NetworkFile:
-    """Open a network file of any known format, told by its content: a path, or a URL whose copy is kept in torch.hub's
-    cache (`#sha256=...` at its end is checked). Networks are read when first used, and no code of the file is ever run.
+    """Open a network file of any known format, recognised by its content, whatever its name.
 
-    `others`: more files that belong to it, as BMSG-GAN has one a network. UserError if a file is not whole or unknown.
+    `path` is a file or a URL, whose copy is kept in torch.hub's cache (`#sha256=...` at its end is checked). `others`
+    are more files that belong to it, since BMSG-GAN writes one file per network. Networks are read when they are first
+    used, and no code of a file is ever run. Raise UserError if a file is unknown or not whole.
     """
     files = [_local(str(p)) for p in (path, *others)]
     return join([FORMATS[format_of(f)].load(f) for f in files])
 
 
 def _local(path: str) -> Path:
-    """The file of a path or URL; a web page that was sent in place of a file is not kept."""
+    """Return the file of a path or URL, and delete a web page that was sent in place of a file."""
     if not is_url(path):
         return Path(path)
+
     file = fetch(path)
     if format_of(file) == WEB_PAGE:
         file.unlink(missing_ok=True)

@@ -20,10 +20,11 @@ FLOATS = ("F32", "F16", "BF16", "F64")
 
 
 def load_snapshot(path: Path) -> NetworkFile:
-    """A snapshot; UserError if the file is not a whole one of a known version."""
+    """Open a snapshot; raise UserError if the file is not a whole one of a known version."""
     metadata, tensors = _open(path)
     if FORMAT not in metadata:
         raise UserError(f"{path}: safetensors of another program, expected metadata `{FORMAT}`")
+
     try:
         facts = json.loads(metadata[FORMAT])
         if facts["version"] != VERSION:
@@ -37,10 +38,13 @@ def load_snapshot(path: Path) -> NetworkFile:
         raise UserError(f"{path}: no {e} in the metadata, expected a snapshot of train.py") from e
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as e:
         raise UserError(f"{path}: metadata: {e}") from e
+
+    # The name of a tensor begins with that of its network.
     parts = {}
     known = ("G", "D", "G_ema")
     if foreign := {k for k in tensors if not k.startswith(tuple(f"{name}." for name in known))}:
         raise UserError(f"{path}: unknown tensor {min(foreign)}, expected G., D. and G_ema.")
+
     for name in known:
         own = {k.removeprefix(f"{name}."): t for k, t in tensors.items() if k.startswith(f"{name}.")}
         if own:
@@ -48,13 +52,14 @@ def load_snapshot(path: Path) -> NetworkFile:
             if cfg is None:
                 raise UserError(f"{path}: tensors of {name}, but no options of it in the metadata")
             parts[name] = Part(cfg, spec, own, f"{path}: {name}")
+
     if not parts:
         raise UserError(f"{path}: no network in it, expected tensors of G, D or G_ema")
     return NetworkFile(str(path), parts, spec, cur_nimg, origin)
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:
-    """Metadata and tensors, unread."""
+    """Return the metadata and the tensors, which stay unread."""
     try:
         f = safe_open(path, framework="pt")
         pieces = {k: f.get_slice(k) for k in f.keys()}  # noqa: SIM118 - not a dict

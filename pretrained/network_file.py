@@ -41,8 +41,10 @@ class Row:
 def translate(
     table: Sequence[Row], arrays: Mapping[str, np.ndarray], where: str, optional: Sequence[str] = ()
 ) -> dict[str, Stored]:
-    """The arrays of a file under our names, unread. UserError, headed `where`, unless every array is in the table and
-    the other way round; `optional` ones of theirs may be without a row."""
+    """Return the arrays of a file under our names, unread; `optional` ones of theirs may be without a row.
+
+    Raise UserError, headed `where`, if a row has no array or an array has no row.
+    """
     theirs = {row.theirs for row in table}
     for what, names in (("missing", theirs - arrays.keys()), ("unknown", arrays.keys() - theirs - set(optional))):
         if names:
@@ -69,12 +71,15 @@ class Part:
     """One network of a file: its options and its tensors, unread until `build`."""
 
     def __init__(self, cfg: Any, spec: ImageSpec, tensors: dict[str, Stored], where: str) -> None:
-        """UserError, headed `where`, unless the tensors are those of a network with these options."""
-        self.cfg, self.spec, self.tensors = cfg, spec, tensors
+        """Raise UserError, headed `where`, unless the tensors are those of a network with these options."""
+        self.cfg = cfg
+        self.spec = spec
+        self.tensors = tensors
         try:
             self.network = self._empty()
         except (ValueError, OverflowError, RuntimeError) as e:  # torch: of sizes beyond its integers
             raise UserError(f"{where}: {e}") from e
+
         expected = {k: tuple(t.shape) for k, t in self.network.state_dict().items()}
         for what, keys in (
             ("missing tensor", expected.keys() - tensors.keys()),
@@ -96,15 +101,16 @@ class Part:
 
     @property
     def parameters(self) -> int:
-        """Trainable values."""
+        """Return the number of trainable values."""
         return sum(p.numel() for p in self.network.parameters())
 
     def build(self) -> Any:
-        """The network with the weights of the file, in eval mode on the CPU."""
+        """Return the network with the weights of the file, in eval mode on the CPU."""
         net: nn.Module = self._empty()
         state = {}
         for key, stored in self.tensors.items():
             state[key] = stored.read()
+
         net.load_state_dict(state, assign=True)
         for module in net.modules():
             if reset := getattr(module, "reset_buffers", None):  # what follows from the options and is not stored
@@ -156,7 +162,7 @@ class NetworkFile:
         return self._build("G_ema")  # type: ignore[no-any-return]
 
     def generator(self) -> Generator:
-        """The generator to sample: G_ema, or G if there is no other; UserError without either."""
+        """Return the generator to sample: G_ema, or G if there is no other; raise UserError without either."""
         net = self.G_ema if "G_ema" in self.parts else self.G
         if net is None:
             raise UserError(f"{self.where}: holds no generator, only a discriminator")
@@ -164,7 +170,7 @@ class NetworkFile:
 
 
 def join(files: Sequence[NetworkFile]) -> NetworkFile:
-    """NetworkFile of several files as one; UserError if they do not belong together."""
+    """Return several files as one; raise UserError if they do not belong together."""
     parts: dict[str, Part] = {}
     for net in files:
         name = net.where
@@ -180,6 +186,7 @@ def join(files: Sequence[NetworkFile]) -> NetworkFile:
             parts[role] = part
         if {"G", "G_ema"} <= parts.keys() and parts["G"].cfg != parts["G_ema"].cfg:
             raise UserError(f"{name}: G and G_ema differ: {parts['G'].cfg} and {parts['G_ema'].cfg}")
+
     notes = list(dict.fromkeys(note for net in files for note in net.notes))
     return NetworkFile(
         " ".join(net.where for net in files), parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes

@@ -43,8 +43,10 @@ NOT_OPTIONS = {
 
 
 def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[str]]:
-    """Static kwargs of a network -> fields of our config as `from_dict` takes them, and the kwargs that nothing is
-    known of."""
+    """Translate the static kwargs of a network into fields of our config as `from_dict` takes them.
+
+    Return those, and the names of the kwargs that are unknown.
+    """
     defaults = {f.name: f.default for f in fields(config)}
     out: dict[str, Any] = {}
     unknown = []
@@ -54,12 +56,15 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
             out[ours] = _as(type(defaults.get(ours)), value)
         elif name not in NOT_OPTIONS:
             unknown.append(name)
+
     if "fused_scale" in out:
         out["fused_scale"] = str(out["fused_scale"]).lower()
     if not issubclass(config, GeneratorConfig):
         out.pop("fused_scale", None)  # both forms are equal in D
     if "blur_filter" in out:
         out["blur_filter"] = [_as(int, x) for x in out["blur_filter"] or ()]
+
+    # Theirs switch a thing off by None or 0.
     if out.get("w_avg_beta", 0) is None:
         out["w_avg_beta"] = 1.0
     if out.get("truncation_psi", 0) is None or ("truncation_cutoff" in out and not out["truncation_cutoff"]):
@@ -67,11 +72,12 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
         out.pop("truncation_cutoff", None)
     if out.get("mbstd_group_size", 2) <= 1:
         out.update(mbstd_group_size=1, mbstd_num_features=0)  # switched off
+
     return out, unknown
 
 
 def _as(kind: type, value: Any) -> Any:
-    """TensorFlow took 64.0 where a whole number was meant, and 1 for true."""
+    """Return `value` as TensorFlow understood it, which took 64.0 for a whole number and 1 for true."""
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return bool(value) if kind is bool and value in (0, 1) else value
@@ -88,13 +94,14 @@ def _dense(x: np.ndarray) -> np.ndarray:
 
 
 def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
-    """Every tensor of G and Gs, whichever of the two architectures."""
+    """Return a row for every tensor of G and Gs, of either architecture."""
     rows = [Row("mapping.w_avg", "dlatent_avg")]
     if spec.c_dim:
         rows.append(Row("mapping.label_weight", "G_mapping/LabelConcat/weight"))
     for i in range(cfg.mapping_layers):
         rows.append(Row(f"mapping.fc{i}.weight", f"G_mapping/Dense{i}/weight", _dense))
         rows.append(Row(f"mapping.fc{i}.bias", f"G_mapping/Dense{i}/bias"))
+
     for level, r in enumerate(spec.resolutions):
         if r > 4:
             names, source = ("Conv0_up", "Conv1"), ("source.weight", "weight", _conv)
@@ -122,7 +129,7 @@ def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
 
 
 def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:
-    """Every tensor of D, whichever of the two architectures."""
+    """Return a row for every tensor of D, of either architecture."""
     rows = []
     for level, r in enumerate(spec.resolutions):
         layers = {"conv0": "Conv0", "conv1": "Conv1_down"} if r > 4 else {"conv0": "Conv"}
@@ -144,12 +151,15 @@ def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, 
 
 
 def load_tf(path: Path) -> NetworkFile:
-    """The networks of a TF1 pickle: a (G, D, Gs) triple or one of them. UserError if it is none; a warning names
-    keyword arguments that nothing is known of."""
+    """Open the networks of a TF1 pickle: a (G, D, Gs) triple or one of them.
+
+    Raise UserError if it holds none; unknown keyword arguments are named in a warning.
+    """
     content = read_pickle(path)
     records: Sequence[Any] = content if isinstance(content, tuple | list) else [content]
     if not records or not all(isinstance(r, Record) for r in records):
         raise UserError(f"{path}: a pickle, but not of networks, expected the (G, D, Gs) of a network-*.pkl")
+
     parts: dict[str, Part] = {}
     spec = None
     for record in records:
@@ -162,12 +172,16 @@ def load_tf(path: Path) -> NetworkFile:
         if spec and part.spec != spec:
             raise UserError(f"{path}: its networks are for different images, {part.spec} and {spec}")
         parts[role], spec = part, part.spec
+
+    # Variables may share an array, and all of them become float32.
     values = sum(math.prod(t.shape) for part in parts.values() for t in part.tensors.values())
     if 4 * values > 2 * path.stat().st_size + 2**20:
         raise UserError(f"{path}: its variables claim {values:,} values, more than the file holds")
+
     assert spec
     plain = next(iter(parts.values())).cfg.kind == "stylegan"
     origin = STYLEGAN if plain else MSG_STYLEGAN
+
     named = re.search(r"network-snapshot-(\d+)", path.name)
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
     notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
@@ -183,10 +197,12 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
         )
     if name not in ROLES:
         raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
+
     kwargs = {k: _plain(v) for k, v in _checked(state["static_kwargs"], dict).items()}
     arrays = _variables(state)
     where = f"{path}: {name}"
     plain = "lod" in arrays
+
     config: Any
     if name == "D":
         config, images = StyleGANDiscriminatorConfig if plain else DiscriminatorConfig, (32, 1)
@@ -195,6 +211,7 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
     options_, unknown = options(kwargs, config)
     if unknown:
         warnings.warn(printable(f"{where}: ignored unknown options {', '.join(unknown)}"), stacklevel=2)
+
     try:
         spec = ImageSpec(
             resolution=int(kwargs.get("resolution", images[0])),
@@ -204,6 +221,7 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
         cfg = from_dict(config, options_, where)
     except ValueError as e:
         raise UserError(str(e) if str(e).startswith(where) else f"{where}: {e}") from e
+
     table = discriminator_table(cfg, spec) if name == "D" else generator_table(cfg, spec)
     if plain and kwargs.get("structure") == "fixed":  # the one that does not look at lod
         arrays["lod"] = np.zeros((), np.float32)
@@ -212,7 +230,7 @@ def _part(state: dict[str, Any], path: Path) -> tuple[str, Part]:
 
 
 def _checked(value: Any, kind: Any) -> Any:
-    """`value`, if it is what networks have there; before anything is done with what may be a trap of nested objects."""
+    """Return `value` if it is of the type that networks have there, before anything walks through nested objects."""
     if type(value) is not kind:
         raise TypeError(f"found {type(value).__name__}, expected {kind.__name__}")
     if (kind is int and abs(value) > 2**63) or (kind is str and len(value) > 200):
@@ -221,7 +239,7 @@ def _checked(value: Any, kind: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """An option: a number, a word, nothing, or a short list of numbers; numpy's as Python's."""
+    """Return an option as Python's number, word, None, or short list of numbers."""
     if isinstance(value, np.ndarray) and value.size <= 16:
         return value.tolist()
     if isinstance(value, list | tuple):
@@ -234,12 +252,13 @@ def _plain(value: Any) -> Any:
 
 
 def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:
-    """All variables of a network, those of components under their names. Version 2 has them in one list."""
+    """Return all variables of a network, those of components under their names. Version 2 has them in one list."""
     pairs = [(_checked(name, str), array) for name, array in _checked(state["variables"], list)]
     for component in _checked(state.get("components", {}), dict).values():
         part = _checked(component, Record).state
         prefix = _checked(part["name"], str)
         pairs += [(f"{prefix}/{_checked(name, str)}", array) for name, array in _checked(part["variables"], list)]
+
     out = {}
     for name, array in pairs:
         if not isinstance(array, np.ndarray):

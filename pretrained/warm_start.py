@@ -22,12 +22,14 @@ from training.warm_start import InitialWeights
 
 
 def load_initial(files: Sequence[str]) -> InitialWeights:
-    """The networks of `files` to start from. G and G_ema stand in for each other where one is missing."""
+    """Return the networks of `files` to start from. G and G_ema replace each other where one is missing."""
     net = load_network(*files)
+
     parts = dict(net.parts)
     for name, other in (("G", "G_ema"), ("G_ema", "G")):
         if name not in parts and other in parts:
             parts[name] = parts[other]
+
     shapes = {name: {k: t.shape for k, t in part.tensors.items()} for name, part in parts.items()}
 
     def read(name: str) -> dict[str, torch.Tensor]:
@@ -37,8 +39,10 @@ def load_initial(files: Sequence[str]) -> InitialWeights:
 
 
 def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:
-    """`default` with G and D built as in the files of `cfg.init`, so that all of them fits. If they are gone but
-    `cfg.resume` asks for a run that began with them, as there."""
+    """Return `default` with G and D built as in the files of `cfg.init`, so that every tensor fits.
+
+    If the files are gone but `cfg.resume` asks for a run that began with them, take G and D from that run's options.
+    """
     try:
         net = load_network(*cfg.init)
     except UserError:
@@ -46,33 +50,38 @@ def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:
         if begun is None:
             raise
         return replace(default, G=begun.G, D=begun.D)
+
     g = next((net.parts[name].cfg for name in ("G", "G_ema") if name in net.parts), None)
     d = net.parts["D"].cfg if "D" in net.parts else None
     if g is None:
         raise UserError(f"{net.where}: no generator to start from, only a discriminator")
+
     if isinstance(g, StyleGANGeneratorConfig):  # its layers are those of MSG-StyleGAN
         g = GeneratorConfig(**{f.name: getattr(g, f.name) for f in fields(g)})
     if isinstance(d, StyleGANDiscriminatorConfig):
         d = DiscriminatorConfig(**{f.name: getattr(d, f.name) for f in fields(d)})
+
     return replace(default, G=g, D=d or _discriminator_for(g, default.D))
 
 
 def _discriminator_for(
     g: GeneratorConfig | ProGANGeneratorConfig, preset: DiscriminatorConfig | ProGANDiscriminatorConfig
 ) -> DiscriminatorConfig | ProGANDiscriminatorConfig:
-    """A discriminator of the generator's kind and size; the rest as in the preset, if that is of this kind."""
+    """Return a discriminator of the generator's kind and size, otherwise as in the preset if that is of this kind."""
     if isinstance(g, ProGANGeneratorConfig):
         d = preset if isinstance(preset, ProGANDiscriminatorConfig) else ProGANDiscriminatorConfig()
         return replace(d, features=g.z_dim, use_wscale=g.use_wscale)
+
     d_style = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
     shared = {name: getattr(g, name) for name in (f.name for f in fields(d_style)) if hasattr(g, name)}
     return replace(d_style, **shared)
 
 
 def _run_begun_with(cfg: TrainConfig) -> TrainConfig | None:
-    """The options of the run that `cfg.resume` means, the newest that started from the same files."""
+    """Return the options of the run that `cfg.resume` means: the newest one that started from the same files."""
     if cfg.resume == "none":
         return None
+
     folders = sorted(Path(cfg.result_dir).glob("*/"), reverse=True) if cfg.resume == "auto" else [Path(cfg.resume)]
     for folder in folders:
         try:
@@ -80,6 +89,7 @@ def _run_begun_with(cfg: TrainConfig) -> TrainConfig | None:
             begun: TrainConfig = from_dict(TrainConfig, values, str(folder))
         except (OSError, ValueError, RecursionError):
             continue
+
         if begun.init == cfg.init:
             return begun
     return None
