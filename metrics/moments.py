@@ -1,4 +1,4 @@
-"""Sums over features, and distances between what they describe; all in float64."""
+"""Sums over features, and distances between the Gaussians that they describe; all in float64."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -34,11 +34,11 @@ class Moments:
                 self.outer[half] += part.T @ part
 
     def total(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean [F] and covariance [F,F] (divided by n-1) of all."""
+        """Return mean [F] and covariance [F,F] (divided by n-1) of all."""
         return _moments(self.n.sum(), self.sum.sum(0), self.outer.sum(0))
 
     def half(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same of the first (0) or second half (1)."""
+        """Return the same of the first (0) or second half (1)."""
         return _moments(self.n[k], self.sum[k], self.outer[k])
 
     def save(self, path: Path) -> None:
@@ -48,26 +48,33 @@ class Moments:
 
     @staticmethod
     def load(path: Path) -> "Moments":
-        """What `save` wrote; ValueError if it is damaged."""
+        """Return what `save` wrote; ValueError if it is damaged."""
+        moments = Moments(0)
         try:
             with np.load(path, allow_pickle=False) as f:
-                m = Moments(0)
-                m.n, m.sum, m.outer = f["n"], f["sum"], f["outer"]
+                moments.n = f["n"]
+                moments.sum = f["sum"]
+                moments.outer = f["outer"]
         except Exception as e:  # numpy raises whatever a damaged file leads it to
             raise ValueError(str(e)) from e
-        if m.n.shape != (2,) or m.outer.shape != (2, *[m.sum.shape[-1]] * 2) or not np.isfinite(m.outer).all():
+
+        features = moments.sum.shape[-1]
+        if moments.n.shape != (2,) or moments.outer.shape != (2, features, features):
             raise ValueError("not moments")
-        return m
+        if not np.isfinite(moments.outer).all():
+            raise ValueError("moments that are not finite")
+        return moments
 
 
 def _moments(n: float, total: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and covariance from sums over n vectors."""
     mean = total / n
     return mean, (outer - n * np.outer(mean, mean)) / max(n - 1, 1)
 
 
 def frechet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
-    """Fréchet distance between two Gaussians (mean [F], covariance [F,F]): |m-m'|^2 + tr(C + C' - 2 (C C')^(1/2))
-    (Dowson & Landau 1982).
+    """Return the Fréchet distance between two Gaussians (mean [F], covariance [F,F]): |m-m'|^2 +
+    tr(C + C' - 2 (C C')^(1/2)) (Dowson & Landau 1982).
 
     With C = A A^T and C' = B B^T, from their eigenvectors, the trace of the root is the sum of the singular values of
     A^T B: real and exact whatever the rank, so nothing has to be added to the diagonal when n < F.
@@ -78,14 +85,16 @@ def frechet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) 
 
 
 def _root(cov: np.ndarray) -> np.ndarray:
-    """A with A A^T = cov."""
+    """Return A with A A^T = cov."""
     values, vectors = np.linalg.eigh(cov)
     return vectors * np.sqrt(values.clip(min=0))  # type: ignore[no-any-return]
 
 
 def bias(a: Moments, b: Moments, distance: float) -> float:
-    """How much larger the distance of a to b is than it would be of infinitely many images: to first order it falls as
-    1/n (Chong & Forsyth 2020), so as much as it grows when only half of both is used. Below 2F images it is more: there
-    the distance grows more slowly than that."""
+    """Return how much larger the distance of a to b is than it would be for infinitely many images.
+
+    To first order the bias falls as 1/n (Chong & Forsyth 2020), so it is as much as the distance grows when only half
+    of both is used. Below 2F images the distance grows more slowly than that, and this is a lower bound.
+    """
     halves = [frechet(a.half(k), b.half(k)) for k in (0, 1)]
     return float(np.mean(halves)) - distance

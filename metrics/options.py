@@ -42,7 +42,7 @@ class Options:
     seed: int | None = None
     """of latents and all other draws; default: that of the run, else 0"""
     repeats: int = 1
-    """times to measure with other seeds: mean and deviation are printed"""
+    """times to measure, each with the next seed: mean and deviation are printed"""
     batch: int = 32
     """images at a time; changes no result beyond rounding"""
     gpus: int = 1

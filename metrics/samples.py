@@ -1,4 +1,4 @@
-"""What is measured: images by index, so that any number of processes and any batch size see the same ones."""
+"""The images that are measured: by index, so that any number of processes and any batch size see the same ones."""
 
 import contextlib
 import itertools
@@ -20,6 +20,8 @@ from training.data.labels import LabelTable
 from training.data.sampler import read_ahead
 from training.pyramid import Pyramid
 
+LABELS_AT_ONCE = 2**14
+
 
 class Samples(Protocol):
     """Images uint8 [n,C,H,W] by index. `facts` is what results depend on."""
@@ -27,10 +29,10 @@ class Samples(Protocol):
     facts: dict[str, Any]
 
     def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
-        """The images of each group of indices."""
+        """Yield the images of each group of indices."""
 
     def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
-        """Which of the first n images belong to their second half."""
+        """Return which of the first n images belong to their second half: bool [n]."""
 
 
 class Reals:
@@ -38,7 +40,9 @@ class Reals:
     round by round if more are asked for than there are. With `mirror` each is flipped or not as its index says."""
 
     def __init__(self, dataset: Dataset, mirror: bool = False, seed: int = 0) -> None:
-        self.dataset, self.mirror, self.seed = dataset, mirror, seed
+        self.dataset = dataset
+        self.mirror = mirror
+        self.seed = seed
         self.order = np.random.RandomState(0).permutation(len(dataset))
         self.facts = {
             "dataset": dataset.name,
@@ -51,20 +55,21 @@ class Reals:
         return len(self.dataset)
 
     def place(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each index: the place of its image in `order`, and whether it is flipped."""
+        """Return the place of each index's image in `order`, and whether it is flipped."""
         flip = [bool(seed_of(self.seed, int(i), "mirror") & 1) if self.mirror else False for i in indices]
         return indices % len(self.dataset), np.array(flip, bool)
 
     def second_half(self, indices: np.ndarray, n: int) -> np.ndarray:
-        """Which of the first n images belong to the second half of the images that they show."""
+        """Return which of the first n images belong to the second half of the images that they show."""
         return self.place(indices)[0] >= min(n, len(self.dataset)) // 2
 
     def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
-        placed, again = itertools.tee(map(self.place, groups))
+        placed, flips = itertools.tee(map(self.place, groups))
         workers = max(1, cpu_count() // distributed.world_size())
         read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), workers)
+
         with contextlib.closing(read):  # its worker processes end with it
-            for (_, flip), (images, _) in zip(again, read, strict=True):
+            for (_, flip), (images, _) in zip(flips, read, strict=True):
                 images[flip] = images[flip][..., ::-1]
                 yield torch.from_numpy(images)
 
@@ -92,11 +97,16 @@ class OfClass:
     """The images of one class of a dataset."""
 
     def __init__(self, dataset: Dataset, class_idx: int) -> None:
-        self.dataset, self.class_idx = dataset, class_idx
-        self.spec, self.decodes = dataset.spec, dataset.decodes
+        self.dataset = dataset
+        self.class_idx = class_idx
+        self.spec = dataset.spec
+        self.decodes = dataset.decodes
         if not 0 <= class_idx < self.spec.c_dim:
             raise UserError(f"--class {class_idx}: expected 0 to {self.spec.c_dim - 1} as in {dataset.name}")
-        column = [np.asarray(dataset.labels[i : i + 2**14])[:, class_idx] for i in range(0, len(dataset), 2**14)]
+
+        # Labels may lie in a file: a part at a time.
+        starts = range(0, len(dataset), LABELS_AT_ONCE)
+        column = [np.asarray(dataset.labels[i : i + LABELS_AT_ONCE])[:, class_idx] for i in starts]
         self.indices = np.flatnonzero(np.concatenate(column) == 1)
         if len(self.indices) < 2:
             raise UserError(f"{dataset.name}: {len(self.indices)} images of class {class_idx}, expected at least 2")
@@ -126,7 +136,7 @@ class OfClass:
 
 
 class Synthesizer(Protocol):
-    """What is needed of a generator (training.networks.base.Generator)."""
+    """What metrics need of a generator (training.networks.base.Generator)."""
 
     cfg: Any
     spec: Any
@@ -150,18 +160,22 @@ class Fakes:
         psi: float = 1.0,
         class_idx: int | None = None,
     ) -> None:
-        self.G, self.device, self.seed, self.psi, self.class_idx = G, device, seed, psi, class_idx
+        self.G = G
+        self.device = device
+        self.seed = seed
+        self.psi = psi
+        self.class_idx = class_idx
         self.labels = labels if labels is not None and labels.shape[1] == G.spec.c_dim else None
-        drawn = "of the dataset" if self.labels is not None else "all alike"
         self.cutoff = None if psi == 1 else G.cfg.truncation_cutoff
+
         self.facts: dict[str, Any] = {"seed": seed, "truncation_psi": psi, "class": class_idx, "device": device.type}
         if self.cutoff is not None:
             self.facts["truncation_cutoff"] = self.cutoff
         if G.spec.c_dim:
-            self.facts["labels"] = drawn
+            self.facts["labels"] = "of the dataset" if self.labels is not None else "all alike"
 
     def of(self, G: Synthesizer) -> "Fakes":
-        """The same draws of another generator."""
+        """Return the same draws of another generator."""
         return Fakes(G, self.device, self.seed, self.labels, self.psi, self.class_idx)
 
     def batches(self, groups: Iterable[np.ndarray]) -> Generator[torch.Tensor, None, None]:
@@ -173,47 +187,52 @@ class Fakes:
 
     @torch.no_grad()
     def pyramid(self, indices: np.ndarray) -> Pyramid:
-        """All levels, float [-1,1]."""
+        """Return all levels, float [-1,1]."""
         psi = None if self.psi == 1 else self.psi
-        z, c = self.latents(indices), self.conditions(indices)
+        z = self.latents(indices)
+        c = self.conditions(indices)
         levels = self.G(z, c, truncation_psi=psi, truncation_cutoff=self.cutoff, noise=self.noise(indices))
         if not levels[-1].isfinite().all():
             raise UserError("the generator makes images that are not finite numbers")
         return levels
 
     def latents(self, indices: np.ndarray, purpose: str = "z") -> torch.Tensor:
-        """z [n,z_dim], the same on all devices."""
-        shape, cpu = (1, self.G.cfg.z_dim), torch.device("cpu")
-        return torch.cat([torch.randn(shape, generator=self._rng(i, purpose, cpu)) for i in indices]).to(self.device)
+        """Draw z [n,z_dim], the same on all devices."""
+        shape = (1, self.G.cfg.z_dim)
+        cpu = torch.device("cpu")
+        z = [torch.randn(shape, generator=self._rng(index, purpose, cpu)) for index in indices]
+        return torch.cat(z).to(self.device)
 
     def conditions(self, indices: np.ndarray) -> torch.Tensor | None:
-        """c [n,c_dim], None if the generator has none."""
+        """Draw c [n,c_dim]; None if the generator has no classes."""
         c_dim = self.G.spec.c_dim
         if not c_dim:
             return None
-        draws = [np.random.default_rng(seed_of(self.seed, i, "label")) for i in indices.tolist()]
+
+        rngs = [np.random.default_rng(seed_of(self.seed, index, "label")) for index in indices.tolist()]
         if self.class_idx is not None:
             rows = np.eye(c_dim, dtype=np.float32)[[self.class_idx] * len(indices)]
         elif self.labels is not None:
-            rows = np.asarray(self.labels[np.array([rng.integers(len(self.labels)) for rng in draws])])
+            rows = np.asarray(self.labels[np.array([rng.integers(len(self.labels)) for rng in rngs])])
         else:
-            rows = np.eye(c_dim, dtype=np.float32)[[rng.integers(c_dim) for rng in draws]]
+            rows = np.eye(c_dim, dtype=np.float32)[[rng.integers(c_dim) for rng in rngs]]
         return torch.from_numpy(rows).to(self.device)
 
     def noise(self, indices: np.ndarray) -> list[torch.Tensor]:
-        """[n,1,h,w] of each layer that takes noise; drawn where they are used, since there are many."""
+        """Draw [n,1,h,w] for each layer that takes noise; on the device, since it is much."""
         shapes = self.G.synthesis.noise_shapes(1)
-        each = []
-        for rng in [self._rng(i, "noise", self.device) for i in indices]:
-            each.append([torch.randn(s, generator=rng, device=self.device) for s in shapes])
-        return [torch.cat(layer) for layer in zip(*each, strict=True)]
+        by_image = []
+        for index in indices:
+            rng = self._rng(index, "noise", self.device)
+            by_image.append([torch.randn(shape, generator=rng, device=self.device) for shape in shapes])
+        return [torch.cat(layer) for layer in zip(*by_image, strict=True)]
 
-    def _rng(self, i: int, purpose: str, device: torch.device) -> torch.Generator:
-        return torch.Generator(device).manual_seed(seed_of(self.seed, int(i), purpose))
+    def _rng(self, index: int, purpose: str, device: torch.device) -> torch.Generator:
+        return torch.Generator(device).manual_seed(seed_of(self.seed, int(index), purpose))
 
 
 class NoImages:
-    """Samples for `stream` of a metric that makes its own."""
+    """Samples for `stream` of a metric that makes its own images."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
@@ -226,13 +245,13 @@ class NoImages:
 
 
 def progress(total: int, title: str, unit: str) -> "tqdm[Any]":
-    """A bar with the time left, on the main process; seldom drawn where nobody watches, as in log files."""
+    """Return a bar with the time left, drawn on the main process, and seldom where nobody watches, as in log files."""
     seconds = 0.1 if sys.stderr.isatty() else 10
     return tqdm(total=total, unit=unit, desc=title, disable=not distributed.is_main(), leave=False, mininterval=seconds)
 
 
 class Stopped(Exception):
-    """Whoever wanted a measurement wants it to end now."""
+    """Raised when whoever wanted a measurement wants it to end now."""
 
 
 def stream(

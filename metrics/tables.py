@@ -16,24 +16,28 @@ Table = np.ndarray  # rows are read from a file as they are looked at
 
 
 def on_disk(parts: Iterator[tuple[np.ndarray, ...]], n: int) -> tuple[Table, ...]:
-    """Arrays [batch,...] that come one after the other, several at a time, each as one of n rows in a temporary file
-    that goes with it. The processes of a machine share the file, and all must be given the same parts."""
+    """Write arrays [batch,...] that come one after the other, several at a time, each into one array of n rows in a
+    temporary file that vanishes with it. The processes of a machine share the file; all must be given the same
+    parts."""
     tables: tuple[Table, ...] = ()
-    writes = distributed.local_rank() == 0
+    is_writer = distributed.local_rank() == 0
     start = 0
     for part in parts:
         tables = tables or tuple(_temporary((n, *x.shape[1:]), x.dtype) for x in part)
+
         end = start + len(part[0])
-        if writes:
+        if is_writer:
             for table, x in zip(tables, part, strict=True):
                 table[start:end] = x
         start = end
+
     assert tables and start == n
     distributed.barrier()
     return tables
 
 
 def _temporary(shape: tuple[int, ...], dtype: np.dtype) -> Table:
+    """Create an array in a temporary file that the processes of this machine share."""
     with contextlib.ExitStack() as stack:
 
         def create() -> str:
@@ -44,17 +48,19 @@ def _temporary(shape: tuple[int, ...], dtype: np.dtype) -> Table:
                 f = stack.enter_context(tempfile.NamedTemporaryFile(prefix="msg-gan-"))
                 reserve(f.fileno(), needed)
             except OSError as e:
-                where = tempfile.gettempdir()
-                raise UserError(f"{where}: no room for {needed:,} bytes ({e.strerror}); TMPDIR: another place") from e
+                folder = tempfile.gettempdir()
+                message = f"{folder}: no room for {needed:,} bytes ({e.strerror}); set TMPDIR to another folder"
+                raise UserError(message) from e
             return f.name
 
+        # The name comes from this machine's first process; the file has none once all have opened it.
         names = distributed.gather_objects(distributed.together(create))
-        own = names[distributed.rank() - distributed.local_rank()]
-        return distributed.together(lambda: np.memmap(own, dtype, "r+", shape=shape))
+        name = names[distributed.rank() - distributed.local_rank()]
+        return distributed.together(lambda: np.memmap(name, dtype, "r+", shape=shape))
 
 
 def reserve(file: int, size: int) -> None:
-    """Give an open file its size, with room on the disk: a full disk is told now, not by a crash on some write."""
+    """Give an open file its size, with room on the disk: a full disk is reported now, not by a crash on some write."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     else:
@@ -68,7 +74,7 @@ def save(table: Table, path: Path) -> None:
 
 
 def load(path: Path) -> Table:
-    """What `save` wrote; ValueError if it is damaged."""
+    """Return what `save` wrote; ValueError if it is damaged."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as e:  # numpy raises whatever a damaged file leads it to

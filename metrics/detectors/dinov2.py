@@ -9,7 +9,7 @@ from metrics.detectors.vgg import imagenet
 
 
 class Scale(nn.Module):
-    """LayerScale: a factor a channel."""
+    """LayerScale (Touvron et al. 2021): one factor per channel."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -25,7 +25,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         n, t, dim = x.shape
@@ -39,7 +40,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.fc1, self.fc2 = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
@@ -50,9 +52,12 @@ class Block(nn.Module):
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
-        self.attn, self.mlp = Attention(dim, heads), MLP(dim)
-        self.ls1, self.ls2 = Scale(dim), Scale(dim)
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, heads)
+        self.mlp = MLP(dim)
+        self.ls1 = Scale(dim)
+        self.ls2 = Scale(dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x + self.ls1(self.attn(self.norm1(x)))
@@ -60,7 +65,7 @@ class Block(nn.Module):
 
 
 class Patches(nn.Module):
-    """[N,3,h,w] -> [N,h/14*w/14,dim]."""
+    """Linear map of each patch: [N,3,h,w] -> [N,h/14*w/14,dim]."""
 
     def __init__(self, dim: int, patch: int) -> None:
         super().__init__()
@@ -76,7 +81,9 @@ class DINOv2(nn.Module):
 
     def __init__(self, dim: int = 1024, depth: int = 24, heads: int = 16, patch: int = 14, grid: int = 37) -> None:
         super().__init__()
-        self.grid, self.patch = grid, patch
+        self.grid = grid
+        self.patch = patch
+
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.mask_token = nn.Parameter(torch.zeros(1, dim))  # of the file; used in training only
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid * grid, dim))
@@ -85,9 +92,10 @@ class DINOv2(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def positions(self, h: int, w: int) -> torch.Tensor:
-        """[1,1+h*w,dim] for a grid of h x w patches."""
+        """Return the positions [1,1+h*w,dim] of a grid of h x w patches."""
         if h == w == self.grid:
             return self.pos_embed
+
         first, rest = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         square = rest.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)  # [1,dim,grid,grid]
         factor = ((h + 0.1) / self.grid, (w + 0.1) / self.grid)  # 0.1 as the authors', against rounding down
@@ -99,6 +107,7 @@ class DINOv2(nn.Module):
         tokens = self.patch_embed(imagenet(x))  # [N,T,dim]
         tokens = torch.cat([self.cls_token.expand(n, -1, -1), tokens], 1)  # [N,1+T,dim]
         tokens = tokens + self.positions(h // self.patch, w // self.patch)
+
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens)  # [N,1+T,dim]
         return self.norm(tokens)[:, 0].float()  # type: ignore[no-any-return]

@@ -29,11 +29,14 @@ class ConvNorm(nn.Module):
         """Normalise through the weights and a bias instead; the arithmetic is done in float64."""
         if isinstance(self.bn, nn.Identity):
             return
-        bn, w = self.bn, self.conv.weight.double()
+
+        bn = self.bn
+        weight = self.conv.weight.double()
         scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()  # type: ignore[union-attr]
         bias = bn.bias.double() - bn.running_mean.double() * scale  # type: ignore[union-attr]
+
         dtype = self.conv.weight.dtype
-        self.conv.weight = nn.Parameter((w * scale[:, None, None, None]).to(dtype), requires_grad=False)
+        self.conv.weight = nn.Parameter((weight * scale[:, None, None, None]).to(dtype), requires_grad=False)
         self.conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         self.bn = nn.Identity()  # type: ignore[assignment]
 
@@ -48,8 +51,10 @@ class Mixed(nn.Module):
 
     def __init__(self, n_in: int, branches: list[Branch], pool: str, pool_out: int = 0) -> None:
         super().__init__()
-        self.pool, self.stride = pool, 1 if pool_out else 2
-        self.branches: list[list[list[str]]] = []
+        self.pool = pool
+        self.stride = 1 if pool_out else 2
+        self.branches: list[list[list[str]]] = []  # names of the layers of each step
+
         for branch in branches:
             n = n_in
             for step in branch:
@@ -58,32 +63,35 @@ class Mixed(nn.Module):
                     setattr(self, name, ConvNorm(n, n_out, kernel, stride, _same(kernel) if stride == 1 else 0))
                 n = sum(n_out for n_out, _ in step.values())
             self.branches.append([list(step) for step in branch])
+
         if pool_out:
             self.branch_pool = ConvNorm(n_in, pool_out, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out = []
+        outputs = []
         for branch in self.branches:
             y = x
             for names in branch:
                 parts = [self.get_submodule(name)(y) for name in names]
                 y = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-            out.append(y)
+            outputs.append(y)
+
         if self.stride == 2:
             pooled = F.max_pool2d(x, 3, 2)
         elif self.pool == "max":
             pooled = self.branch_pool(F.max_pool2d(x, 3, 1, 1))
         else:
             pooled = self.branch_pool(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False))
-        return torch.cat([*out, pooled], 1)
+        return torch.cat([*outputs, pooled], 1)
 
 
 def _same(kernel: Kernel) -> Kernel:
+    """Return the padding that keeps the size of images."""
     return kernel // 2 if isinstance(kernel, int) else (kernel[0] // 2, kernel[1] // 2)
 
 
 def _a(n_in: int, pool_out: int) -> Mixed:
-    """35x35."""
+    """Build a block for 35x35 pixels."""
     return Mixed(n_in, [
         [{"branch1x1": (64, 1)}],
         [{"branch5x5_1": (48, 1)}, {"branch5x5_2": (64, 5)}],
@@ -92,7 +100,7 @@ def _a(n_in: int, pool_out: int) -> Mixed:
 
 
 def _b() -> Mixed:
-    """35x35 to 17x17."""
+    """Build the block that reduces 35x35 to 17x17."""
     return Mixed(288, [
         [{"branch3x3": (384, 3)}],
         [{"branch3x3dbl_1": (64, 1)}, {"branch3x3dbl_2": (96, 3)}, {"branch3x3dbl_3": (96, 3)}],
@@ -100,7 +108,7 @@ def _b() -> Mixed:
 
 
 def _c(n: int) -> Mixed:
-    """17x17, n channels in between."""
+    """Build a block for 17x17 pixels with n channels in between."""
     return Mixed(768, [
         [{"branch1x1": (192, 1)}],
         [{"branch7x7_1": (n, 1)}, {"branch7x7_2": (n, (1, 7))}, {"branch7x7_3": (192, (7, 1))}],
@@ -110,7 +118,7 @@ def _c(n: int) -> Mixed:
 
 
 def _d() -> Mixed:
-    """17x17 to 8x8."""
+    """Build the block that reduces 17x17 to 8x8."""
     return Mixed(768, [
         [{"branch3x3_1": (192, 1)}, {"branch3x3_2": (320, 3)}],
         [{"branch7x7x3_1": (192, 1)}, {"branch7x7x3_2": (192, (1, 7))}, {"branch7x7x3_3": (192, (7, 1))},
@@ -119,7 +127,7 @@ def _d() -> Mixed:
 
 
 def _e(n_in: int, pool: str) -> Mixed:
-    """8x8."""
+    """Build a block for 8x8 pixels."""
     return Mixed(n_in, [
         [{"branch1x1": (320, 1)}],
         [{"branch3x3_1": (384, 1)}, {"branch3x3_2a": (384, (1, 3)), "branch3x3_2b": (384, (3, 1))}],
@@ -138,11 +146,17 @@ class InceptionV3(nn.Module):
         self.Conv2d_2b_3x3 = ConvNorm(32, 64, 3, 1, 1)
         self.Conv2d_3b_1x1 = ConvNorm(64, 80, 1)
         self.Conv2d_4a_3x3 = ConvNorm(80, 192, 3)
-        self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = _a(192, 32), _a(256, 64), _a(288, 64)
+        self.Mixed_5b = _a(192, 32)
+        self.Mixed_5c = _a(256, 64)
+        self.Mixed_5d = _a(288, 64)
         self.Mixed_6a = _b()
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = _c(128), _c(160), _c(160), _c(192)
+        self.Mixed_6b = _c(128)
+        self.Mixed_6c = _c(160)
+        self.Mixed_6d = _c(160)
+        self.Mixed_6e = _c(192)
         self.Mixed_7a = _d()
-        self.Mixed_7b, self.Mixed_7c = _e(1280, "avg"), _e(2048, "max")
+        self.Mixed_7b = _e(1280, "avg")
+        self.Mixed_7c = _e(2048, "max")
         self.fc = nn.Linear(2048, 1008)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -161,6 +175,6 @@ class InceptionV3(nn.Module):
 
     def fold(self) -> None:
         """Fold all batch normalisations into their convolutions."""
-        for m in self.modules():
-            if isinstance(m, ConvNorm):
-                m.fold()
+        for layer in self.modules():
+            if isinstance(layer, ConvNorm):
+                layer.fold()

@@ -8,28 +8,30 @@ import torch.nn.functional as F
 
 @lru_cache(16)
 def _tf1_weights(n: int, size: int) -> torch.Tensor:
-    """float32 [size,n]: bilinear interpolation of TensorFlow 1, sampling at i * n / size without antialiasing."""
-    at = torch.arange(size, dtype=torch.float32) * torch.tensor(n / size, dtype=torch.float32)
-    low = at.long()
-    part = at - low
+    """Return the matrix [size,n] of TensorFlow 1's bilinear interpolation, which samples at i * n / size without
+    antialiasing."""
+    position = torch.arange(size, dtype=torch.float32) * torch.tensor(n / size, dtype=torch.float32)
+    low = position.long()
+    fraction = position - low
+
     weights = torch.zeros(size, n)
     rows = torch.arange(size)
-    weights[rows, low] += 1 - part
-    weights[rows, (low + 1).clamp(max=n - 1)] += part
+    weights[rows, low] += 1 - fraction
+    weights[rows, (low + 1).clamp(max=n - 1)] += fraction
     return weights
 
 
 def legacy(x: torch.Tensor, size: int) -> torch.Tensor:
-    """uint8 [N,C,h,w] -> float [N,C,size,size], 0 to 255, as the Inception graph of 2015 and torch-fidelity do: aliased
-    when it reduces."""
+    """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as the Inception graph of 2015 and torch-fidelity do:
+    aliased when it reduces."""
     x = x.float()
     rows, columns = (_tf1_weights(n, size).to(x.device) for n in x.shape[2:])
     return rows @ (x @ columns.T)
 
 
 def clean(x: torch.Tensor, size: int) -> torch.Tensor:
-    """uint8 [N,C,h,w] -> float [N,C,size,size], 0 to 255, as clean-fid does it: Pillow's antialiased bicubic filter
-    without rounding in between."""
+    """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as clean-fid does it: Pillow's antialiased bicubic
+    filter without rounding in between."""
     return F.interpolate(x.float(), (size, size), mode="bicubic", antialias=True).clamp(0, 255)
 
 

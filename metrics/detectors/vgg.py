@@ -8,9 +8,11 @@ from torch import nn
 CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0 = pool
 TAPS = (3, 8, 15, 22, 29)  # the ReLU behind each of the five groups, by its place in `features`
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, values 0 to 1
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # the same, values -1 to 1, as LPIPS has it
 
 
 def _features() -> nn.Sequential:
+    """Build the convolutional layers."""
     layers: list[nn.Module] = []
     n = 3
     for n_out in CHANNELS:
@@ -40,7 +42,7 @@ class VGG16(nn.Module):
 
 
 def imagenet(x: torch.Tensor) -> torch.Tensor:
-    """Values 0 to 255 to mean 0 and deviation 1 over ImageNet."""
+    """Normalise values 0 to 255 to mean 0 and deviation 1 over ImageNet."""
     mean, std = (torch.tensor(v, device=x.device, dtype=x.dtype).mul(255)[:, None, None] for v in (MEAN, STD))
     return (x - mean) / std
 
@@ -63,19 +65,16 @@ class LPIPS(nn.Module):
             setattr(self, f"lin{k}", Weights(n))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        shift, scale = (torch.tensor(v, device=a.device)[:, None, None] for v in
-                        ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))  # fmt: skip
+        shift = torch.tensor(LPIPS_SHIFT, device=a.device)[:, None, None]
+        scale = torch.tensor(LPIPS_SCALE, device=a.device)[:, None, None]
         x = ((torch.cat([a, b]).float() * (2 / 255) - 1) - shift) / scale  # [2N,3,h,w]
         distance = x.new_zeros(len(a))
-        k = 0
-        for place, layer in enumerate(self.features):
+        for place, layer in enumerate(list(self.features)[: TAPS[-1] + 1]):
             x = layer(x)
             if place in TAPS:
+                k = TAPS.index(place)
                 unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)  # [2N,C,h',w']
                 u, v = unit.chunk(2)
                 weights = self.get_submodule(f"lin{k}").model[1].weight  # type: ignore[index,union-attr]
                 distance = distance + F.conv2d((u - v).square(), weights).mean((1, 2, 3))
-                k += 1
-            if k == len(TAPS):
-                break
         return distance
