@@ -42,7 +42,7 @@ def generator_table(spec: ImageSpec) -> list[Row]:
 
 
 def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:
-    """Return a row for every tensor of a discriminator. Where maps are merged, theirs has the image first, ours last."""
+    """List every tensor of a discriminator. Where maps are merged, theirs has the image first, ours last."""
     rows = []
     for r in spec.resolutions:
         top, n = r == spec.resolution, max(1, progan_nf(cfg.features, r) // 2)
@@ -112,7 +112,7 @@ def _is_equalised(weights: dict[str, np.ndarray]) -> bool:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    """Return the state dict of a .pth as arrays, without the `module.` that DataParallel added to names; run no code."""
+    """Return the tensors of a .pth as arrays, without the `module.` of DataParallel in their names; run no code."""
     size = path.stat().st_size
 
     # Stored as they are, tensors cannot be larger than the file.
