@@ -1,0 +1,41 @@
+from dataclasses import replace
+
+import pytest
+
+from config import PRESETS, tiny
+from training.config import LossConfig, TrainConfig, architecture, as_dict, from_dict
+from training.spec import ImageSpec
+
+
+def test_options_that_no_longer_exist_are_ignored_in_old_files():
+    values = {**as_dict(tiny()), "minibatch_repeats": 4}
+    assert from_dict(TrainConfig, values, "config.json") == tiny()
+
+
+def test_the_kind_of_a_network_decides_which_options_it_has():
+    values = as_dict(PRESETS["progan-robohash"]())
+    assert from_dict(TrainConfig, values, "x").G.kind == "msg_progan"
+    values["G"]["kind"] = "no such"
+    with pytest.raises(ValueError, match="x: G: kind no such, expected msg_stylegan or msg_progan"):
+        from_dict(TrainConfig, values, "x")
+
+
+def test_architecture_leaves_out_what_may_change_along_the_way():
+    cfg = tiny()
+    other = replace(cfg, G=replace(cfg.G, truncation_psi=0.3, w_avg_beta=0.9))
+    spec = ImageSpec(resolution=32)
+    assert architecture(cfg, spec) == architecture(other, spec)
+    assert architecture(cfg, spec) != architecture(replace(cfg, G=replace(cfg.G, z_dim=8)), spec)
+
+
+def test_regularisation_is_as_strong_however_seldom():
+    cfg = LossConfig(reg_interval=4, gamma_end=0.1, gamma_kimg=1)
+    factors = [cfg.reg_factor(nimg, batch=8) for nimg in range(0, 64, 8)]
+    assert [f is not None for f in factors] == [True, False, False, False] * 2
+    assert factors[0] == 4.0 and cfg.reg_factor(32000, batch=8) == pytest.approx(0.4)
+
+
+def test_learning_rates_warm_up():
+    cfg = replace(tiny(), lr_warmup_kimg=2.0)
+    assert [cfg.lr_factor(nimg) for nimg in (0, 500, 2000, 9000)] == [0, 0.25, 1, 1]
+    assert tiny().lr_factor(0) == 1
