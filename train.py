@@ -7,7 +7,6 @@ of a run launches the same run again. `config.py` holds the presets:
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -68,7 +67,7 @@ def main() -> int:
 
         print_forecast(cfg)
         return 0
-    from dnnlib.launch import launch
+    from dnnlib.launch import is_first_process, launch
     from pretrained.warm_start import load_initial
     from training.run.entry import check, train
 
@@ -77,8 +76,9 @@ def main() -> int:
         from metrics.hook import ScoreSnapshots, missing_weights
         from pretrained import load_network
 
-        for what in missing_weights(cfg.metrics) if int(os.environ.get("RANK", 0)) == 0 else []:
-            print(f"warning: {what}", file=sys.stderr)
+        if is_first_process():
+            for problem in missing_weights(cfg.metrics):
+                print(f"warning: {problem}", file=sys.stderr)
         hooks.append(ScoreSnapshots(load_network))
     check(cfg, load_initial)
     return launch(partial(train, load_weights=load_initial, hooks=hooks), cfg, cfg.gpus)

@@ -13,6 +13,11 @@ from dnnlib.errors import UserError
 INTERRUPTED = 130  # exit status after a second Ctrl-C
 
 
+def is_first_process() -> bool:
+    """Return whether an outer launcher, if there is one, started this process as the first; known before `init`."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
 def launch(function: Callable[[Any], None], argument: Any, processes: int) -> int:
     """Call `function(argument)` in `processes` processes, each with its rank in the environment; returns the status.
 
