@@ -12,13 +12,10 @@ from dnnlib import cli, distributed
 from dnnlib.launch import INTERRUPTED, launch
 from dnnlib.pool import cpu_count
 from metrics.catalog import Chosen, choose
-from metrics.hook import ScoreSnapshots, missing_weights
 from metrics.networks import NetworkFile, resolve
 from metrics.options import Options
 from metrics.session import Session, Settings
 from training.data.dataset import open_dataset
-
-__all__ = ["ScoreSnapshots", "evaluate", "main", "missing_weights"]
 
 Load = Callable[[str], NetworkFile]
 
