@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit with its status: 0, or 2 for a UserError, 130 after Ctrl-C, 143 after SIGTERM."""
+    # Warnings are one line; SIGTERM is an exception, so that half-written files are removed.
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {printable(str(message))}", file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an exception, so that half-written files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
     try:
         sys.exit(main() or 0)
     except UserError as e:
@@ -35,13 +37,13 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def fail(message: str) -> int:
-    """Print one error line; returns the exit status 2."""
+    """Print one error line, and return the exit status 2."""
     print(f"error: {message}", file=sys.stderr)
     return 2
 
 
 def one_line_errors(parse: Callable[[], T]) -> T:
-    """Call a parser of options that prints boxes and exits; its errors become a UserError of one line."""
+    """Call a parser of options that prints boxes and exits; raise its errors as a UserError of one line."""
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured):
@@ -49,6 +51,8 @@ def one_line_errors(parse: Callable[[], T]) -> T:
     except SystemExit as e:
         if e.code != 2:
             raise
+
+        # What is inside the box, without its frame and its advice.
         lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in captured.getvalue().splitlines()]
         noise = ("For full helptext", "Perhaps you meant", "Missing from")
         lines = [line for line in lines if line and not line.startswith(noise)]
@@ -59,8 +63,10 @@ def one_line_errors(parse: Callable[[], T]) -> T:
 def run_command(
     commands: Mapping[str, Callable[..., int | None]], description: str | None, prog: str | None = None
 ) -> int | None:
-    """Parse the command line as one of `commands`, functions whose signatures are their options, and call it; returns
-    its exit status."""
+    """Parse the command line as one of `commands`, call it, and return its exit status.
+
+    Commands are functions whose signatures are their options.
+    """
 
     def later(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
         @functools.wraps(command)
@@ -69,6 +75,7 @@ def run_command(
 
         return bound
 
+    # Parse first and call later, so that errors of the command itself are not taken for those of its options.
     parsers = {name: later(command) for name, command in commands.items()}
     chosen: Callable[[], int | None] = one_line_errors(
         lambda: tyro.extras.subcommand_cli_from_dict(parsers, prog=prog, description=description)

@@ -14,30 +14,34 @@ T = TypeVar("T")
 
 
 def rank() -> int:
+    """Return the number of this process among all, 0 for the main one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """Return the number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """Rank among the processes of this machine; those have successive ranks."""
+    """Return the number of this process among those of this machine, which have successive ranks."""
     return int(os.environ.get("LOCAL_RANK", 0)) if dist.is_initialized() else 0
 
 
 def is_main() -> bool:
-    """Is this the process that writes files and prints?"""
+    """Return whether this is the process that writes files and prints."""
     return rank() == 0
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto`, `cuda` or `cpu` to this process's device."""
+    """Return this process's device for `auto`, `cuda` or `cpu`; raise UserError if there is no GPU left for it."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
+
     local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= found:
         raise UserError(f"--device {name}: process {local} of this machine needs a GPU of its own, found {found}")
+
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as on a CPU
@@ -53,6 +57,7 @@ def init(device: torch.device) -> None:
 
 
 def shutdown() -> None:
+    """Leave the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -64,39 +69,43 @@ def all_reduce_sum(tensor: torch.Tensor) -> None:
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
-    """`tensor` of every process, stacked by rank."""
+    """Return the tensor of every process, stacked by rank."""
     if world_size() == 1:
         return tensor[None].clone()
+
     out = [torch.empty_like(tensor) for _ in range(world_size())]
     dist.all_gather(out, tensor)
     return torch.stack(out)
 
 
 def any_rank(flag: bool) -> bool:
-    """Is `flag` true on any process? All must ask together."""
+    """Return whether `flag` is true on any process; all must ask together."""
     if world_size() == 1:
         return flag
+
     t = torch.tensor(float(flag))
     dist.all_reduce(t)
     return bool(t.item())
 
 
 def barrier() -> None:
+    """Wait until all processes are here."""
     if world_size() > 1:
         dist.all_reduce(torch.zeros(1))
 
 
 def gather_objects(value: T) -> list[T]:
-    """The value of every process, by rank, on all."""
+    """Return the value of every process, by rank, on all of them."""
     if world_size() == 1:
         return [value]
+
     out: list[T] = [value] * world_size()
     dist.all_gather_object(out, value, group=_host_group())
     return out
 
 
 def together(function: Callable[[], T]) -> T:
-    """`function()` on all processes; if it fails on one, UserError on all, so that none waits for the others."""
+    """Call `function` on all processes; if it fails on one, raise UserError on all, so that none waits for it."""
     try:
         result, error = function(), None
     except Exception as e:
@@ -123,10 +132,11 @@ def striped(count: int, compute: Callable[[int], T], before_round: Callable[[], 
 
 
 def _host_group() -> dist.ProcessGroup | None:
-    """Where values on the host are exchanged."""
+    """Return the group through which values on the host are exchanged."""
     global _gloo
     if dist.get_backend() == "gloo":
         return None
+
     _gloo = _gloo or dist.new_group(backend="gloo")
     return _gloo
 
@@ -135,20 +145,21 @@ _gloo: dist.ProcessGroup | None = None
 
 
 def main_first(function: Callable[[], T]) -> T:
-    """`function()` on all processes, on the main one first: it may fill a cache. UserError as with `together`."""
+    """Call `function` on all processes, on the main one first, where it may fill a cache; errors as in `together`."""
     first = together(lambda: function() if is_main() else None)
     return together(lambda: function() if first is None else first)
 
 
 def on_main(function: Callable[[], T]) -> T:
-    """What `function()` returns on the main process, on all. UserError as with `together`."""
+    """Call `function` on the main process, and return its value on all; errors as in `together`."""
     return broadcast_object(together(lambda: function() if is_main() else None))  # type: ignore[return-value]
 
 
 def broadcast_object(value: T) -> T:
-    """The main process's value, on all."""
+    """Return the main process's value on all of them."""
     if world_size() == 1:
         return value
+
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]

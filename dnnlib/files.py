@@ -16,7 +16,7 @@ PARTIAL = ".partial"  # suffix of files and folders that are still being written
 
 
 def os_error(e: OSError, path: Path, doing: str) -> UserError:
-    """An OSError on `path` as a one-line message."""
+    """Return an OSError on `path` as a one-line UserError."""
     reason = "no space left on the device" if e.errno == errno.ENOSPC else (e.strerror or str(e)).lower()
     return UserError(f"{path}: cannot {doing}: {reason}")
 
@@ -32,14 +32,16 @@ def fsync(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path` to write a file or folder to. It takes the place of `path` when the block
-    ends (an existing file is replaced, an existing folder is an error), and vanishes if the block raises.
+    """Yield a temporary path beside `path` to write a file or folder to.
 
-    Raises UserError if writing fails, e.g. on a full disk.
+    It takes the place of `path` when the block ends (an existing file is replaced, an existing folder is an error), and
+    vanishes if the block raises. Raises UserError if writing fails, e.g. on a full disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         yield temporary
+
+        # Everything is on the disk before the name changes, and the new name afterwards.
         for f in sorted(temporary.rglob("*")) if temporary.is_dir() else []:
             fsync(f)
         fsync(temporary)
@@ -61,10 +63,13 @@ def remove_partial(folder: Path) -> None:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Take an open file for this process until it is closed; False if another process has it. True where there are no
-    locks, as on some network file systems."""
+    """Take an open file for this process until it is closed; return False if another process has it.
+
+    Where there are no locks, as on some network file systems, return True.
+    """
     if sys.platform == "win32":  # advisory locks are a thing of POSIX
         return True
+
     import fcntl
 
     try:
@@ -77,7 +82,7 @@ def lock(file: IO[Any]) -> bool:
 
 
 def make_dir(path: Path) -> Path:
-    """Create a folder and its parents; UserError if that cannot be."""
+    """Create a folder and its parents, and return it; raise UserError if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         return path

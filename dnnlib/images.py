@@ -9,18 +9,24 @@ from dnnlib.files import atomic
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
-    """uint8 [C,H,W] to a picture: C = 1 gray, 3 RGB, 4 RGBA; any other number shows the first channel."""
+    """Convert uint8 [C,H,W] to a picture: C = 1 gray, 3 RGB, 4 RGBA; of any other number the first channel."""
     if image.shape[0] in (3, 4):
         return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
     return Image.fromarray(np.ascontiguousarray(image[0]))
 
 
 def sheet(images: np.ndarray, columns: int, size: tuple[int, int] | None = None) -> np.ndarray:
-    """uint8 [N,C,h,w] to one picture [C,rows*H,columns*W], row by row, unused cells white; each image is scaled up to
-    `size` = (H, W) by repeating pixels."""
+    """Lay images uint8 [N,C,h,w] out as one picture [C,rows*H,columns*W], row by row; unused cells are white.
+
+    Each image is scaled up to `size` = (H, W) by repeating pixels.
+    """
     n, c, h, w = images.shape
+
+    # Scale up.
     height, width = size or (h, w)
     images = images.repeat(height // h, axis=2).repeat(width // w, axis=3)  # [N,C,H,W]
+
+    # Fill the cells, and join them.
     rows = -(-n // columns)
     cells = np.full((rows * columns, c, height, width), 255, np.uint8)
     cells[:n] = images

@@ -64,12 +64,16 @@ class RunLog:
 
     def __init__(self, run_dir: Path, kimg: float) -> None:
         self.path = run_dir / "stats.jsonl"
-        self.text = open(run_dir / "log.txt", "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+
+        # Keep what happened up to the point where the run goes on.
         rows = read_stats(self.path) if self.path.exists() else []
-        kept = [r for r in rows if r["kimg"] <= kimg]
+        kept = [row for row in rows if row["kimg"] <= kimg]
         if self.path.exists():
             with atomic(self.path) as temporary:
-                temporary.write_text("".join(json.dumps(r) + "\n" for r in kept), encoding="utf-8")
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+
+        # Open as long as the run.
+        self.text = open(run_dir / "log.txt", "a", encoding="utf-8")  # noqa: SIM115
         self.rows = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
         self.events = SummaryWriter(str(run_dir), purge_step=max(0, int(kimg * 1000) + 1))
 
@@ -78,6 +82,7 @@ class RunLog:
         self.rows.write(json.dumps(row) + "\n")
         self.rows.flush()
         os.fsync(self.rows.fileno())  # before the checkpoint that vouches for it
+
         for name, value in row.items():
             if isinstance(value, int | float):
                 self.events.add_scalar(name, value, global_step=int(row["kimg"] * 1000))
@@ -89,13 +94,14 @@ class RunLog:
         self.text.flush()
 
     def close(self) -> None:
+        """Close all files."""
         self.rows.close()
         self.text.close()
         self.events.close()
 
 
 def read_stats(path: Path) -> list[dict[str, Any]]:
-    """The rows of a stats.jsonl; a half-written last line is left out."""
+    """Return the rows of a stats.jsonl; a half-written last line is left out."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
@@ -106,7 +112,7 @@ def read_stats(path: Path) -> list[dict[str, Any]]:
 
 
 def format_time(seconds: float) -> str:
-    """45s, 3m 20s, 2h 05m 10s, 1d 04h 10m."""
+    """Return a duration as 45s, 3m 20s, 2h 05m 10s or 1d 04h 10m."""
     s = round(seconds)
     if s < 60:
         return f"{s}s"

@@ -7,9 +7,10 @@ from training.networks.base import Generator
 
 
 def ema_beta(cfg: TrainConfig, cur_nimg: int) -> float:
-    """Decay of one D step that ends at `cur_nimg` images: `ema_decay`, or 0.5^(batch / half-life)."""
+    """Return the decay of one D step that ends at `cur_nimg` images: `ema_decay`, or 0.5^(batch / half-life)."""
     if cfg.ema_decay is not None:
         return cfg.ema_decay
+
     half_life = cfg.ema_kimg * 1000
     if cfg.ema_rampup is not None:
         half_life = min(half_life, cur_nimg * cfg.ema_rampup)
@@ -18,7 +19,7 @@ def ema_beta(cfg: TrainConfig, cur_nimg: int) -> float:
 
 @torch.no_grad()
 def update_ema(ema: torch.Tensor, weights: torch.Tensor, G_ema: Generator, G: Generator, beta: float) -> None:
-    """Move the flat parameters `ema` towards `weights`; copy buffers (noise, w_avg) as they are."""
+    """Move the flat parameters `ema` towards `weights`, and copy buffers (noise, w_avg) as they are."""
     ema.lerp_(weights, 1 - beta)
     for average, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
         average.copy_(buffer)

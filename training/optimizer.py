@@ -12,7 +12,7 @@ from training.config import AdamConfig
 
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
-    """Move parameters into one contiguous tensor [P], which they become views of; returns it."""
+    """Move parameters into one contiguous tensor [P], of which they become views, and return it."""
     params = list(parameters)
     flat = torch.cat([p.detach().flatten() for p in params])
     for p, view in zip(params, flat.split([p.numel() for p in params]), strict=True):
@@ -29,12 +29,16 @@ class Adam:
 
     def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0) -> None:
         self.cfg = cfg
+
+        # Parameters, gradients and what travels with them, each in one piece.
         params = list(module.parameters())
         self.flat = flatten_parameters(params)
         self.buffer = self.flat.new_zeros(len(self.flat) + extra)
         self.grad, self.extra = self.buffer[: len(self.flat)], self.buffer[len(self.flat) :]
         for p, view in zip(params, self.grad.split([p.numel() for p in params]), strict=True):
             p.grad = view.view_as(p)
+
+        # Moments, and the numbers of steps taken and skipped.
         self.m = torch.zeros_like(self.flat)
         self.v = torch.zeros_like(self.flat)
         self.t = torch.zeros((), dtype=torch.float64, device=self.flat.device)
@@ -50,19 +54,26 @@ class Adam:
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        """One update from `.grad`, without waiting for the device."""
+        """Take one step from `.grad`, without waiting for the device."""
         cfg = self.cfg
+
+        # If any gradient is not finite, multiply everything by 0 instead of branching on the host.
         finite = self.grad.isfinite().all()
         ok = finite.to(self.grad.dtype)  # 1 or 0: times 0 the update changes nothing
         grad = torch.where(finite, self.grad, torch.zeros_like(self.grad))
         self.t += finite
         self.skipped += ~finite
+
+        # Moments.
         self.m.lerp_(grad, (1 - cfg.beta1) * ok)
         self.v.lerp_(grad.square_(), (1 - cfg.beta2) * ok)
+
+        # Bias correction, with eps before or after that of the second moment.
         t = self.t.clamp(min=1)
         correction1 = 1 - cfg.beta1**t
         correction2 = (1 - cfg.beta2**t).sqrt()
         eps = cfg.eps if cfg.form == "tf" else cfg.eps * correction2
+
         update = self.m / (self.v.sqrt() + eps)
         self.flat.addcmul_(update, (-lr * ok * correction2 / correction1).to(update.dtype))
 

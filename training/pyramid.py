@@ -11,13 +11,15 @@ Pyramid = tuple[torch.Tensor, ...]
 
 
 def from_uint8(images: torch.Tensor) -> Pyramid:
-    """Images uint8 [N,C,H,W] to the pyramid that D sees: x * 2/255 - 1, then repeated 2x2 means without rounding
-    (TF: process_reals)."""
+    """Return the pyramid that D sees of images uint8 [N,C,H,W] (TF: process_reals).
+
+    Pixels become x * 2/255 - 1; smaller levels are repeated 2x2 means without rounding.
+    """
     return from_images(images.float() * (2 / 255) - 1)
 
 
 def from_images(images: torch.Tensor) -> Pyramid:
-    """Images [N,C,H,W], H = W = 2^k >= 4, to their pyramid by repeated 2x2 means."""
+    """Return the pyramid of images [N,C,H,W], H = W = 2^k >= 4, by repeated 2x2 means."""
     levels = [images]
     while min(levels[-1].shape[2:]) > 4:
         levels.append(F.avg_pool2d(levels[-1], 2))  # [N,C,h/2,w/2]
@@ -25,7 +27,7 @@ def from_images(images: torch.Tensor) -> Pyramid:
 
 
 def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
-    """Partial to total derivatives with respect to the levels of a pyramid made by pooling.
+    """Turn partial into total derivatives with respect to the levels of a pyramid that was made by pooling.
 
     In the original each smaller real is pooled from the next larger one inside the graph, so the derivative with
     respect to a level contains the paths through all smaller ones. A 2x2 mean hands a quarter of its gradient to each
@@ -38,5 +40,5 @@ def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
 
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """Float [-1,1] to uint8 by rounding (x+1) * 127.5 to the nearest even, as the original's image grids."""
+    """Convert float [-1,1] to uint8 by rounding (x+1) * 127.5 to the nearest even, as the original's image grids do."""
     return ((at_least_fp32(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

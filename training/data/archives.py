@@ -40,6 +40,8 @@ class FolderFiles:
         self.path = path
         self.names: list[str] = []
         self.refused: list[str] = []
+
+        # Walk without recursion: folders may be nested deeply.
         folders = [""]
         while folders:
             inside = folders.pop()
@@ -68,6 +70,7 @@ class FolderFiles:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a file, or a link to one that can be followed."""
     try:
         return entry.is_file()
     except OSError:  # a link in a circle, or into a folder that may not be read
@@ -91,6 +94,8 @@ class ZipFiles:
                         members[-1] = info
                     elif not info.is_dir():
                         members.append(info)
+
+            # The index, as an array, is small enough to be copied into each worker process.
             self.names = [i.filename for i in members]
             fields = ("header_offset", "compress_size", "file_size", "CRC", "compress_type")
             columns = [np.fromiter((getattr(i, f) for i in members), np.uint64, len(members)) for f in fields]
@@ -115,15 +120,19 @@ class ZipFiles:
         self._map()
 
     def read(self, name: str) -> bytes:
-        """The content of a file, its checksum compared."""
+        """Return the content of a file after comparing its checksum."""
         offset, packed, size, crc, method = self._index[bisect_left(self.names, name)].tolist()
         if max(size, packed) > LARGEST:
             raise UserError(f"{self.path}: {name}: more than {LARGEST} bytes")
+
         try:
+            # The local header, whose name and extra field have lengths of their own.
             start = offset + _LOCAL_HEADER.size
             magic, n, m = _LOCAL_HEADER.unpack(self._bytes[offset:start].tobytes())
             if magic != b"PK\x03\x04":
                 raise ValueError("no file where the directory says")
+
+            # The content, never more of it than the directory promises.
             data = self._bytes[start + n + m : start + n + m + packed].tobytes()
             if method == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
@@ -139,7 +148,7 @@ class ZipFiles:
 
 
 def _refusal(info: zipfile.ZipInfo) -> str | None:
-    """Why a member of an archive is not read."""
+    """Return why a member of an archive is not read, None if it is."""
     if reason := outside(info.filename):
         return reason
     if stat.S_ISLNK(info.external_attr >> 16):
@@ -152,20 +161,20 @@ def _refusal(info: zipfile.ZipInfo) -> str | None:
 
 
 def outside(name: str) -> str | None:
-    """Why a name in an archive may not be trusted, if so."""
+    """Return why a name in an archive may not be trusted, None if it may."""
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\\" in name or "\0" in name:
         return "an absolute or foreign path"
     return "leads out of the archive" if ".." in name.split("/") else None
 
 
 def image_names(files: Files) -> list[str]:
-    """Those of `files` that are images by their suffix; hidden ones and those of other programs are left out."""
+    """Return the names of images, by their suffix; hidden files and those of other programs are left out."""
     Image.init()
     return [n for n in files.names if os.path.splitext(n)[1].lower() in Image.EXTENSION and _wanted(n)]
 
 
 def other_suffixes(files: Files) -> str:
-    """What else is there, in words, e.g. `3 .txt, 1 .mp4`; empty if nothing is."""
+    """Return what else is there, e.g. `3 .txt, 1 .mp4`; empty if nothing is."""
     found = Counter(os.path.splitext(n)[1].lower() or "without suffix" for n in files.names if _wanted(n))
     others = [(s, n) for s, n in found.most_common() if s not in Image.EXTENSION and s != ".json"]
     return ", ".join(f"{n} {s}" for s, n in others[:5])

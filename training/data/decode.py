@@ -26,12 +26,15 @@ def decoding_error(error: Exception, source: object = "") -> str:
 
 
 def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image, tuple[str, ...]]:
-    """An encoded image as L or RGB of 8 bits in sRGB, upright, and notes; raises whatever Pillow does."""
+    """Return an encoded image as L or RGB of 8 bits in sRGB, upright, and notes on it; raise whatever Pillow does."""
     data = source if isinstance(source, bytes) else source.read_bytes()
+
     with warnings.catch_warnings(action="ignore"):  # large images, odd metadata
         with Image.open(io.BytesIO(data)) as im:
             if im.format == "PNG":
                 im.verify()  # checksums, which decoding does not look at
+
+        # Opened anew, because `verify` leaves an image that cannot be used.
         with Image.open(io.BytesIO(data)) as im:
             notes = (ANIMATED,) if getattr(im, "is_animated", False) else ()
             im.load()  # damage shows here, and is not taken for that of a profile
@@ -44,13 +47,15 @@ def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image
 
 
 def _to_srgb(im: Image.Image) -> Image.Image:
-    """Colours of another profile to sRGB (perceptual intent); alpha stays."""
+    """Convert colours of another profile to sRGB (perceptual intent); alpha stays."""
     profile = im.info.get("icc_profile")
     if not profile:
         return im
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if "sRGB" in ImageCms.getProfileDescription(source):
         return im
+
+    # Palettes and transparent colours become plain channels; alpha is set aside.
     if im.mode in ("P", "PA"):
         im = im.convert("RGBA" if "transparency" in im.info or im.mode == "PA" else "RGB")
     elif "transparency" in im.info and im.mode in ("L", "RGB"):
@@ -59,6 +64,8 @@ def _to_srgb(im: Image.Image) -> Image.Image:
     colours = im.convert(im.mode[:-1]) if alpha else im
     if colours.mode not in ("L", "RGB", "CMYK", "LAB"):
         return im
+
+    # Convert, and put gray, alpha and the orientation back.
     exif, gray = im.getexif(), colours.mode == "L"
     out = ImageCms.profileToProfile(colours, source, _srgb(), outputMode="RGB")
     assert out is not None  # only with inPlace
@@ -76,9 +83,13 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 
 
 def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
-    """Any Pillow mode to L or RGB: palettes looked up, 16 bit gray divided by 257, alpha laid on `background`, EXIF
-    turned upright; the first frame of animations. Changes `im`."""
+    """Convert any Pillow mode to L or RGB, upright; of animations the first frame. Changes `im`.
+
+    Palettes are looked up, 16 bit gray is divided by 257, and alpha is laid on `background`.
+    """
     ImageOps.exif_transpose(im, in_place=True)
+
+    # Deep gray.
     if im.mode.startswith("I;16") or im.mode == "I":
         wide = np.asarray(im).astype(np.float64)
         if wide.max() > 65535:
@@ -86,12 +97,15 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
         return Image.fromarray(np.rint(wide / 257).clip(0, 255).astype(np.uint8))
     if im.mode == "F":
         raise ValueError(FLOAT_PIXELS)
+
+    # Transparency of any kind.
     if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
         rgba = im.convert("RGBA")
         canvas = Image.new("RGBA", rgba.size, ImageColor.getrgb(background)[:3])
         r, g, b = ImageColor.getrgb(background)[:3]
         gray = im.mode in ("1", "L", "LA", "La") and r == g == b
         return Image.alpha_composite(canvas, rgba).convert("L" if gray else "RGB")
+
     if im.mode in ("L", "RGB"):
         im.load()
         return im
@@ -99,6 +113,6 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
 
 
 def planes(im: Image.Image) -> np.ndarray:
-    """An L or RGB image as uint8 [C,H,W]."""
+    """Return an L or RGB image as uint8 [C,H,W]."""
     x = np.asarray(im)
     return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)

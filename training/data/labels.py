@@ -78,15 +78,20 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
         table = dict(entries)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise UserError(f'{where}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
+
     missing = [name for name in names if name not in table]
     if missing:
         raise UserError(f"{where}: no label for {len(missing)} of {len(names)} images, the first is {missing[0]}")
     values = [table[name] for name in names]
+
+    # Class numbers for all of them.
     if all(type(v) is int for v in values):
         for v in values:
             if not 0 <= v < MAX_CLASSES:
                 raise UserError(f"{where}: class {v}, expected 0 to {MAX_CLASSES - 1}")
         return OneHot(np.array(values, np.int32), max(values, default=-1) + 1)
+
+    # Vectors of one length for all of them.
     for name, v in zip(names, values, strict=True):
         numbers = isinstance(v, list) and v and all(type(x) in (int, float) and is_float32(x) for x in v)
         if not numbers or len(v) != len(values[0]):
@@ -108,6 +113,7 @@ def read_labels(path: Path, n: int) -> np.ndarray:
         labels: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except Exception as e:  # numpy raises whatever a damaged header leads it to
         raise UserError(f"{path}: not a readable array ({e}), {expected}") from e
+
     if labels.ndim != 2 or len(labels) != n or labels.dtype.kind not in "fiub":
         raise UserError(f"{path}: labels {labels.dtype} {list(labels.shape)}, {expected}")
     for start in range(0, n, ROWS):
@@ -140,10 +146,12 @@ class LabelSummary:
         self.labelled: bool | None = None
 
     def add(self, label: Label, name: str) -> None:
+        # All images have a label, or none has.
         if self.labelled is None:
             self.labelled = label is not None
         if self.labelled != (label is not None):
             raise UserError(f"{name}: {'no' if label is None else 'a'} label, unlike the images before it")
+
         if isinstance(label, int):
             if not 0 <= label < MAX_CLASSES:
                 raise UserError(f"{name}: class {label}, expected 0 to {MAX_CLASSES - 1}")
@@ -154,6 +162,8 @@ class LabelSummary:
                 expected = f"{self.length or 'some'} finite numbers"
                 raise UserError(f"{name}: label {list(label)!r:.40}, expected {expected}")
             self.length = len(label)
+
+        # One-hot vectors and class numbers go together while there are enough values.
         if self.length and self.classes > self.length:
             raise UserError(f"{name}: class numbers up to {self.classes - 1} and vectors of {self.length} mixed")
 

@@ -25,10 +25,10 @@ ARCHITECTURES = {
 
 
 def build_generator(cfg: AnyGeneratorConfig, spec: ImageSpec) -> Generator:
-    """A generator with fresh weights; ValueError if the options do not go together."""
+    """Return a generator with fresh weights; raise ValueError if the options do not go together."""
     return ARCHITECTURES[cfg.kind].G(cfg, spec)
 
 
 def build_discriminator(cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> Discriminator:
-    """A discriminator with fresh weights; ValueError if the options do not go together."""
+    """Return a discriminator with fresh weights; raise ValueError if the options do not go together."""
     return ARCHITECTURES[cfg.kind].D(cfg, spec)

@@ -101,17 +101,21 @@ class Discriminator(nn.Module):
     def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
         if len(pyramid) != len(self.spec.resolutions):
             raise ValueError(f"D: found {len(pyramid)} images, expected one of each of {self.spec.resolutions}")
+
+        # Blocks from the full resolution down, each with its image.
         x: torch.Tensor | None = None
         for r, image in zip(reversed(self.spec.resolutions), reversed(pyramid), strict=True):
             image = image.contiguous(memory_format=torch.channels_last)
             x = self.get_submodule(f"b{r}")(x, image)
+
         assert x is not None
         return self.weigh(x, c)  # [N,1]
 
     def weigh(self, x: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-        """Scores of all classes [N,max(c_dim,1)] -> scores [N,1]."""
+        """Weigh the scores of all classes [N,max(c_dim,1)] by the labels, and add them up: [N,1]."""
         if not self.spec.c_dim:
             return x
+
         if c is None:
             raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
         return (x * c.to(x.dtype)).sum(1, keepdim=True)

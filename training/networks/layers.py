@@ -167,11 +167,12 @@ class Combine(nn.Module):
         image = image.to(x.dtype)
         if self.kind == "lin_cat":
             return torch.cat([x, self.conv(image)], 1)  # [N,2*nf,r,r]
+
         x = torch.cat([x, image], 1)  # [N,nf+channels,r,r]
         return self.conv(x) if self.kind == "cat_lin" else x
 
 
 def compute_dtype(like: torch.Tensor) -> torch.dtype:
-    """The dtype of convolutions here: autocast's if it is on, else that of `like`."""
+    """Return the dtype of convolutions here: autocast's if it is on, else that of `like`."""
     device = like.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype

@@ -102,6 +102,8 @@ class DiscriminatorBlock(nn.Module):
         super().__init__()
         self.cfg, self.resolution = cfg, resolution
         nf, wscale = progan_nf(cfg.features, resolution), cfg.use_wscale
+
+        # The image comes in through fromrgb at the top, and through combine below.
         n_in = max(1, nf // 2)  # the block above leaves room for as many maps of the image
         self.combine: Combine | None = None  # where D is to see the image of this block
         if resolution == spec.resolution:
@@ -110,6 +112,8 @@ class DiscriminatorBlock(nn.Module):
         elif cfg.levels is None or resolution in cfg.levels:
             self.combine = Combine(cfg.combine, n_in, spec.channels, wscale, bias=True)
             n_in = self.combine.n_out
+
+        # Two convolutions; at 4x4 minibatch stddev, one convolution and dense layers.
         self.conv0 = Conv2d(n_in + (resolution == 4), nf, 3, "lrelu", use_wscale=wscale)
         if resolution > 4:
             n_out = max(1, progan_nf(cfg.features, resolution // 2) // 2)
@@ -122,9 +126,11 @@ class DiscriminatorBlock(nn.Module):
         if x is None:
             x = self.fromrgb(image)  # [N,nf,r,r]
         elif self.combine is not None:
-            x = self.combine(x, image)
+            x = self.combine(x, image)  # [N,nf'+...,r,r]
+
         if self.resolution > 4:
             return nn.functional.avg_pool2d(self.conv1(self.conv0(x)), 2)  # [N,nf'',r/2,r/2]
+
         stddev = minibatch_stddev(x, self.cfg.mbstd_group_size or len(x), 1)  # [N,1]
         return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
 
@@ -149,10 +155,13 @@ def _initialise_as_torch(network: nn.Module) -> None:
         if parameter is not None:
             nn.init.uniform_(parameter, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
 
+    # All layers by their own fan-in.
     for module in network.modules():
         if isinstance(module, EqualizedWeight):
             for parameter in (module.weight, module.bias):
                 uniform(parameter, module.weight[0].numel())
+
+    # The first layers of G's blocks, whose bias is the block's.
     for block in network.modules():
         if isinstance(block, SynthesisBlock):
             if isinstance(block.source, DenseInput):

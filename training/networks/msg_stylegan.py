@@ -127,13 +127,14 @@ class SynthesisNetwork(Synthesis):
             self.add_module(f"torgb{r}", Conv2d(n_in, spec.channels, 1, gain=1.0, use_wscale=cfg.use_wscale))
 
     def layers(self) -> list[SynthesisLayer]:
-        """All layers, 4x4 first, two a resolution."""
+        """Return all layers, 4x4 first, two for each resolution."""
         return [m for m in self.modules() if isinstance(m, SynthesisLayer)]
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
         return [(n, 1, r, r) for r in self.resolutions for _ in (0, 1)] if self.cfg.use_noise else []
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        # Noise of each layer: given, fresh, stored, or none.
         sources: list[torch.Tensor | None] = [None] * (2 * len(self.resolutions))
         if self.cfg.use_noise and noise is not None:
             sources = list(noise)
@@ -141,7 +142,11 @@ class SynthesisNetwork(Synthesis):
             sources = [torch.randn(s, device=w.device, dtype=w.dtype) for s in self.noise_shapes(w.shape[0])]
         elif self.cfg.use_noise and noise_mode == "const":
             sources = [layer.noise_const for layer in self.layers()]
+
+        # Without styles, w enters at 4x4 only.
         ws = w.unbind(1) if self.cfg.use_styles else [w[:, 0]] * (2 * len(self.resolutions))  # [N,w_dim] each
+
+        # Blocks from the smallest on, each with its image.
         x = ws[0]
         images = []
         for i, r in enumerate(self.resolutions):
@@ -170,6 +175,8 @@ class DiscriminatorBlock(nn.Module):
         self.cfg, self.resolution = cfg, resolution
         stage = resolution.bit_length() - 2
         nf, act, wscale = cfg.nf(stage), cfg.activation, cfg.use_wscale
+
+        # The image comes in through fromrgb at the top, and through combine below.
         n_in = nf
         self.combine: Combine | None = None  # where D is to see the image of this block
         if resolution == spec.resolution:
@@ -177,12 +184,16 @@ class DiscriminatorBlock(nn.Module):
         elif cfg.levels is None or resolution in cfg.levels:
             self.combine = Combine(cfg.combine, nf, spec.channels, wscale, bias=False)
             n_in = self.combine.n_out
+
+        # Minibatch stddev in every block.
         self.mbstd_features = cfg.mbstd_num_features
         if self.mbstd_features and n_in % self.mbstd_features:
             raise ValueError(
                 f"D.mbstd_num_features: found {self.mbstd_features}, expected a divisor of the {n_in} feature maps at "
                 f"{resolution}x{resolution}"
             )
+
+        # Convolutions; at 4x4 dense layers end the network.
         self.conv0 = Conv2d(n_in + self.mbstd_features, nf, 3, act, use_wscale=wscale)
         if resolution > 4:
             self.conv1 = ConvDown2d(nf, cfg.nf(stage - 1), act, cfg.blur_filter, wscale)
@@ -194,10 +205,12 @@ class DiscriminatorBlock(nn.Module):
         if x is None:
             x = self.fromrgb(image)  # [N,nf,r,r]
         elif self.combine is not None:
-            x = self.combine(x, image)
+            x = self.combine(x, image)  # [N,nf or more,r,r]
+
         stddev = None
         if self.mbstd_features:
             stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
+
         x = self.conv0(x, stddev)  # [N,nf,r,r]
         if self.resolution > 4:
             return self.conv1(x)  # [N,nf',r/2,r/2]

@@ -4,5 +4,5 @@ import torch
 
 
 def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
-    """bf16 and fp16 as float32; float32 and float64 as they are."""
+    """Convert bf16 and fp16 to float32; leave float32 and float64 as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

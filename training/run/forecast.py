@@ -71,15 +71,18 @@ class _Meter(TorchDispatchMode):
 
 
 def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
-    """Cost of the D and the G step on fake tensors: nothing is computed or allocated."""
+    """Count the cost of the D and the G step on fake tensors: nothing is computed or allocated."""
     n = cfg.images_per_pass
     device = torch.device("cpu")
+
     with FakeTensorMode(), autocast(resolve_precision(cfg.precision, pick_device(cfg.device)), device):
         G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
         inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
         reals = RealBatch(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
         share = torch.zeros(n)
+
+        # D steps with and without R1 and R2, a G step, and sampling.
         with _Meter() as d_reg:
             d_step(G, D, cfg.loss, reals, inputs, torch.ones(()), share).loss.backward()
         with _Meter() as d_plain:
@@ -89,7 +92,10 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
             g_step(G, D, cfg.loss, inputs, reals).loss.backward()
         with _Meter() as sampling, torch.no_grad():
             G(z, c)
+
+        # G: weights, gradients, two moments and the average; D: the same without an average.
         weights = sum(p.numel() for p in G.parameters()) * 5 + sum(p.numel() for p in D.parameters()) * 4
+
     k = cfg.loss.reg_interval
     return Cost(
         d_flops=(d_reg.flops + (k - 1) * d_plain.flops) / k / n,
@@ -100,7 +106,10 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
 
 
 def convolution_rate(device: torch.device, precision: Precision) -> float:
-    """Operations per second of a 3x3 convolution forward and backward, 64 channels at 32x32 (GPU: 256 at 64x64)."""
+    """Measure the operations per second of a 3x3 convolution, forward and backward.
+
+    It has 64 channels at 32x32 on a CPU, and 256 channels at 64x64 on a GPU.
+    """
     n, ch, r = (16, 64, 32) if device.type == "cpu" else (32, 256, 64)
     dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
     x = torch.randn(n, ch, r, r, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
@@ -113,6 +122,7 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
+    # The best of as many as fit into a second.
     best, end = float("inf"), time.perf_counter() + 1.0
     while time.perf_counter() < end:
         start = time.perf_counter()
@@ -122,7 +132,7 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
 
 
 def layer_table(net: torch.nn.Module, spec: ImageSpec) -> list[tuple[str, int, list[int], list[int]]]:
-    """(layer, parameters, output shape, weight shape) of a generator or discriminator, in the order of evaluation."""
+    """Return (layer, parameters, output shape, weight shape) of a network, in the order of evaluation."""
     rows: dict[str, tuple[str, int, list[int], list[int]]] = {}
     kinds = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
@@ -134,22 +144,27 @@ def layer_table(net: torch.nn.Module, spec: ImageSpec) -> list[tuple[str, int, l
 
         return hook
 
+    # Watch the outermost modules that count as layers.
     taken: list[str] = []
     for name, module in net.named_modules():
         if isinstance(module, kinds) and not any(name.startswith(t + ".") for t in taken):
             taken.append(name)
             module.register_forward_hook(watch(name))
+
+    # Evaluate the network once, on one image.
     if isinstance(net, Generator):
         net(torch.zeros(1, net.cfg.z_dim), torch.zeros(1, spec.c_dim))
     else:
         net([torch.zeros(1, spec.channels, r, r) for r in spec.resolutions], torch.zeros(1, spec.c_dim))
+
+    # Parameters that belong to no layer come first.
     named = dict(net.named_parameters())
     loose = [(k, p) for k, p in named.items() if not any(k.startswith(t + ".") for t in taken)]
     return [(k, p.numel(), [], list(p.shape)) for k, p in loose] + list(rows.values())
 
 
 def print_forecast(cfg: TrainConfig) -> None:
-    """Print what `--dry-run` promises."""
+    """Print what `--dry-run` promises: options, both networks layer by layer, memory and time."""
     spec = _spec(cfg)
     check_networks(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
@@ -160,11 +175,13 @@ def print_forecast(cfg: TrainConfig) -> None:
             for name, n, out, weight in rows:
                 print(f"{name:<28} {n:>12,}  {'x'.join(map(str, out)) or '-':<18} {'x'.join(map(str, weight)) or '-'}")
             print(f"{'total':<28} {sum(r[1] for r in rows):>12,}")
+
+    # Time from the operations and the measured rate; processes on a CPU share the cores that were measured.
     cost = count(cfg, spec)
     device = pick_device(cfg.device)
     rate = convolution_rate(device, cfg.precision)
     per_image = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY)
-    if device.type == "cuda":  # processes on a CPU share the cores that the rate was measured on
+    if device.type == "cuda":
         per_image /= cfg.gpus
     print(f"\nimages      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
     print(f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image")
@@ -176,7 +193,7 @@ def print_forecast(cfg: TrainConfig) -> None:
 
 
 def _spec(cfg: TrainConfig) -> ImageSpec:
-    """The dataset's images, or without a dataset those that the options name."""
+    """Return what the dataset's images are, or without a dataset what the options say."""
     if Path(cfg.data).exists():
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
     spec = ImageSpec(resolution=cfg.resolution or 64)
