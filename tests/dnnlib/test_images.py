@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib.images import save_png, sheet, to_pil
+
+
+def test_sheets_are_filled_row_by_row_and_padded_with_white():
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(2, 2).repeat(2, 3)  # [3,1,2,2] of 0, 1, 2
+    picture = sheet(images, columns=2)
+    assert picture.shape == (1, 4, 4)
+    assert (picture[0, :2, :2] == 0).all() and (picture[0, :2, 2:] == 1).all()
+    assert (picture[0, 2:, :2] == 2).all() and (picture[0, 2:, 2:] == 255).all()
+
+
+def test_small_images_are_scaled_up_by_repeating_pixels():
+    image = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
+    assert np.array_equal(sheet(image, 1, (4, 6))[0], image[0, 0].repeat(2, 0).repeat(3, 1))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA"), (2, "L")])
+def test_any_number_of_channels_can_be_shown(tmp_path, channels, mode):
+    image = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
+    assert to_pil(image).mode == mode
+    save_png(image, tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as read:
+        pixels = np.asarray(read)
+    expected = image.transpose(1, 2, 0) if channels in (3, 4) else image[0]
+    assert np.array_equal(pixels, expected)
