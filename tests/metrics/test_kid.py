@@ -30,7 +30,7 @@ def test_kid_is_unbiased():
 
 @pytest.mark.parametrize("n", [60, 300])
 def test_kids_standard_error_is_its_deviation(n):
-    """Of sets drawn anew from one distribution each time."""
+    """Draw the sets anew from one distribution each time."""
     rng = np.random.default_rng(0)
     found = [polynomial_mmd(rng.normal(size=(n, 4)), rng.normal(size=(n, 4)) + 1, 50, 30, k) for k in range(150)]
     means, errors = np.array(found).T

@@ -46,7 +46,7 @@ def test_distance_of_a_set_to_itself_is_zero(n):
 
 
 def test_bias_is_what_more_images_take_away():
-    """Of two sets of one distribution the whole distance is bias."""
+    """The whole distance between two sets of one distribution is bias."""
     x, y = moments(features(400, 30, 0)), moments(features(400, 30, 0)[::-1])
     rng = np.random.default_rng(0)
     a, b = (moments(rng.normal(size=(400, 30))) for _ in range(2))

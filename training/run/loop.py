@@ -93,6 +93,7 @@ def training_loop(
 
                     snapshot_number = state.tick // max(1, cfg.network_snapshot_ticks)
                     if state.finished or snapshot_number % cfg.metric_every == 0:
+                        distributed.barrier()  # the main process has written the files
                         for hook in hooks:
                             hook(SavedSnapshot(cfg, run.path, path, state.G_ema, dataset, device, report.say, stop))
 

@@ -59,7 +59,7 @@ def test_zip_members_that_lead_out_are_left_out_and_listed(tmp_path):
     assert not (tmp_path.parent / "0.png").exists()
     strict = script("dataset_tool.py", "create_from_images", tmp_path / "s", path, "--strict", check=False)
     assert strict.returncode == 2 and "leads out of the archive" in strict.stderr and not (tmp_path / "s").exists()
-    assert len(open_dataset(path)) == 2  # directly, the damaged one is told when it is read
+    assert len(open_dataset(path)) == 2  # directly, the damaged one is reported when it is read
 
 
 def test_odd_things_in_a_folder(tmp_path):
