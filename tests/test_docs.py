@@ -27,7 +27,7 @@ def test_options_exist(path, options):
     text = path.read_text(encoding="utf-8")
     if path.name == "from-bmsg-gan.md":  # the left column has theirs
         text = re.sub(r"^\| `[^|]*\|", "", text, flags=re.M)
-        text = text[: text.index("What its options did not do")]
+        text = text[: text.index("## What its options did not do")]
     named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w.-]*\w", text)) - OTHERS
     benchmarks = set(re.findall(r"--[\w-]+\w", " ".join(re.findall(r"python benchmarks.*", text))))
     assert not named - options - benchmarks
