@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from pretrained.network_file import NetworkFile, Part, Stored
 from training.config import from_dict
-from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig
+from training.networks.config import StoredDiscriminatorConfig, StoredGeneratorConfig
 from training.run.snapshot import FORMAT, VERSION
 from training.spec import ImageSpec
 
@@ -30,7 +30,7 @@ def load_snapshot(path: Path) -> NetworkFile:
         if facts["version"] != VERSION:
             raise UserError(f"{path}: snapshot version {facts['version']}, expected {VERSION}")
         spec = from_dict(ImageSpec, facts["images"], "images")
-        options: dict[str, Any] = {"G": AnyGeneratorConfig, "D": AnyDiscriminatorConfig}
+        options: dict[str, Any] = {"G": StoredGeneratorConfig, "D": StoredDiscriminatorConfig}
         configs = {k: None if facts[k] is None else from_dict(options[k], facts[k], k) for k in options}
         cur_nimg = facts["cur_nimg"] if facts["cur_nimg"] is None else int(facts["cur_nimg"])
         origin = str(facts.get("origin", ""))

@@ -11,7 +11,7 @@ from torch import nn
 
 from dnnlib.errors import UserError
 from training.networks.architectures import build_discriminator, build_generator
-from training.networks.base import Discriminator, Generator
+from training.networks.base import DerivedBuffers, Discriminator, Generator
 from training.networks.config import AnyDiscriminatorConfig
 from training.spec import ImageSpec
 
@@ -113,8 +113,8 @@ class Part:
 
         net.load_state_dict(state, assign=True)
         for module in net.modules():
-            if reset := getattr(module, "reset_buffers", None):  # what follows from the options and is not stored
-                reset()
+            if isinstance(module, DerivedBuffers):
+                module.reset_buffers()
         return net.eval().requires_grad_(False)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,14 +10,6 @@ import torch
 from dnnlib.errors import UserError
 from pretrained.loading import load_network
 from training.config import TrainConfig, from_dict
-from training.networks.config import (
-    DiscriminatorConfig,
-    GeneratorConfig,
-    ProGANDiscriminatorConfig,
-    ProGANGeneratorConfig,
-    StyleGANDiscriminatorConfig,
-    StyleGANGeneratorConfig,
-)
 from training.warm_start import InitialWeights
 
 
@@ -52,29 +44,12 @@ def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:
         return replace(default, G=begun.G, D=begun.D)
 
     g = next((net.parts[name].cfg for name in ("G", "G_ema") if name in net.parts), None)
-    d = net.parts["D"].cfg if "D" in net.parts else None
     if g is None:
         raise UserError(f"{net.where}: no generator to start from, only a discriminator")
 
-    if isinstance(g, StyleGANGeneratorConfig):  # its layers are those of MSG-StyleGAN
-        g = GeneratorConfig(**{f.name: getattr(g, f.name) for f in fields(g)})
-    if isinstance(d, StyleGANDiscriminatorConfig):
-        d = DiscriminatorConfig(**{f.name: getattr(d, f.name) for f in fields(d)})
-
-    return replace(default, G=g, D=d or _discriminator_for(g, default.D))
-
-
-def _discriminator_for(
-    g: GeneratorConfig | ProGANGeneratorConfig, preset: DiscriminatorConfig | ProGANDiscriminatorConfig
-) -> DiscriminatorConfig | ProGANDiscriminatorConfig:
-    """Return a discriminator of the generator's kind and size, otherwise as in the preset if that is of this kind."""
-    if isinstance(g, ProGANGeneratorConfig):
-        d = preset if isinstance(preset, ProGANDiscriminatorConfig) else ProGANDiscriminatorConfig()
-        return replace(d, features=g.z_dim, use_wscale=g.use_wscale)
-
-    d_style = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
-    shared = {name: getattr(g, name) for name in (f.name for f in fields(d_style)) if hasattr(g, name)}
-    return replace(d_style, **shared)
+    # Without a discriminator in the files, one that suits their generator is built.
+    d = net.parts["D"].cfg if "D" in net.parts else g.matching_discriminator(default.D)
+    return replace(default, G=g.as_trained(), D=d.as_trained())
 
 
 def _run_begun_with(cfg: TrainConfig) -> TrainConfig | None:

@@ -213,7 +213,7 @@ def test_every_training_option_at_once(finished, tmp_path):
     ("args", "message"),
     [
         (["--G.mapping-layers", 0], "w_dim: found 16, expected 32"),
-        (["--D.levels", 64], "D.levels: found [64]"),
+        (["--D.resolutions", 64], "D.resolutions: found [64]"),
         (["--D.mbstd-num-features", 3], "expected a divisor of the"),
         (["--G.mapping-lrmul", 0], "mapping_lrmul: found 0"),
         (["--total-kimg", "inf"], "total_kimg: found inf"),

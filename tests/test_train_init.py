@@ -195,8 +195,8 @@ def test_config_json_with_another_file_takes_its_networks(tmp_path):
 
 
 def test_discriminator_for_a_generator_alone_keeps_the_presets_options(tmp_path):
-    cfg = train_script.parse(["progan-robohash", "--D.levels", "8", "--init", GEN])
-    assert (cfg.D.features, cfg.D.levels) == (16, (8,))
+    cfg = train_script.parse(["progan-robohash", "--D.resolutions", "8", "--init", GEN])
+    assert (cfg.D.features, cfg.D.resolutions) == (16, (8,))
     snapshot = tmp_path / "g.safetensors"
     net = load_network(C2)
     save_snapshot(snapshot, {"G": net.G}, net.spec, None)

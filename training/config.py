@@ -9,13 +9,17 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
-    ProGANDiscriminatorConfig,
-    ProGANGeneratorConfig,
+    NetworkConfig,
+    TrainedDiscriminatorConfig,
+    TrainedGeneratorConfig,
 )
 from training.spec import ImageSpec, check, is_power_of_two
 
 Precision = Literal["auto", "fp32", "bf16"]
-RETIRED = {"minibatch_repeats"}  # options without effect that the config.json of an older run may still have
+
+# What the config.json of an older run may still have: options without effect, and options under their former names.
+RETIRED = {"minibatch_repeats"}
+RENAMED = {"levels": "resolutions"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,29 +44,13 @@ class AdamConfig:
         check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
 
 
-LossName = Literal[
-    "logistic",
-    "logistic-saturating",
-    "standard-gan",
-    "wgan",
-    "wgan-gp",
-    "hinge",
-    "hinge-gp",
-    "lsgan",
-    "lsgan-per-sample",
-    "lsgan-sigmoid",
-    "lsgan-sigmoid-per-sample",
-    "relativistic-hinge",
-    "relativistic-pairing",
-]
-
-
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """What D and G minimise."""
 
-    name: LossName = "logistic"
-    """A row of `training.losses.LOSSES`; docs/losses.md says when to use which."""
+    name: str = "logistic"
+    """Name of the loss, e.g. logistic, wgan-gp, hinge, lsgan, relativistic-pairing; docs/losses.md lists all of them
+    and says when to use which."""
     r1_gamma: float = 10.0
     """Weight of R1, the gradient penalty on reals, averaged over levels."""
     r2_gamma: float = 0.0
@@ -87,7 +75,8 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("r1_gamma", "r2_gamma", "gamma_end", "gp_weight", "drift"):
-            check(0 <= getattr(self, name) <= 1e6, f"{name}: found {getattr(self, name)}, expected 0 to 10^6")
+            value = vars(self)[name]
+            check(0 <= value <= 1e6, f"{name}: found {value}, expected 0 to 10^6")
         check(1e-6 <= self.gp_target <= 1e6, f"gp_target: found {self.gp_target}, expected 10^-6 to 10^6")
         check(0 <= self.gamma_kimg <= 1e9, f"gamma_kimg: found {self.gamma_kimg}, expected 0 to 10^9")
         check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
@@ -184,9 +173,9 @@ class TrainConfig:
     forget their start; None = off."""
 
     # Components.
-    G: GeneratorConfig | ProGANGeneratorConfig = field(default_factory=GeneratorConfig)
+    G: TrainedGeneratorConfig = field(default_factory=GeneratorConfig)
     """Generator; the preset decides which of the two systems it is of."""
-    D: DiscriminatorConfig | ProGANDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    D: TrainedDiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     """Discriminator."""
     G_opt: AdamConfig = field(default_factory=AdamConfig)
     """Optimizer of G."""
@@ -196,18 +185,23 @@ class TrainConfig:
     """Loss and regularisation."""
 
     def __post_init__(self) -> None:
+        # Ranges of single options.
         check(
             self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
         for name in ("gpus", "batch", "d_repeats", "metric_every"):
-            check(getattr(self, name) >= 1, f"{name}: found {getattr(self, name)}, expected >= 1")
+            value = vars(self)[name]
+            check(value >= 1, f"{name}: found {value}, expected >= 1")
         for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
-            check(getattr(self, name) >= 0, f"{name}: found {getattr(self, name)}, expected >= 0")
+            value = vars(self)[name]
+            check(value >= 0, f"{name}: found {value}, expected >= 0")
         for name in ("tick_kimg", "total_kimg"):
-            check(0.001 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0.001 to 10^9")
+            value = vars(self)[name]
+            check(0.001 <= value <= 1e9, f"{name}: found {value}, expected 0.001 to 10^9")
         for name in ("lr_warmup_kimg", "ema_kimg"):
-            check(0 <= getattr(self, name) <= 1e9, f"{name}: found {getattr(self, name)}, expected 0 to 10^9")
+            value = vars(self)[name]
+            check(0 <= value <= 1e9, f"{name}: found {value}, expected 0 to 10^9")
         check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,
             f"ema_rampup: found {self.ema_rampup}, expected > 0, <= 1000",
@@ -217,16 +211,19 @@ class TrainConfig:
             f"ema_decay: found {self.ema_decay}, expected 0 to 1",
         )
         check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
+
+        # The batch divides into processes, those into micro-batches, and these into groups of minibatch stddev.
         check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus
         check(
             self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.micro_batch == 0),
             f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}",
         )
-        group = self.D.mbstd_group_size or self.images_per_pass
+        images = self.images_per_pass
+        group = self.D.mbstd_group_size or images
         check(
-            self.D.mbstd_num_features == 0 or self.images_per_pass <= group or self.images_per_pass % group == 0,
-            f"{self.images_per_pass} images per forward pass (batch / gpus, or micro_batch): expected <= "
+            not self.D.uses_mbstd or images <= group or images % group == 0,
+            f"{images} images per forward pass (batch / gpus, or micro_batch): expected <= "
             f"D.mbstd_group_size {group} or a multiple of it",
         )
 
@@ -246,68 +243,80 @@ class TrainConfig:
 
 
 def as_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON values; the configs of networks carry their `kind`."""
+    """Return a config as plain JSON values; the options of networks carry their `kind`."""
 
     def plain(value: Any) -> Any:
         if not is_dataclass(value):
             return value
-        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
-        return {**kind, **{f.name: plain(getattr(value, f.name)) for f in fields(value)}}
+        kind = {"kind": value.kind} if isinstance(value, NetworkConfig) else {}
+        return {**kind, **{name: plain(option) for name, option in vars(value).items()}}
 
-    return json.loads(json.dumps(plain(config)))
+    return json.loads(json.dumps(plain(config)))  # type: ignore[no-any-return]
 
 
 def from_dict(cls: Any, values: dict[str, Any], where: str) -> Any:
-    """The reverse of `as_dict`, of a dataclass or a union of them, told apart by `kind` (default: the first);
-    ValueError that names `where` for unknown keys, wrong types and values."""
+    """Return the config that `as_dict` made plain values of.
+
+    cls: a dataclass, or a union of options of networks, of which `kind` picks one and the first is the default. Raises
+    ValueError, headed `where`, for unknown options, wrong types and values out of range.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"{where}: found {values!r}, expected an object")
-    options = get_args(cls) or (cls,)
-    kinds = {getattr(option, "kind", None): option for option in options}
-    values = {name: value for name, value in values.items() if name not in RETIRED}
-    kind = values.pop("kind", next(iter(kinds)))
-    if not isinstance(kind, str | None) or kind not in kinds:
-        raise ValueError(f"{where}: kind {kind}, expected {' or '.join(map(str, kinds))}")
-    cls = kinds[kind]
-    hints = {f.name: get_type_hints(cls)[f.name] for f in fields(cls)}
-    unknown = values.keys() - hints.keys()
-    if unknown:
+    values = {RENAMED.get(name, name): value for name, value in values.items() if name not in RETIRED}
+
+    cls = _class_of(cls, values.pop("kind", None), where)
+    hints = get_type_hints(cls)
+    types = {field.name: hints[field.name] for field in fields(cls)}
+    if unknown := values.keys() - types.keys():
         raise ValueError(f"{where}: unknown option {', '.join(sorted(unknown))}")
-    out = {}
+
+    # Values that are configs themselves are read in the same way.
+    options = {}
     for name, value in values.items():
-        nested = any(is_dataclass(option) for option in (get_args(hints[name]) or (hints[name],)))
-        if nested:
-            out[name] = from_dict(hints[name], value, f"{where}: {name}")
-        else:
-            out[name] = _convert(value, hints[name], f"{where}: {name}")
+        read = from_dict if is_dataclass((get_args(types[name]) or (types[name],))[0]) else _convert
+        options[name] = read(types[name], value, f"{where}: {name}")
+
     try:
-        return cls(**out)
+        return cls(**options)
     except (ValueError, TypeError) as e:
         raise ValueError(f"{where}: {e}") from e
 
 
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """A JSON value as the type of a field."""
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    for option in options:
-        origin = get_origin(option)
-        if origin is Literal and value in get_args(option):
+def _class_of(cls: Any, kind: Any, where: str) -> Any:
+    """Return the class of a union that `kind` names, the first one for None."""
+    candidates = get_args(cls) or (cls,)
+    if kind is None:
+        return candidates[0]
+
+    known = {candidate.kind: candidate for candidate in candidates if issubclass(candidate, NetworkConfig)}
+    if not isinstance(kind, str) or kind not in known:
+        raise ValueError(f"{where}: kind {kind}, expected {' or '.join(known) or 'none'}")
+    return known[kind]
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Return a JSON value as the type of a field."""
+    alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for alternative in alternatives:
+        origin, arguments = get_origin(alternative), get_args(alternative)
+        if origin is Literal and value in arguments:
             return value
-        if origin is tuple and isinstance(value, list) and all(type(v) is get_args(option)[0] for v in value):
+        # JSON has lists where options have tuples, and may have whole numbers where they have fractions.
+        if origin is tuple and isinstance(value, list) and all(type(v) is arguments[0] for v in value):
             return tuple(value)
-        if option is NoneType and value is None:
-            return value
-        if option is float and type(value) in (int, float):
+        if alternative is float and type(value) in (int, float):
             return float(value)
-        if option in (int, bool, str) and type(value) is option:
+        if alternative in (int, bool, str, NoneType) and type(value) is alternative:
             return value
     raise ValueError(f"{where}: found {value!r}, expected {str(hint).replace('typing.', '')}")
 
 
 def architecture(cfg: TrainConfig, spec: ImageSpec) -> dict[str, Any]:
-    """What determines the shapes and meaning of the weights, as flat plain values."""
-    nested = {"G": as_dict(cfg.G), "D": as_dict(cfg.D), "images": as_dict(spec)}
-    flat = {f"{part}.{name}": value for part, d in nested.items() for name, value in d.items()}
+    """Return what determines the shapes and the meaning of the weights, as flat plain values."""
+    parts = {"G": as_dict(cfg.G), "D": as_dict(cfg.D), "images": as_dict(spec)}
+    flat = {f"{part}.{name}": value for part, options in parts.items() for name, value in options.items()}
+
+    # These options may change along the way.
     for name in ("G.truncation_psi", "G.truncation_cutoff", "G.w_avg_beta", "D.mbstd_group_size"):
-        flat.pop(name, None)  # these may change along the way
+        flat.pop(name, None)
     return flat

@@ -1,7 +1,6 @@
 """Adversarial losses and gradient penalties. Pure: scores and pyramids in, one value per sample out.
 
-To add a loss, write its functions and a row of LOSSES, and list its name in `training.config.LossName`. Means over the
-batch are means over the micro-batch.
+To add a loss, write its functions and a row of LOSSES. Means over the batch are means over the micro-batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from training.config import LossConfig, LossName
+from training.config import LossConfig
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid
 
@@ -136,7 +135,7 @@ def _of_fakes(g: Callable[[Scores], torch.Tensor]) -> Callable[[Scores, Scores],
     return lambda real, fake: g(fake)
 
 
-LOSSES: dict[LossName, Loss] = {
+LOSSES = {
     "logistic": Loss(d_logistic, _of_fakes(g_logistic_nonsaturating)),
     "logistic-saturating": Loss(d_logistic, _of_fakes(g_logistic_saturating)),
     "standard-gan": Loss(d_standard_gan, _of_fakes(g_logistic_nonsaturating)),

@@ -12,6 +12,29 @@ def test_options_that_no_longer_exist_are_ignored_in_old_files():
     assert from_dict(TrainConfig, values, "config.json") == tiny()
 
 
+def test_options_are_found_under_their_former_names():
+    values = as_dict(tiny())
+    values["D"]["levels"] = [4, 8]
+    del values["D"]["resolutions"]
+    assert from_dict(TrainConfig, values, "config.json").D.resolutions == (4, 8)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"no_such": 1}, "x: unknown option no_such"),
+        ({"batch": "16"}, "x: batch: found '16', expected int"),
+        ({"device": "tpu"}, "x: device: found 'tpu', expected Literal"),
+        ({"batch": 0}, "x: batch: found 0, expected >= 1"),
+        ({"batch": 6}, "6 images per forward pass .*: expected <= D.mbstd_group_size 4 or a multiple of it"),
+        ({"loss": {"r1_gamma": -1}}, "x: loss: r1_gamma: found -1.0, expected 0 to 10"),
+    ],
+)
+def test_wrong_values_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        from_dict(TrainConfig, {**as_dict(tiny()), **values}, "x")
+
+
 def test_the_kind_of_a_network_decides_which_options_it_has():
     values = as_dict(PRESETS["progan-robohash"]())
     assert from_dict(TrainConfig, values, "x").G.kind == "msg_progan"

@@ -1,12 +1,11 @@
 """Losses and penalties by hand, in float64."""
 
 import math
-from typing import get_args
 
 import pytest
 import torch
 
-from training.config import LossConfig, LossName
+from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
 from training.networks.architectures import build_discriminator, build_generator
@@ -144,10 +143,10 @@ def map_(function, values):
 
 
 def test_every_loss_has_a_row_and_a_name():
-    assert set(LOSSES) == set(get_args(LossName)) == set(D_LOSSES) == set(G_LOSSES)
+    assert set(LOSSES) == set(D_LOSSES) == set(G_LOSSES)
 
 
-@pytest.mark.parametrize("name", get_args(LossName))
+@pytest.mark.parametrize("name", sorted(LOSSES))
 @pytest.mark.parametrize("of", ["d", "g"])
 def test_values_and_gradients(of, name):
     real, fake = 2 * f64(6, 1).detach(), 2 * f64(6, 1).detach()
@@ -214,7 +213,7 @@ def _networks(kind):
 
 
 @pytest.mark.parametrize("kind", ["msg_stylegan", "msg_progan"])
-@pytest.mark.parametrize("name", get_args(LossName))
+@pytest.mark.parametrize("name", sorted(LOSSES))
 def test_steps_with_all_penalties(kind, name):
     """Loss and gradients of both steps on real networks, with R1, R2, drift and gradient penalty, against autograd on
     levels that are pooled from one another inside the graph."""

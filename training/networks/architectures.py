@@ -1,4 +1,8 @@
-"""The architectures, by the `kind` of their configs."""
+"""The architectures, by the `kind` of their options.
+
+To add one, write its networks in a file of this package and its options in `config.py` beside it (which imports no
+torch), name the options in the unions at the end of that file, and add a row here.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +14,7 @@ from training.spec import ImageSpec
 
 
 class Architecture(NamedTuple):
-    """Network classes, made from a config and an ImageSpec."""
+    """The networks of an architecture, built from their options and an ImageSpec."""
 
     title: str
     G: Callable[[Any, ImageSpec], Generator]
@@ -20,6 +24,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "msg_stylegan": Architecture("MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator),
     "msg_progan": Architecture("MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator),
+    # Opened, sampled and scored, but not trained.
     "stylegan": Architecture("StyleGAN", stylegan.Generator, stylegan.Discriminator),
 }
 

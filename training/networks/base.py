@@ -1,5 +1,6 @@
 """What every generator and every discriminator offers, whatever its architecture."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
 
@@ -15,48 +16,70 @@ NoiseMode = Literal["random", "const", "none"]
 Noise = Sequence[torch.Tensor]
 
 
+class DerivedBuffers(nn.Module, ABC):
+    """A module with buffers that follow from its options and are not stored with its weights."""
+
+    @abstractmethod
+    def reset_buffers(self) -> None:
+        """Fill these buffers; needed after a module was built on the meta device, where tensors have no values."""
+
+
 class Mapping(nn.Module):
-    """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim]: what a synthesis network starts from. c None counts as
-    zeros. Subclasses add what follows the normalisation of z and its label embedding."""
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim]: what a synthesis network starts from.
+
+    c None counts as zeros. Subclasses add what follows the normalisation of z and its label embedding.
+    """
 
     w_avg: torch.Tensor
     """[w_dim], mean of w, which truncation pulls towards."""
 
     def __init__(self, cfg: AnyGeneratorConfig, spec: ImageSpec, num_ws: int) -> None:
         super().__init__()
-        self.normalize_z, self.c_dim, self.num_ws = cfg.normalize_z, spec.c_dim, num_ws
+        self.normalize_z = cfg.normalize_z
+        self.c_dim = spec.c_dim
+        self.num_ws = num_ws
+
+        # Labels are embedded in as many values as z has, and appended to it.
         self.n_in = cfg.z_dim * (2 if spec.c_dim else 1)
         if spec.c_dim:
             self.label_weight = nn.Parameter(torch.randn(spec.c_dim, cfg.z_dim))
 
     def embed(self, z: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-        """z with its label embedding appended, scaled to unit mean square if so configured: [N,n_in]."""
+        """Return z with its label embedding appended, scaled to unit mean square if so configured: [N,n_in]."""
         x = z.to(self.w_avg.dtype)  # [N,z_dim]
         if self.c_dim:
             c = x.new_zeros(x.shape[0], self.c_dim) if c is None else c.to(x.dtype)
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(x.device.type, enabled=False):  # bf16 would blur the latent
                 x = torch.cat([x, c @ self.label_weight], 1)  # [N,2*z_dim]
         return pixel_norm(x) if self.normalize_z else x
 
     def truncate(self, w: torch.Tensor, psi: float, cutoff: int | None) -> torch.Tensor:
-        """Pull the first `cutoff` layers (None = all) of w [N,num_ws,w_dim] towards w_avg: psi 1 = not, 0 = onto it."""
+        """Pull the first `cutoff` layers (None = all) of w [N,num_ws,w_dim] towards w_avg.
+
+        psi: 1 leaves w as it is, 0 puts it onto w_avg (StyleGAN, appendix B).
+        """
         layer = torch.arange(self.num_ws, device=w.device)[:, None]  # [num_ws,1]
         psis = torch.where(layer < (self.num_ws if cutoff is None else cutoff), psi, 1.0).to(w.dtype)
         return self.w_avg + (w - self.w_avg) * psis  # [N,num_ws,w_dim]
 
 
-class Synthesis(nn.Module):
+class Synthesis(nn.Module, ABC):
     """w [N,num_ws,w_dim] -> pyramid of images. Without noise inputs `noise_mode` and `noise` change nothing."""
 
     num_ws: int
+    """How many w a synthesis network takes, one for each of its layers."""
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
-        """Shapes [n,1,h,w] of the noise of each layer; empty without noise."""
+        """Return the shape [n,1,h,w] of the noise of each layer; an empty list without noise inputs."""
         return []
 
+    @abstractmethod
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
-        """`noise`, one tensor [N or 1,1,h,w] a layer, overrides `noise_mode`: fresh (random), stored (const), none."""
-        raise NotImplementedError
+        """Return the images.
+
+        noise: one tensor [N or 1,1,h,w] for each layer; overrides `noise_mode`.
+        noise_mode: fresh noise (random), the noise stored with the network (const), or none.
+        """
 
 
 class Generator(nn.Module):
@@ -67,7 +90,8 @@ class Generator(nn.Module):
 
     def __init__(self, cfg: AnyGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.cfg, self.spec = cfg, spec
+        self.cfg = cfg
+        self.spec = spec
 
     def forward(
         self,
@@ -78,8 +102,12 @@ class Generator(nn.Module):
         noise_mode: NoiseMode = "random",
         noise: Noise | None = None,
     ) -> Pyramid:
-        """Not truncated unless asked: psi None or 1 is the distribution that was trained and that metrics measure.
-        truncation_cutoff: number of layers that are truncated, None = all."""
+        """Return the images of z, with fresh noise unless `noise_mode` or `noise` says otherwise.
+
+        truncation_psi: strength of truncation; None or 1 = none, the distribution that was trained and that metrics
+            measure.
+        truncation_cutoff: number of layers that are truncated; None = all.
+        """
         w = self.mapping(z, c)
         if truncation_psi is not None and truncation_psi != 1:
             w = self.mapping.truncate(w, truncation_psi, truncation_cutoff)
@@ -90,13 +118,15 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """pyramid, c [N,c_dim] -> scores [N,1].
 
-    Subclasses add a block `b{r}` for each level, x (None at the full resolution), image -> x; the last one gives
-    [N,max(c_dim,1)]. With labels, scores are weighted by c and summed, so c None (zeros) would give 0 and is an error.
+    Subclasses add a block `b{r}` for each resolution. It takes x (None at the full resolution) and the image of its
+    size, and returns x for the next smaller block; the last one returns [N,max(c_dim,1)]. With labels, scores are
+    weighted by c and summed, so c None (zeros) would give 0 and is an error.
     """
 
     def __init__(self, cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.cfg, self.spec = cfg, spec
+        self.cfg = cfg
+        self.spec = spec
 
     def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
         if len(pyramid) != len(self.spec.resolutions):
@@ -126,4 +156,4 @@ def check_seen_resolutions(resolutions: tuple[int, ...] | None, spec: ImageSpec)
     lower = spec.resolutions[:-1]
     unknown = set(resolutions or ()) - set(lower)
     if unknown:
-        raise ValueError(f"D.levels: found {sorted(unknown)}, expected some of {lower}")
+        raise ValueError(f"D.resolutions: found {sorted(unknown)}, expected some of {lower}")

@@ -1,6 +1,11 @@
-"""Options of the networks. Imports no torch, so that `train.py --help` answers at once."""
+"""Options of the networks. Imports no torch, so that `train.py --help` answers at once.
 
-from dataclasses import dataclass
+Every architecture has two classes of options, for G and for D, told apart by `kind`. What the rest of the program asks
+of them, whatever the architecture, is declared in `AnyGeneratorConfig` and `AnyDiscriminatorConfig`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
 from training.spec import check
@@ -11,7 +16,80 @@ Combine = Literal["cat_lin", "lin_cat", "simple"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _NetworkConfig:
+class NetworkConfig(ABC):
+    """Options of a network of any architecture."""
+
+    kind: ClassVar[str]
+    """The architecture, a key of `training.networks.architectures.ARCHITECTURES`."""
+
+    use_wscale: bool = True
+    """Equalised learning rate: weights ~ N(0,1), scaled at run time by gain / sqrt(fan_in)."""
+
+    def __post_init__(self) -> None:  # noqa: B027 - there may be nothing to check
+        """Raise ValueError for a value out of range; subclasses check their own options as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyGeneratorConfig(NetworkConfig):
+    """Options that every generator has."""
+
+    z_dim: int = 512
+    """Length of the latent z (TF: latent_size)."""
+    normalize_z: bool = True
+    """Scale z (with its label embedding) to unit mean square before the mapping (TF: normalize_latents)."""
+    truncation_psi: float = 1.0
+    """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
+    truncation_cutoff: int = 1
+    """Number of layers that truncation applies to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(1 <= self.z_dim <= 2**16, f"z_dim: found {self.z_dim}, expected 1 to 2^16")
+        check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
+
+    @property
+    @abstractmethod
+    def w_avg_beta(self) -> float:
+        """Decay of the running mean of w per evaluation of G in training; 1 = the mean stays as it is."""
+
+    @abstractmethod
+    def matching_discriminator(self, preset: "AnyDiscriminatorConfig") -> "AnyDiscriminatorConfig":
+        """Return options of a D of this kind and size, otherwise as in `preset` if that is of this kind."""
+
+    def as_trained(self) -> "AnyGeneratorConfig":
+        """Return options of the architecture that train.py makes of a network of this one."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyDiscriminatorConfig(NetworkConfig):
+    """Options that every discriminator has."""
+
+    mbstd_group_size: int | None = 4
+    """Samples that share one minibatch standard deviation; None = the whole micro-batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        group = self.mbstd_group_size
+        check(group is None or group >= 1, f"mbstd_group_size: found {group}, expected >= 1")
+
+    @property
+    @abstractmethod
+    def uses_mbstd(self) -> bool:
+        """Whether scores depend on a minibatch standard deviation, for which batches must divide into groups."""
+
+    def as_trained(self) -> "AnyDiscriminatorConfig":
+        """Return options of the architecture that train.py makes of a network of this one."""
+        return self
+
+
+# The StyleGAN family.
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleNetworkConfig(NetworkConfig):
+    """Options that G and D of the StyleGAN family share."""
+
     fmap_base: int = 8192
     """Feature maps: nf(stage) = min(fmap_base / 2^(stage * fmap_decay), fmap_max)."""
     fmap_decay: float = 1.0
@@ -20,14 +98,13 @@ class _NetworkConfig:
     """Most feature maps in any layer."""
     activation: Activation = "lrelu"
     """Activation of all hidden layers; lrelu has slope 0.2 (TF: nonlinearity)."""
-    use_wscale: bool = True
-    """Equalised learning rate: weights ~ N(0,1), scaled at run time by gain / sqrt(fan_in)."""
     blur_filter: tuple[int, ...] = (1, 2, 1)
     """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
 
     def __post_init__(self) -> None:
-        for name in ("fmap_base", "fmap_max"):
-            check(1 <= getattr(self, name) <= 2**20, f"{name}: found {getattr(self, name)}, expected 1 to 2^20")
+        super().__post_init__()
+        check(1 <= self.fmap_base <= 2**20, f"fmap_base: found {self.fmap_base}, expected 1 to 2^20")
+        check(1 <= self.fmap_max <= 2**20, f"fmap_max: found {self.fmap_max}, expected 1 to 2^20")
         check(0 <= self.fmap_decay <= 10, f"fmap_decay: found {self.fmap_decay}, expected 0 to 10")
         check(
             not self.blur_filter or sum(self.blur_filter) != 0,
@@ -35,22 +112,19 @@ class _NetworkConfig:
         )
 
     def nf(self, stage: int) -> int:
-        """Feature maps at `stage` (0 = the dense layers of the 4x4 block; resolution R uses log2(R) - 1)."""
+        """Return the feature maps at `stage`: 0 = the dense layers of the 4x4 block, log2(R) - 1 = resolution R."""
         return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
 
 
 @dataclass(frozen=True, kw_only=True)
-class GeneratorConfig(_NetworkConfig):
+class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     """Generator of MSG-StyleGAN: mapping network + synthesis network with one image per block."""
 
     kind: ClassVar[str] = "msg_stylegan"
 
-    z_dim: int = 512
-    """Length of the latent z (TF: latent_size)."""
+    # Mapping network.
     w_dim: int = 512
     """Length of the mapped latent w (TF: dlatent_size)."""
-    normalize_z: bool = True
-    """Scale z (with its label embedding) to unit mean square before the mapping (TF: normalize_latents)."""
     mapping_layers: int = 8
     """Dense layers of the mapping network; 0 = w is the normalised z."""
     mapping_fmaps: int = 512
@@ -59,6 +133,8 @@ class GeneratorConfig(_NetworkConfig):
     """Learning rate multiplier of the mapping network."""
     mapping_activation: Activation = "lrelu"
     """Activation of the mapping layers (TF: mapping_nonlinearity)."""
+
+    # Synthesis network.
     fused_scale: FusedScale = "auto"
     """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers
     do; pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms
@@ -73,6 +149,8 @@ class GeneratorConfig(_NetworkConfig):
     """Normalise each pixel's feature vector."""
     use_instance_norm: bool = True
     """Normalise each feature map of each sample (the normalising half of AdaIN)."""
+
+    # Truncation.
     truncation_psi: float = 0.7
     """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
     truncation_cutoff: int = 8
@@ -82,10 +160,9 @@ class GeneratorConfig(_NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("z_dim", "w_dim", "mapping_fmaps"):
-            check(1 <= getattr(self, name) <= 2**16, f"{name}: found {getattr(self, name)}, expected 1 to 2^16")
+        check(1 <= self.w_dim <= 2**16, f"w_dim: found {self.w_dim}, expected 1 to 2^16")
+        check(1 <= self.mapping_fmaps <= 2**16, f"mapping_fmaps: found {self.mapping_fmaps}, expected 1 to 2^16")
         check(0 <= self.mapping_layers <= 100, f"mapping_layers: found {self.mapping_layers}, expected 0 to 100")
-        check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
         check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
         check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
         check(
@@ -94,30 +171,42 @@ class GeneratorConfig(_NetworkConfig):
         )
 
     def rotates_kernels(self, resolution: int) -> bool:
-        """Is the up-sampling layer with this output resolution one of the original's fused layers?"""
+        """Return whether the up-sampling layer with this output resolution is one of the original's fused layers."""
         return self.fused_scale == "true" or (self.fused_scale == "auto" and resolution >= 128)
+
+    def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
+        base = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
+        shared = {field.name: vars(self)[field.name] for field in fields(StyleNetworkConfig)}
+        return replace(base, **shared)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiscriminatorConfig(_NetworkConfig):
+class StyleDiscriminatorConfig(StyleNetworkConfig, AnyDiscriminatorConfig):
+    """Options that the discriminators of the StyleGAN family share."""
+
+    mbstd_num_features: int = 1
+    """Feature maps that minibatch stddev appends, in MSG-StyleGAN in each block, in StyleGAN at 4x4; 0 = off."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.mbstd_num_features >= 0, f"mbstd_num_features: found {self.mbstd_num_features}, expected >= 0")
+
+    @property
+    def uses_mbstd(self) -> bool:
+        return self.mbstd_num_features > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscriminatorConfig(StyleDiscriminatorConfig):
     """Discriminator of MSG-StyleGAN: every block receives the image of its own resolution."""
 
     kind: ClassVar[str] = "msg_stylegan"
 
-    mbstd_group_size: int = 4
-    """Samples that share one minibatch standard deviation; the micro-batch must be smaller or a multiple of it."""
-    mbstd_num_features: int = 1
-    """Feature maps that minibatch stddev appends in each block; 0 = off."""
     combine: Combine = "cat_lin"
     """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
     lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
-    levels: tuple[int, ...] | None = None
+    resolutions: tuple[int, ...] | None = None
     """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.mbstd_group_size >= 1, f"mbstd_group_size: found {self.mbstd_group_size}, expected >= 1")
-        check(self.mbstd_num_features >= 0, f"mbstd_num_features: found {self.mbstd_num_features}, expected >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,74 +215,78 @@ class StyleGANGeneratorConfig(GeneratorConfig):
 
     kind: ClassVar[str] = "stylegan"
 
+    def as_trained(self) -> AnyGeneratorConfig:
+        return GeneratorConfig(**vars(self))  # the layers are those of MSG-StyleGAN
+
 
 @dataclass(frozen=True, kw_only=True)
-class StyleGANDiscriminatorConfig(_NetworkConfig):
+class StyleGANDiscriminatorConfig(StyleDiscriminatorConfig):
     """Discriminator of plain StyleGAN (NVIDIA 2019), for old networks: sees the full-size image only."""
 
     kind: ClassVar[str] = "stylegan"
 
-    mbstd_group_size: int = 4
-    """Samples that share one minibatch standard deviation."""
-    mbstd_num_features: int = 1
-    """Feature maps that minibatch stddev appends in the 4x4 block; 0 = off."""
+    def as_trained(self) -> AnyDiscriminatorConfig:
+        return DiscriminatorConfig(**vars(self))
+
+
+# MSG-ProGAN.
 
 
 def progan_nf(features: int, resolution: int) -> int:
-    """Feature maps of MSG-ProGAN at a resolution: `features` up to 32x32, then half as many each time."""
+    """Return the feature maps of MSG-ProGAN at a resolution: `features` up to 32x32, then half as many each time."""
     return max(1, features >> max(0, resolution.bit_length() - 6))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProGANGeneratorConfig:
-    """Generator of MSG-ProGAN (BMSG-GAN): up-sampling blocks with pixel norm, one image per block."""
+class ProGANGeneratorConfig(AnyGeneratorConfig):
+    """Generator of MSG-ProGAN (BMSG-GAN): up-sampling blocks with pixel norm, one image per block.
+
+    z_dim is also the number of feature maps up to 32x32; larger resolutions have half as many each. Without use_wscale
+    the initial weights are torch's own (BMSG-GAN: use_eql). normalize_z does what BMSG-GAN's trainer did outside the
+    network. Truncation is w = psi * normalised z, in the one layer that w enters at.
+    """
 
     kind: ClassVar[str] = "msg_progan"
-    w_avg_beta: ClassVar[float] = 1.0  # w is the normalised z, whose mean is 0 and stays so
 
-    z_dim: int = 512
-    """Length of the latent z, and feature maps up to 32x32; half as many at each larger resolution (BMSG-GAN:
-    latent_size)."""
-    normalize_z: bool = True
-    """Scale z (with its label embedding) to unit mean square first; BMSG-GAN's trainer did it outside the network."""
-    use_wscale: bool = True
-    """Equalised learning rate; without, torch's own initial weights (BMSG-GAN: use_eql)."""
-    truncation_psi: float = 1.0
-    """Default strength of truncation when sampling with generate.py: w = psi * normalised z; 1 = none, as published."""
-    truncation_cutoff: int = 1
-    """Number of layers that truncation applies to; w enters at one only."""
+    @property
+    def w_avg_beta(self) -> float:
+        return 1.0  # w is the normalised z, whose mean is 0 and stays so
 
-    def __post_init__(self) -> None:
-        check(1 <= self.z_dim <= 2**16, f"z_dim: found {self.z_dim}, expected 1 to 2^16")
-        check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
+    def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
+        base = preset if isinstance(preset, ProGANDiscriminatorConfig) else ProGANDiscriminatorConfig()
+        return replace(base, features=self.z_dim, use_wscale=self.use_wscale)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProGANDiscriminatorConfig:
-    """Discriminator of MSG-ProGAN (BMSG-GAN): every block receives the image of its own resolution."""
+class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
+    """Discriminator of MSG-ProGAN (BMSG-GAN): every block receives the image of its own resolution.
+
+    Minibatch stddev is at 4x4 only. Without use_wscale the initial weights are torch's own (BMSG-GAN: use_eql).
+    """
 
     kind: ClassVar[str] = "msg_progan"
-    mbstd_num_features: ClassVar[int] = 1
 
     features: int = 512
     """Feature maps up to 32x32, halved at each larger resolution (BMSG-GAN: feature_size, equal to its latent_size)."""
-    use_wscale: bool = True
-    """Equalised learning rate; without, torch's own initial weights (BMSG-GAN: use_eql)."""
     mbstd_group_size: int | None = None
-    """Samples that share one minibatch standard deviation, in the 4x4 block only; None = the whole micro-batch."""
+    """Samples that share one minibatch standard deviation; None = the whole micro-batch."""
     combine: Combine = "lin_cat"
     """How a block merges features and image: lin_cat = concatenate the features with a 1x1 convolution of the image
     (the original), cat_lin = 1x1 convolution over their concatenation, simple = concatenate them."""
-    levels: tuple[int, ...] | None = None
+    resolutions: tuple[int, ...] | None = None
     """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check(1 <= self.features <= 2**16, f"features: found {self.features}, expected 1 to 2^16")
-        check(
-            self.mbstd_group_size is None or self.mbstd_group_size >= 1,
-            f"mbstd_group_size: found {self.mbstd_group_size}, expected >= 1",
-        )
+
+    @property
+    def uses_mbstd(self) -> bool:
+        return True
 
 
-AnyGeneratorConfig = GeneratorConfig | ProGANGeneratorConfig | StyleGANGeneratorConfig
-AnyDiscriminatorConfig = DiscriminatorConfig | ProGANDiscriminatorConfig | StyleGANDiscriminatorConfig
+# Which options a run may have, and which ones a network file may hold.
+TrainedGeneratorConfig = GeneratorConfig | ProGANGeneratorConfig
+TrainedDiscriminatorConfig = DiscriminatorConfig | ProGANDiscriminatorConfig
+StoredGeneratorConfig = TrainedGeneratorConfig | StyleGANGeneratorConfig
+StoredDiscriminatorConfig = TrainedDiscriminatorConfig | StyleGANDiscriminatorConfig

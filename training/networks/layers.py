@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from training.networks.base import DerivedBuffers
 from training.ops.bias_act import bias_act
 from training.ops.minibatch_stddev import conv2d_with_constants
 from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
@@ -16,8 +17,9 @@ GAIN_RELU = math.sqrt(2.0)
 class EqualizedWeight(nn.Module):
     """Base of the layers with a weight under equalised learning rate (ProGAN, section 4.1).
 
-    weight is drawn from N(0, 1) / lrmul and multiplied at run time by gain / sqrt(fan_in) * lrmul; without `use_wscale`
-    the factor gain / sqrt(fan_in) goes into the initial weight instead. bias, where a layer has one, starts at 0 and is
+    The weight is drawn from N(0, 1) / lrmul and multiplied by gain / sqrt(fan_in) * lrmul at run time, so that all
+    layers learn equally fast under Adam, whose steps do not depend on the size of gradients. Without `use_wscale` the
+    factor gain / sqrt(fan_in) goes into the initial weight instead. The bias, where a layer has one, starts at 0 and is
     multiplied by lrmul.
     """
 
@@ -34,9 +36,10 @@ class EqualizedWeight(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape) * ((1.0 if use_wscale else std) / lrmul))
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
         self.weight_scale = std * lrmul if use_wscale else lrmul
-        self.lrmul = lrmul
+        self.lrmul = lrmul  # learning rate multiplier (StyleGAN, appendix C)
 
     def scaled_bias(self) -> torch.Tensor:
+        """Return the bias times its learning rate multiplier."""
         assert self.bias is not None
         return self.bias if self.lrmul == 1 else self.bias * self.lrmul
 
@@ -58,14 +61,17 @@ class Dense(EqualizedWeight):
         self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # Dense layers are small: their precision costs nothing, and the mapping network needs it.
         with torch.autocast(x.device.type, enabled=False):
             x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_scale)  # [N,out]
             return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
 
 
 class Conv2d(EqualizedWeight):
-    """SAME convolution with odd kernel: [N,in,H,W] -> [N,out,H,W]; bias and activation are optional. The last
-    channels may come as `constants` [N,F], one value for all pixels: then x is [N,in-F,H,W]."""
+    """SAME convolution with odd kernel: [N,in,H,W] -> [N,out,H,W]; bias and activation are optional.
+
+    The last input channels may come as `constants` [N,F], one value for all pixels: then x is [N,in-F,H,W].
+    """
 
     def __init__(
         self,
@@ -89,7 +95,7 @@ class Conv2d(EqualizedWeight):
         return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
 
 
-class Blur(nn.Module):
+class Blur(DerivedBuffers):
     """Low-pass filter with zero SAME padding: [N,C,H,W] -> [N,C,H,W]; no taps = identity."""
 
     kernel: torch.Tensor | None
@@ -101,7 +107,6 @@ class Blur(nn.Module):
         self.reset_buffers()
 
     def reset_buffers(self) -> None:
-        """Fill what follows from the options and is not stored; needed after building on the meta device."""
         self.kernel = blur_kernel(self.taps) if self.taps else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -121,8 +126,10 @@ class ConvUp2d(EqualizedWeight):
 
 
 class ConvDown2d(EqualizedWeight):
-    """Blur + 3x3 convolution + 2x2 mean + bias + activation: [N,in,H,W] -> [N,out,H/2,W/2] (docs/semantics.md, 8). The
-    original's fused and unfused forms are equal, so there is one."""
+    """Blur + 3x3 convolution + 2x2 mean + bias + activation: [N,in,H,W] -> [N,out,H/2,W/2] (docs/semantics.md, 8).
+
+    The original's fused and unfused forms are equal, so there is one.
+    """
 
     def __init__(self, n_in: int, n_out: int, activation: str, taps: tuple[int, ...], use_wscale: bool = True) -> None:
         super().__init__((n_out, n_in, 3, 3), use_wscale=use_wscale)
@@ -135,8 +142,10 @@ class ConvDown2d(EqualizedWeight):
 
 
 class DenseInput(nn.Module):
-    """The input layer of the ProGAN family: w [N,w_dim] -> [N,C,4,4], without bias. Equal to a transposed convolution
-    of w as a 1x1 image."""
+    """The input layer of the ProGAN family: w [N,w_dim] -> [N,C,4,4], without bias.
+
+    It equals a transposed convolution of w as a 1x1 image.
+    """
 
     def __init__(self, w_dim: int, channels: int, gain: float, use_wscale: bool) -> None:
         super().__init__()
@@ -148,15 +157,17 @@ class DenseInput(nn.Module):
 
 
 class Combine(nn.Module):
-    """Merge features [N,nf,r,r] and the image [N,channels,r,r] of a block (MSG-GAN, section 3): the paper's phi.
+    """Merge the features [N,nf,r,r] and the image [N,channels,r,r] of a block: the paper's phi (MSG-GAN, section 3).
 
-    cat_lin: 1x1 convolution over their concatenation to nf maps; lin_cat: the features, then a 1x1 convolution of the
-    image to nf maps; simple: both as they are. No activation.
+    kind: `cat_lin` = a 1x1 convolution over their concatenation, to nf maps; `lin_cat` = the features, followed by a
+    1x1 convolution of the image to nf maps; `simple` = the features followed by the image. No activation.
     """
 
     def __init__(self, kind: str, nf: int, channels: int, use_wscale: bool, bias: bool) -> None:
         super().__init__()
         self.kind = kind
+
+        # The convolution, and the number of maps that the block goes on with.
         if kind == "cat_lin":
             self.conv = Conv2d(nf + channels, nf, 1, bias=bias, use_wscale=use_wscale)
         elif kind == "lin_cat":

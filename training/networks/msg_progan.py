@@ -3,7 +3,7 @@ image at every block of G, fed to the block of its size in D.
 
 Deviations from the original: z is normalised inside (its trainer did it outside); up-sampling and convolution are one
 operation and the 4x4 layers are dense (equal up to rounding); in D features come before the image (a permutation of
-input channels); any resolution from 8x8 and any number of feature maps; labels, `combine`, `levels` and groups of
+input channels); any resolution from 8x8 and any number of feature maps; labels, `combine`, `resolutions` and groups of
 minibatch stddev are options.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
+from training.networks.base import DerivedBuffers, Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
 from training.ops.bias_act import bias_act
@@ -23,16 +23,17 @@ from training.pyramid import Pyramid
 from training.spec import ImageSpec
 
 
-class NormalisedLatent(Mapping):
-    """z [N,z_dim], c [N,c_dim] or None -> w [N,1,w_dim]: z, with labels their embedding too, at unit mean square. w_avg
-    is 0, the mean of w by symmetry."""
+class NormalisedLatent(Mapping, DerivedBuffers):
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,1,w_dim]: z, with labels their embedding too, at unit mean square.
+
+    w_avg is 0, the mean of w by symmetry.
+    """
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec, num_ws=1)
         self.register_buffer("w_avg", torch.zeros(self.n_in), persistent=False)
 
     def reset_buffers(self) -> None:
-        """Fill what is not stored; needed after building on the meta device."""
         self.w_avg = torch.zeros(self.n_in)
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
@@ -46,6 +47,8 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         self.resolution = resolution
         nf = progan_nf(cfg.z_dim, resolution)
+
+        # The first layer takes w, or the features of the block before.
         self.source: DenseInput | ConvUp2d
         if resolution == 4:
             self.source = DenseInput(w_dim, nf, GAIN_RELU, cfg.use_wscale)
@@ -67,12 +70,14 @@ class SynthesisNetwork(Synthesis):
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec, w_dim: int) -> None:
         super().__init__()
-        self.num_ws, self.resolutions = 1, spec.resolutions
+        self.num_ws = 1
+        self.resolutions = spec.resolutions
         for r in spec.resolutions:
             self.add_module(f"b{r}", SynthesisBlock(cfg, w_dim, r))
             self.add_module(f"torgb{r}", Conv2d(progan_nf(cfg.z_dim, r), spec.channels, 1, use_wscale=cfg.use_wscale))
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        # Blocks from the smallest on, each with its image.
         x = w[:, 0]  # [N,w_dim]
         images = []
         for r in self.resolutions:
@@ -86,8 +91,8 @@ class Generator(base.Generator):
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
-        mapping = NormalisedLatent(cfg, spec)
-        self.mapping, self.synthesis = mapping, SynthesisNetwork(cfg, spec, mapping.n_in)
+        self.mapping = NormalisedLatent(cfg, spec)
+        self.synthesis = SynthesisNetwork(cfg, spec, self.mapping.n_in)
         if not cfg.use_wscale:
             _initialise_as_torch(self)
 
@@ -100,8 +105,10 @@ class DiscriminatorBlock(nn.Module):
 
     def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
         super().__init__()
-        self.cfg, self.resolution = cfg, resolution
-        nf, wscale = progan_nf(cfg.features, resolution), cfg.use_wscale
+        self.cfg = cfg
+        self.resolution = resolution
+        nf = progan_nf(cfg.features, resolution)
+        wscale = cfg.use_wscale
 
         # The image comes in through fromrgb at the top, and through combine below.
         n_in = max(1, nf // 2)  # the block above leaves room for as many maps of the image
@@ -109,7 +116,7 @@ class DiscriminatorBlock(nn.Module):
         if resolution == spec.resolution:
             self.fromrgb = Conv2d(spec.channels, nf, 1, use_wscale=wscale)
             n_in = nf
-        elif cfg.levels is None or resolution in cfg.levels:
+        elif cfg.resolutions is None or resolution in cfg.resolutions:
             self.combine = Combine(cfg.combine, n_in, spec.channels, wscale, bias=True)
             n_in = self.combine.n_out
 
@@ -131,7 +138,7 @@ class DiscriminatorBlock(nn.Module):
         if self.resolution > 4:
             return nn.functional.avg_pool2d(self.conv1(self.conv0(x)), 2)  # [N,nf'',r/2,r/2]
 
-        stddev = minibatch_stddev(x, self.cfg.mbstd_group_size or len(x), 1)  # [N,1]
+        stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, num_features=1)  # [N,1]
         return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
 
 
@@ -140,7 +147,7 @@ class Discriminator(base.Discriminator):
 
     def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
-        check_seen_resolutions(cfg.levels, spec)
+        check_seen_resolutions(cfg.resolutions, spec)
         for r in reversed(spec.resolutions):
             self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
         if not cfg.use_wscale:
@@ -148,8 +155,10 @@ class Discriminator(base.Discriminator):
 
 
 def _initialise_as_torch(network: nn.Module) -> None:
-    """Weights and biases uniform in +-1/sqrt(fan_in), torch's default, which BMSG-GAN's plain convolutions start from.
-    A transposed convolution counts the maps that it gives as its fan-in."""
+    """Draw weights and biases uniformly from +-1/sqrt(fan_in), torch's default, as BMSG-GAN's plain convolutions do.
+
+    A transposed convolution counts the maps that it returns as its fan-in.
+    """
 
     def uniform(parameter: torch.Tensor | None, fan_in: int) -> None:
         if parameter is not None:

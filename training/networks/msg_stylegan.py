@@ -2,7 +2,7 @@
 
 The style-based generator of StyleGAN with an image at every block, and a discriminator that receives each of them.
 Deviations from the original: convolutions and resampling are one operation (equal up to rounding), the gradient of the
-blur is exact, style mixing works where the original ignored it, `combine` and `levels` of D are options.
+blur is exact, style mixing has an effect, which the original ignored, and `combine` and `resolutions` of D are options.
 """
 
 from collections.abc import Sequence
@@ -23,27 +23,33 @@ from training.spec import ImageSpec
 class MappingNetwork(Mapping):
     """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim] (StyleGAN, section 2). c None counts as zeros.
 
-    The label embedding is concatenated to z before normalisation; every layer has an activation, the last too. w_avg is
-    the running mean of w, moved by the training loop.
+    The label embedding is appended to z before normalisation; every layer has an activation, the last too. The buffer
+    w_avg is the running mean of w, which the training loop moves.
     """
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec, num_ws: int) -> None:
         super().__init__(cfg, spec, num_ws)
         self.layers = cfg.mapping_layers
+
+        # Without layers w is the normalised z, so it must be as long.
         n_in = self.n_in
         if cfg.mapping_layers == 0 and n_in != cfg.w_dim:
             raise ValueError(f"w_dim: found {cfg.w_dim}, expected {n_in} (z with labels) when mapping_layers is 0")
+
         for i in range(cfg.mapping_layers):
             n_out = cfg.w_dim if i == cfg.mapping_layers - 1 else cfg.mapping_fmaps
             layer = Dense(n_in, n_out, cfg.mapping_activation, use_wscale=cfg.use_wscale, lrmul=cfg.mapping_lrmul)
             self.add_module(f"fc{i}", layer)
             n_in = n_out
+
         self.register_buffer("w_avg", torch.zeros(cfg.w_dim))
 
     def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
         x = self.embed(z, c)  # [N,z_dim], with labels [N,2*z_dim]
         for i in range(self.layers):
             x = self.get_submodule(f"fc{i}")(x)  # [N,mapping_fmaps], at last [N,w_dim]
+
+        # Every layer of the synthesis network starts with the same w; mixing and truncation change some of them.
         return x[:, None].expand(-1, self.num_ws, -1)  # [N,num_ws,w_dim]
 
 
@@ -57,7 +63,8 @@ class SynthesisLayer(nn.Module):
 
     def __init__(self, cfg: GeneratorConfig, source: nn.Module, channels: int, resolution: int) -> None:
         super().__init__()
-        self.cfg, self.source = cfg, source
+        self.cfg = cfg
+        self.source = source
         self.bias = nn.Parameter(torch.zeros(channels))
         if cfg.use_noise:
             self.noise_strength = nn.Parameter(torch.zeros(channels))
@@ -97,6 +104,8 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         stage = resolution.bit_length() - 2
         n_out = cfg.nf(stage)
+
+        # Where the features come from: the block before, or at 4x4 a learned constant or w.
         source: nn.Module
         if resolution > 4:
             source = ConvUp2d(
@@ -107,6 +116,7 @@ class SynthesisBlock(nn.Module):
         else:
             source = DenseInput(cfg.w_dim, n_out, GAIN_RELU / 4, cfg.use_wscale)
         self.layer0 = SynthesisLayer(cfg, source, n_out, resolution)
+
         conv = Conv2d(n_out, n_out, 3, bias=False, use_wscale=cfg.use_wscale)
         self.layer1 = SynthesisLayer(cfg, conv, n_out, resolution)
 
@@ -119,7 +129,8 @@ class SynthesisNetwork(Synthesis):
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.cfg, self.resolutions = cfg, spec.resolutions
+        self.cfg = cfg
+        self.resolutions = spec.resolutions
         self.num_ws = 2 * len(spec.resolutions) if cfg.use_styles else 1
         for r in spec.resolutions:
             self.add_module(f"b{r}", SynthesisBlock(cfg, r))
@@ -172,16 +183,18 @@ class DiscriminatorBlock(nn.Module):
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
         super().__init__()
-        self.cfg, self.resolution = cfg, resolution
+        self.cfg = cfg
+        self.resolution = resolution
         stage = resolution.bit_length() - 2
-        nf, act, wscale = cfg.nf(stage), cfg.activation, cfg.use_wscale
+        nf = cfg.nf(stage)
+        act, wscale = cfg.activation, cfg.use_wscale
 
         # The image comes in through fromrgb at the top, and through combine below.
         n_in = nf
         self.combine: Combine | None = None  # where D is to see the image of this block
         if resolution == spec.resolution:
             self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
-        elif cfg.levels is None or resolution in cfg.levels:
+        elif cfg.resolutions is None or resolution in cfg.resolutions:
             self.combine = Combine(cfg.combine, nf, spec.channels, wscale, bias=False)
             n_in = self.combine.n_out
 
@@ -207,6 +220,7 @@ class DiscriminatorBlock(nn.Module):
         elif self.combine is not None:
             x = self.combine(x, image)  # [N,nf or more,r,r]
 
+        # The spread of the batch, so that D notices samples that are too much alike.
         stddev = None
         if self.mbstd_features:
             stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
@@ -222,6 +236,6 @@ class Discriminator(base.Discriminator):
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
-        check_seen_resolutions(cfg.levels, spec)
+        check_seen_resolutions(cfg.resolutions, spec)
         for r in reversed(spec.resolutions):
             self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))

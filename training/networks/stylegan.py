@@ -20,15 +20,15 @@ from training.spec import ImageSpec
 
 
 def _blend(new: torch.Tensor, old: torch.Tensor, share: float) -> torch.Tensor:
-    """new + (old - new) * share, share clipped to [0,1] (TF: lerp_clip)."""
+    """Return new + (old - new) * share, with share clipped to [0,1] (TF: lerp_clip)."""
     return torch.lerp(new, old, min(max(share, 0.0), 1.0))
 
 
 class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
     """w [N,num_ws,w_dim] -> pyramid of one: the image at full resolution.
 
-    lod [] is how many halvings of the resolution progressive growing still had to go: 0 = fully grown; 1.625 = the
-    image of half the size, blended with the one below it, enlarged.
+    The buffer lod [] is how many halvings of the resolution progressive growing still had to go: 0 = fully grown;
+    1.625 = the image of half the size, blended with the one below it, enlarged.
     """
 
     lod: torch.Tensor
@@ -39,7 +39,11 @@ class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         images = super().forward(w, noise_mode, noise)
-        lod, top = float(self.lod), len(images) - 1
+        lod = float(self.lod)
+        top = len(images) - 1
+
+        # From the smallest image on, blend each with the enlarged one below it. While lod is above an image's own
+        # distance to the top, the image is not grown yet, and the enlarged one stands in for it.
         blended = images[0]
         for i in range(1, len(images)):
             blended = F.interpolate(blended, scale_factor=2.0, mode="nearest")  # [N,channels,r,r]
@@ -64,10 +68,16 @@ class DiscriminatorBlock(nn.Module):
 
     def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
         super().__init__()
-        self.cfg, self.resolution = cfg, resolution
+        self.cfg = cfg
+        self.resolution = resolution
         stage = resolution.bit_length() - 2
-        nf, act, wscale = cfg.nf(stage), cfg.activation, cfg.use_wscale
+        nf = cfg.nf(stage)
+        act, wscale = cfg.activation, cfg.use_wscale
+
+        # Every block can be the first one, since D grew from the smallest on.
         self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
+
+        # Convolutions; at 4x4 minibatch stddev, and dense layers that end the network.
         self.mbstd_features = cfg.mbstd_num_features if resolution == 4 else 0
         self.conv0 = Conv2d(nf + self.mbstd_features, nf, 3, act, use_wscale=wscale)
         if resolution > 4:
@@ -79,6 +89,7 @@ class DiscriminatorBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.resolution > 4:
             return self.conv1(self.conv0(x))  # [N,nf',r/2,r/2]
+
         stddev = None
         if self.mbstd_features:
             stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
@@ -97,7 +108,10 @@ class Discriminator(base.Discriminator):
         self.register_buffer("lod", torch.zeros(()))
 
     def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
-        image, lod = pyramid[-1], float(self.lod)
+        image = pyramid[-1]  # [N,channels,R,R]
+        lod = float(self.lod)
+
+        # From the full resolution down; in mid-growth features of the shrunk image fade in for those of larger blocks.
         sizes = self.spec.resolutions[::-1]
         x = self.get_submodule(f"b{sizes[0]}").get_submodule("fromrgb")(image)  # [N,nf,R,R]
         for i, r in enumerate(sizes):
@@ -106,4 +120,5 @@ class Discriminator(base.Discriminator):
                 image = F.avg_pool2d(image, 2)  # [N,channels,r/2,r/2]
                 if lod > i:
                     x = _blend(x, self.get_submodule(f"b{r // 2}").get_submodule("fromrgb")(image), lod - i)
+
         return self.weigh(x, c)  # [N,1]

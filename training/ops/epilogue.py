@@ -17,16 +17,22 @@ def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
 
 
 def instance_norm_style_ref(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    """The specification of `instance_norm_style`, left to autograd."""
+    """Compute `instance_norm_style` as its equation reads, with the gradients of autograd: the specification."""
+    # Zero mean and unit variance for each map of each sample.
     y = at_least_fp32(x)
     y = y - y.mean((2, 3), keepdim=True)
     y = y * (y.square().mean((2, 3), keepdim=True) + EPS).rsqrt()
+
     scale, shift = style.to(y.dtype)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
     return (y * (scale + 1) + shift).to(x.dtype)
 
 
 class _InstanceNormStyle(torch.autograd.Function):
-    """The backward pass in two reductions and two passes over the maps, where autograd takes about ten."""
+    """The backward pass in two reductions and two passes over the maps, where autograd takes about ten.
+
+    With a = gain * scale, n pixels, normalised maps y and incoming gradient g, it is
+    dx = a * (g - mean(g) - y * mean(g * y)), dscale = sum(g * y), dshift = sum(g), all per map.
+    """
 
     @staticmethod
     def forward(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -39,35 +45,45 @@ class _InstanceNormStyle(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # The moments are computed again, which is cheaper than keeping `centred`, a tensor as large as x.
         x, style = ctx.saved_tensors
         centred, gain, scale, _ = _moments(x, style)
+
+        # The two reductions, which are also the gradients of style.
         n = x.shape[2] * x.shape[3]
         sum_g = _pixel_sum(g)  # [N,C,1,1]
         sum_gx = _pixel_sum(g * centred) * gain  # [N,C,1,1], of g times the normalised x
+
+        # The two passes over the maps.
         a = gain * scale
         dx = torch.addcmul((-a * sum_g / n).to(g.dtype), g, a.to(g.dtype))
         dx = torch.addcmul(dx, centred, (-a * gain * sum_gx / n).to(g.dtype))
+
         return dx, torch.cat([sum_gx, sum_g], 1)[:, :, 0, 0].to(style.dtype)
 
 
 def _pixel_sum(x: torch.Tensor) -> torch.Tensor:
-    """[N,C,H,W] -> [N,C,1,1], in at least float32."""
+    """Sum over the pixels of x [N,C,H,W], in at least float32: [N,C,1,1]."""
     return at_least_fp32(x).sum((2, 3), keepdim=True)
 
 
 def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """x minus its mean [N,C,H,W], 1 / standard deviation, scale + 1 and shift [N,C,1,1]."""
+    """Return x minus its mean [N,C,H,W], and 1 / standard deviation, scale + 1 and shift [N,C,1,1] each."""
     n = x.shape[2] * x.shape[3]
     mean = _pixel_sum(x) / n
     centred = x - mean.to(x.dtype)
     gain = (_pixel_sum(centred * centred) / n + EPS).rsqrt()
+
     scale, shift = style.to(gain.dtype)[:, :, None, None].chunk(2, 1)
     return centred, gain, scale + 1, shift
 
 
 def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-    """AdaIN (StyleGAN, eq. 1): normalise each map of x [N,C,H,W] (biased variance, eps 1e-8), then x * (scale+1) +
-    shift with style [N,2C] = (scale, shift). Sums over pixels in at least float32."""
+    """Apply AdaIN (StyleGAN, eq. 1) to x [N,C,H,W] with style [N,2C] = (scale, shift).
+
+    Each map is normalised (biased variance, eps 1e-8), then multiplied by scale + 1 and moved by shift. Sums over
+    pixels are taken in at least float32.
+    """
     return _InstanceNormStyle.apply(x, style)  # type: ignore[no-untyped-call]
 
 
@@ -81,7 +97,7 @@ def synthesis_epilogue(
     use_instance_norm: bool,
     style: torch.Tensor | None,
 ) -> torch.Tensor:
-    """noise -> bias -> activation -> pixel norm -> instance norm -> style, in this order (docs/semantics.md, 4).
+    """Apply noise, bias, activation, pixel norm, instance norm and style, in this order (docs/semantics.md, 4).
 
     x [N,C,H,W]; bias and noise_strength [C]; noise [N or 1,1,H,W]; style [N,2C]. Keeps the dtype of x.
     """
@@ -90,9 +106,12 @@ def synthesis_epilogue(
     x = bias_act(x, bias, activation)
     if use_pixel_norm:
         x = pixel_norm(x)
+
+    # Instance norm and style are one operation; without a style its scale is 1 and its shift 0.
     if use_instance_norm:
         return instance_norm_style(x, x.new_zeros(x.shape[0], 2 * x.shape[1]) if style is None else style)
     if style is None:
         return x
+
     scale, shift = style.to(x.dtype)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
     return x * (scale + 1) + shift

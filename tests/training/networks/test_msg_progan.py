@@ -141,22 +141,22 @@ def test_labels_change_images_and_scores():
 
 
 @pytest.mark.parametrize("combine", ["cat_lin", "lin_cat", "simple"])
-@pytest.mark.parametrize("levels", [None, (), (4, 8), (16,)])
-def test_combine_and_connected_levels(combine, levels):
+@pytest.mark.parametrize("resolutions", [None, (), (4, 8), (16,)])
+def test_combine_and_connected_resolutions(combine, resolutions):
     """D depends on an image exactly when its level is connected; every parameter is used."""
     spec = ImageSpec(resolution=32)
-    _, D = networks(spec, d={"combine": combine, "levels": levels})
+    _, D = networks(spec, d={"combine": combine, "resolutions": resolutions})
     images = [torch.randn(4, 3, r, r, requires_grad=True) for r in spec.resolutions]
     D(images).square().sum().backward()
-    connected = {4, 8, 16} if levels is None else set(levels)
+    connected = {4, 8, 16} if resolutions is None else set(resolutions)
     for r, x in zip(spec.resolutions, images, strict=True):
         assert (x.grad is not None and bool(x.grad.abs().sum() > 0)) == (r == 32 or r in connected)
     assert all(p.grad is not None for p in D.parameters())
 
 
 def test_unknown_level_is_told():
-    with pytest.raises(ValueError, match=r"D.levels: found \[32\], expected some of \(4, 8\)"):
-        networks(ImageSpec(resolution=16), d={"levels": (32,)})
+    with pytest.raises(ValueError, match=r"D.resolutions: found \[32\], expected some of \(4, 8\)"):
+        networks(ImageSpec(resolution=16), d={"resolutions": (32,)})
 
 
 def test_groups_of_minibatch_stddev():
