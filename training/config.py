@@ -51,6 +51,8 @@ class LossConfig:
     name: str = "logistic"
     """Name of the loss, e.g. logistic, wgan-gp, hinge, lsgan, relativistic-pairing; docs/losses.md lists all of them
     and says when to use which."""
+
+    # R1 and R2, which every loss can have.
     r1_gamma: float = 10.0
     """Weight of R1, the gradient penalty on reals, averaged over levels."""
     r2_gamma: float = 0.0
@@ -61,12 +63,16 @@ class LossConfig:
     """Factor on r1_gamma and r2_gamma at the end of their schedule, which starts at 1 (R3GAN: 0.1)."""
     gamma_kimg: float = 0.0
     """Length of that schedule, half a cosine, in thousands of images; 0 = no schedule."""
+
+    # Penalties that belong to some losses.
     gp_weight: float = 10.0
     """Weight of the gradient penalty of wgan-gp and hinge-gp, averaged over levels (TF: wgan_lambda)."""
     gp_target: float = 1.0
     """Gradient norm that this penalty asks for (TF: wgan_target)."""
     drift: float = 0.001
     """Weight of the squared score of reals in wgan and wgan-gp (TF: wgan_epsilon)."""
+
+    # What G is given.
     style_mixing_prob: float = 0.0
     """Share of micro-batches whose layers from a random one on use a second latent (StyleGAN: 0.9; the original
     MSG-StyleGAN ignored it)."""
@@ -89,8 +95,11 @@ class LossConfig:
 
     def reg_factor(self, nimg: int, batch: int) -> float | None:
         """Return the factor on r1_gamma and r2_gamma in the D step after `nimg` images, None if it has no penalty."""
-        if nimg // batch % self.reg_interval:
+        step = nimg // batch
+        if step % self.reg_interval:
             return None
+
+        # Seldom but stronger, the penalty has the same effect on average (lazy regularisation: StyleGAN2, section 3.1).
         return self.reg_interval * self.gamma_factor(nimg)
 
 
@@ -308,7 +317,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         if alternative in (int, bool, str, NoneType) and type(value) is alternative:
             return value
-    raise ValueError(f"{where}: found {value!r}, expected {str(hint).replace('typing.', '')}")
+
+    name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    raise ValueError(f"{where}: found {value!r}, expected {name}")
 
 
 def architecture(cfg: TrainConfig, spec: ImageSpec) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from training.pyramid import Pyramid
 
 Scores = torch.Tensor
 
+# Adversarial losses: what D minimises (d_), from scores [N,1] of reals and fakes, and what G minimises (g_).
+
 
 def d_logistic(real: Scores, fake: Scores) -> torch.Tensor:
     """softplus(fake) + softplus(-real) (Goodfellow et al. 2014, eq. 1, in terms of logits)."""
@@ -62,24 +64,29 @@ def g_lsgan(fake: Scores) -> torch.Tensor:
 
 
 def _batch_mean(scores: Scores) -> Scores:
-    """The mean score in place of each: squaring it is what BMSG-GAN does where LSGAN takes the mean of squares."""
+    """Put the mean score in place of each: BMSG-GAN squares the mean where LSGAN takes the mean of squares."""
     return scores.mean(0, keepdim=True).expand_as(scores)
 
 
 def d_relativistic_hinge(real: Scores, fake: Scores) -> torch.Tensor:
-    """relu(1 - (real - mean fake)) + relu(1 + (fake - mean real)) (Jolicoeur-Martineau 2018, section 4.3, with the
-    hinge of Miyato et al.)."""
+    """relu(1 - (real - mean fake)) + relu(1 + (fake - mean real)) (Jolicoeur-Martineau 2018, section 4.3).
+
+    The hinge is that of Miyato et al. 2018.
+    """
     return F.relu(1 - (real - fake.mean())) + F.relu(1 + (fake - real.mean()))
 
 
 def g_relativistic_hinge(real: Scores, fake: Scores) -> torch.Tensor:
-    """d_relativistic_hinge with reals and fakes exchanged."""
+    """The same with reals and fakes exchanged."""
     return d_relativistic_hinge(fake, real)
 
 
 def d_relativistic_pairing(real: Scores, fake: Scores) -> torch.Tensor:
     """softplus(fake - real), each fake against one real (R3GAN: Huang et al. 2024, eq. 2)."""
     return F.softplus(fake - real)
+
+
+# Further terms of a loss, and the table.
 
 
 class PenaltyInputs(NamedTuple):
@@ -119,9 +126,8 @@ class Loss(NamedTuple):
 def interpolation_penalty(inputs: PenaltyInputs) -> Penalty:
     """Weigh `mixed_gradient_penalty` by LossConfig.gp_weight."""
     assert inputs.share is not None
-    values = mixed_gradient_penalty(
-        inputs.score, inputs.reals, inputs.fakes, inputs.share, inputs.config.gp_target
-    )  # [N]
+    target = inputs.config.gp_target
+    values = mixed_gradient_penalty(inputs.score, inputs.reals, inputs.fakes, inputs.share, target)  # [N]
     return Penalty(values, inputs.config.gp_weight, "Loss/gradient_penalty")
 
 
@@ -143,6 +149,7 @@ LOSSES = {
     "wgan-gp": Loss(d_wgan, _of_fakes(g_wgan), penalties=(interpolation_penalty, drift_penalty)),
     "hinge": Loss(d_hinge, _of_fakes(g_wgan)),
     "hinge-gp": Loss(d_hinge, _of_fakes(g_wgan), penalties=(interpolation_penalty,)),
+    # As BMSG-GAN computes them, on mean scores; the forms of the paper are named `-per-sample`.
     "lsgan": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real), _batch_mean(fake)),
         lambda real, fake: g_lsgan(_batch_mean(fake)),
@@ -156,11 +163,15 @@ LOSSES = {
         lambda real, fake: d_lsgan(real.sigmoid(), fake.sigmoid()),
         lambda real, fake: g_lsgan(fake.sigmoid()),
     ),
+    # Each score is compared with those of the other side.
     "relativistic-hinge": Loss(d_relativistic_hinge, g_relativistic_hinge, g_compares=True),
     "relativistic-pairing": Loss(
         d_relativistic_pairing, lambda real, fake: d_relativistic_pairing(fake, real), g_compares=True
     ),
 }
+
+
+# Gradient penalties.
 
 
 def mixed_gradient_penalty(
@@ -199,6 +210,7 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
         scores = score(levels)
         return at_least_fp32(scores).sum(), scores
 
+    # Samples do not depend on one another, minibatch stddev aside: the gradient of the sum holds that of each score.
     partial, scores = torch.func.grad(summed, has_aux=True)(tuple(pyramid))
     return scores, partial
 

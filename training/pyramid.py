@@ -20,7 +20,7 @@ def from_uint8(images: torch.Tensor) -> Pyramid:
 
 def from_images(images: torch.Tensor) -> Pyramid:
     """Return the pyramid of images [N,C,H,W], H = W = 2^k >= 4, by repeated 2x2 means."""
-    levels = [images]
+    levels = [images]  # largest first
     while min(levels[-1].shape[2:]) > 4:
         levels.append(F.avg_pool2d(levels[-1], 2))  # [N,C,h/2,w/2]
     return tuple(reversed(levels))
@@ -33,9 +33,11 @@ def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
     respect to a level contains the paths through all smaller ones. A 2x2 mean hands a quarter of its gradient to each
     of its four pixels: total[k] = partial[k] + up(total[k-1]) / 4. Linear, differentiable to any order.
     """
+    # From the smallest level up, whose total is its partial derivative.
     total = [partial[0]]
     for g in partial[1:]:
         total.append(g + F.interpolate(total[-1], scale_factor=2.0, mode="nearest") / 4)  # [N,C,h,w]
+
     return tuple(total)
 
 

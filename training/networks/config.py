@@ -160,11 +160,14 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Sizes and factors.
         check(1 <= self.w_dim <= 2**16, f"w_dim: found {self.w_dim}, expected 1 to 2^16")
         check(1 <= self.mapping_fmaps <= 2**16, f"mapping_fmaps: found {self.mapping_fmaps}, expected 1 to 2^16")
         check(0 <= self.mapping_layers <= 100, f"mapping_layers: found {self.mapping_layers}, expected 0 to 100")
         check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
         check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
+
+        # Latents must have a way in.
         check(
             self.use_styles or not self.use_const_input,
             "use_const_input: expected false when use_styles is false (w would enter nowhere)",
@@ -176,6 +179,8 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
 
     def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
         base = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
+
+        # The size is what both networks have options for.
         shared = {field.name: vars(self)[field.name] for field in fields(StyleNetworkConfig)}
         return replace(base, **shared)
 
@@ -202,6 +207,7 @@ class DiscriminatorConfig(StyleDiscriminatorConfig):
 
     kind: ClassVar[str] = "msg_stylegan"
 
+    # How D receives the images of its blocks.
     combine: Combine = "cat_lin"
     """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
     lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
@@ -254,6 +260,8 @@ class ProGANGeneratorConfig(AnyGeneratorConfig):
 
     def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
         base = preset if isinstance(preset, ProGANDiscriminatorConfig) else ProGANDiscriminatorConfig()
+
+        # In the published networks, D has as many feature maps as z has values.
         return replace(base, features=self.z_dim, use_wscale=self.use_wscale)
 
 

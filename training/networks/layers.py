@@ -11,6 +11,7 @@ from training.ops.bias_act import bias_act
 from training.ops.minibatch_stddev import conv2d_with_constants
 from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
 
+# Keeps the variance of features through a layer whose activation is a rectifier (He et al. 2015).
 GAIN_RELU = math.sqrt(2.0)
 
 
@@ -33,8 +34,11 @@ class EqualizedWeight(nn.Module):
     ) -> None:
         super().__init__()
         std = gain / math.sqrt(math.prod(shape[1:]))
+
+        # With use_wscale, `std` is applied at run time; otherwise once, here.
         self.weight = nn.Parameter(torch.randn(shape) * ((1.0 if use_wscale else std) / lrmul))
         self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+
         self.weight_scale = std * lrmul if use_wscale else lrmul
         self.lrmul = lrmul  # learning rate multiplier (StyleGAN, appendix C)
 
@@ -88,6 +92,7 @@ class Conv2d(EqualizedWeight):
 
     def forward(self, x: torch.Tensor, constants: torch.Tensor | None = None) -> torch.Tensor:
         weight = self.weight * self.weight_scale
+
         if constants is None:
             x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)  # [N,out,H,W]
         else:
@@ -103,6 +108,8 @@ class Blur(DerivedBuffers):
     def __init__(self, taps: tuple[int, ...]) -> None:
         super().__init__()
         self.taps = taps
+
+        # Not stored: files of the originals have no such tensor.
         self.register_buffer("kernel", None, persistent=False)
         self.reset_buffers()
 
