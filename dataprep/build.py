@@ -1,34 +1,34 @@
-"""Making a dataset from a collection: in parallel, in order, in bounded memory, and resumable.
+"""Making a dataset from a collection: in parallel, in order, and in bounded memory.
 
-All work happens in a hidden folder beside the dataset, `.NAME.partial`, which takes its place when it is whole. Its
-journal has a line for each entry and, every few seconds, a commit: what of the files counts up to there. The result is
-the same bytes for any number of worker processes and interruptions.
+All work happens in a temporary folder or file beside the dataset, which takes the dataset's place when it is whole, and
+vanishes if the work ends early. The result is the same bytes for any number of worker processes.
 """
 
 import contextlib
-import itertools
 import os
-from collections import deque
+import sys
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import tyro
 from tqdm import tqdm
 
-from dataprep.job import Job, MixedChannels, Result
 from dataprep.rules import Picture, Refused
-from dataprep.sources.source import Entry, Items, Source, digest
-from dataprep.writers import Form, pack, writer
-from dnnlib.errors import UserError
+from dataprep.sources.source import Entry, Items, Source
+from dataprep.writers import Form, Packed, new_writer, pack
+from dnnlib.errors import UserError, printable
+from dnnlib.files import atomic, make_dir
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
-from training.data.labels import OneHot
+from training.data.labels import LabelCollector, OneHot
 
 TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
 SEED = 123  # of the original's shuffle
+SHOWN = 20  # skipped files that are printed
 
 Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
 Flag = tyro.conf.FlagCreatePairsOff
@@ -48,8 +48,6 @@ class Output:
     """processes that decode and encode; 0 = one a core; the result does not depend on it"""
     strict: Annotated[bool, Flag] = False
     """stop at the first entry that cannot be read, instead of skipping and listing it"""
-    resume: Annotated[bool, Flag, tyro.conf.arg(name="continue")] = False
-    """go on where an interrupted conversion to the same place stopped, if one did"""
 
     def __post_init__(self) -> None:
         for name in ("max_images", "subset", "shard_mb"):
@@ -84,66 +82,50 @@ def build(
     """Make the dataset `dst` of `source`.
 
     make: makes the image from an entry's data; None if the data is the image, uint8 [C,R,R].
-    facts: how the dataset is made, for dataset.json; with the source's fingerprint they identify an interrupted
-        conversion that is to be continued.
+    facts: how the dataset is made, for dataset.json.
     order: indices of the source's entries; default: all, as they are.
     """
     if output.shard_mb and form != "tfrecords":
         raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
     dst = Path(os.path.realpath(dst))  # what a link leads to
+    _check_free(dst, form)
+    make_dir(dst.parent)
     order = _chosen(len(source), order, output.subset)
+    workers = (output.workers or cpu_count()) if make else 0
 
-    facts = {**facts, "subset": output.subset, "max_images": output.max_images}
-    description = {**facts, "form": form, "shard_mb": output.shard_mb, "fingerprint": source.fingerprint()}
-    make_writer = partial(writer, form=form, name=dst.name, shard_bytes=output.shard_mb and output.shard_mb * 10**6)
+    def write(rgb: bool) -> Kept:
+        results = _converted(source.entries(order), partial(_convert_group, make, form, rgb), workers)
+        return _write(dst, source, results, len(order), form, output, facts)
 
-    with Job(dst, form == "zip", make_writer, output.resume, description) as job:
-        # A second round is needed if gray images and RGB ones turn out to be mixed.
-        while True:
-            try:
-                _take_all(job, source, order, make, form, output)
-                break
-            except MixedChannels:
-                job.start_over_in_rgb()
-
-        facts = {
-            **facts,
-            "num_images": job.kept,
-            "resolution": job.shape[1] if job.shape else 0,
-            "channels": job.shape[0] if job.shape else 0,
-            "classes": source.class_names or job.summary.c_dim or None,
-            "skipped": job.skipped,
-            "notes": dict(job.notes),
-        }
-        job.finish(facts)
-    job.report()
-
-
-def _take_all(job: Job, source: Source, order: np.ndarray, make: Make | None, form: Form, output: Output) -> None:
-    """Convert the entries that the job does not have yet."""
-    if not job.consumed:
-        for reason in source.refused:
-            job.skip(reason, output.strict)
-    job.summary.classes = max(job.summary.classes, source.classes)
-
-    total = len(order) if output.max_images is None else min(len(order), output.max_images)
-    entries = source.entries(order[job.consumed :])
-    results = _results(entries, Conversion(make, form, job.rgb), output.workers or cpu_count())
-    with contextlib.closing(results), tqdm(total=total, initial=job.kept, unit="img", desc=str(job.dst)) as bar:
-        while output.max_images is None or job.kept < output.max_images:
-            entry_and_result = next(results, None)
-            if entry_and_result is None:
-                break
-            bar.update(job.take(*entry_and_result, strict=output.strict))
+    try:
+        kept = write(rgb=False)
+    except MixedChannels:
+        if form != "tfrecords":
+            raise
+        kept = write(rgb=True)
+    kept.report(dst, _skip_list(dst, form))
 
 
 def build_classes(
     dst: Path, images: np.ndarray, labels: np.ndarray, classes: int, output: Output, command: str, source: Path
 ) -> None:
     """Make the dataset `dst` of images uint8 [N,C,R,R] and class numbers [N], in the order of the original."""
-    items = Items(len(images), images.__getitem__, OneHot(labels, classes), digest([images.tobytes()]))
+    items = Items(len(images), images.__getitem__, labels=OneHot(labels, classes))
     facts = {"command": command, "source": str(source), "shuffle": 1}
     build(dst, items, None, output, facts, order=shuffled(len(images)))
+
+
+def _check_free(dst: Path, form: Form) -> None:
+    """Raise UserError unless there is nothing at the dataset's place, or an empty folder for one that is a folder."""
+    if os.path.ismount(dst):
+        raise UserError(f"{dst}: a mount point, expected the name of a new dataset, e.g. in it")
+    if os.path.lexists(dst) and (form == "zip" or not dst.is_dir() or any(dst.iterdir())):
+        raise UserError(f"{dst}: exists already, expected the name of a new dataset")
+
+
+def _skip_list(dst: Path, form: Form) -> Path:
+    """Return the file that lists what was skipped."""
+    return dst.with_name(f"{dst.name}.skipped.txt") if form == "zip" else dst / "skipped.txt"
 
 
 def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
@@ -163,31 +145,155 @@ def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
     return order[among[order]]
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """How worker processes convert a group of entries."""
-
-    make: Make | None
-    form: Form
-    rgb: bool  # repeat the channel of gray images
-
-    def __call__(self, group: list[Entry]) -> list[Result]:
-        return [self._convert(entry.data) for entry in group]
-
-    def _convert(self, data: Any) -> Result:
-        if isinstance(data, Refused):
-            return data
-        picture = self.make(data) if self.make else Picture(data)
-        if isinstance(picture, Refused):
-            return picture
-
-        image = picture.image
-        if self.rgb and len(image) == 1:
-            image = image.repeat(3, 0)
-        return pack(image, self.form), image.shape, picture.notes
+class MixedChannels(UserError):
+    """Gray images and RGB ones follow each other."""
 
 
-def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
+class Kept:
+    """What was kept of a collection so far, and what was left out."""
+
+    def __init__(self, classes: int, strict: bool) -> None:
+        self.strict = strict
+        self.labels = LabelCollector(classes)
+        self.shape: tuple[int, ...] = ()
+        self.first = ""  # the image whose shape that is
+        self.notes: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self.skipped: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self.labels.labels)
+
+    def add(self, entry: Entry) -> bool:
+        """Count a converted entry; return whether there is an image to write."""
+        if isinstance(entry.data, Refused):
+            if entry.data.readable:
+                expected = "a square with a power of two >= 8 as side, or --resize LOG2"
+                raise UserError(f"{entry.name}: {entry.data.reason}, expected {expected}")
+            self.skip(f"{entry.name}: {entry.data.reason}")
+            return False
+
+        # All images have the shape of the first one.
+        shape = entry.data.shape
+        if not self.shape:
+            self.shape = shape
+            self.first = entry.name
+        if shape != self.shape:
+            mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} == {1, 3}
+            actual, expected = ("x".join(map(str, s)) for s in (shape, self.shape))
+            message = f"{entry.name}: {actual} pixels, expected {expected} as in {self.first}, or --resize LOG2"
+            raise MixedChannels(message) if mixed else UserError(message)
+
+        self.labels.add(entry.label, entry.name)
+        self.notes.update(entry.data.notes)
+        for note in entry.data.notes:
+            self.examples.setdefault(note, entry.name)
+        return True
+
+    def skip(self, reason: str) -> None:
+        """Count an entry that is left out; raise UserError with `strict`."""
+        if self.strict:
+            raise UserError(reason)
+        self.skipped.append(printable(reason))
+
+    def report(self, dst: Path, skip_list: Path) -> None:
+        """Print what became of the collection."""
+        print(f"{printable(str(dst))}: {len(self)} images of {self.shape[1]}x{self.shape[2]}")
+        for note, n in self.notes.items():
+            which = printable(self.examples[note])
+            print(f"{n} {'image' if n == 1 else 'images'} {note}, e.g. {which}", file=sys.stderr)
+
+        n = len(self.skipped)
+        if n:
+            shown = [*self.skipped[:SHOWN], *([f"... and {n - SHOWN} more"] if n > SHOWN else [])]
+            title = f"skipped {n} of {len(self) + n}, listed in {printable(str(skip_list))}:"
+            print(title, *shown, sep="\n  ", file=sys.stderr)
+
+
+def _write(
+    dst: Path,
+    source: Source,
+    results: Generator[Entry, None, None],
+    total: int,
+    form: Form,
+    output: Output,
+    facts: dict[str, Any],
+) -> Kept:
+    """Write converted entries as the dataset `dst`."""
+    kept = Kept(source.classes, output.strict)
+    for reason in source.refused:
+        kept.skip(reason)
+
+    total = min(total, output.max_images or total)
+    shard_bytes = output.shard_mb and output.shard_mb * 10**6
+    with atomic(dst) as temporary:
+        with (
+            contextlib.closing(new_writer(form, temporary, dst.name, shard_bytes)) as writer,
+            contextlib.closing(results),
+            tqdm(total=total, unit="img", desc=str(dst)) as bar,
+        ):
+            for entry in results:
+                if kept.add(entry):
+                    writer.add(bar.n, entry.data.packed)
+                    bar.update()
+                if len(kept) == output.max_images:
+                    break
+
+            if not len(kept):
+                example = next(iter(kept.skipped), "none")
+                raise UserError(f"{dst}: no image to write; {len(kept.skipped)} skipped, e.g. {example}")
+            labels = kept.labels.table()
+            writer.finish(
+                {
+                    **facts,
+                    "subset": output.subset,
+                    "max_images": output.max_images,
+                    "num_images": len(kept),
+                    "resolution": kept.shape[1],
+                    "channels": kept.shape[0],
+                    "classes": source.class_names or labels.shape[1] or None,
+                    "skipped": len(kept.skipped),
+                    "notes": kept.notes,
+                },
+                labels,
+            )
+
+        # Another process may have made the same dataset meanwhile.
+        _check_free(dst, form)
+        if kept.skipped:
+            skip_list = _skip_list(dst if form == "zip" else temporary, form)
+            skip_list.write_text("".join(f"{reason}\n" for reason in kept.skipped), encoding="utf-8")
+    return kept
+
+
+class Converted(NamedTuple):
+    """An image as a worker process returns it: packed for the writer, its shape [C,R,R], and notes on it."""
+
+    packed: Packed
+    shape: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted | Refused:
+    """Convert an entry's data; `rgb` repeats the channel of gray images."""
+    if isinstance(data, Refused):
+        return data
+    picture = make(data) if make else Picture(data)
+    if isinstance(picture, Refused):
+        return picture
+
+    image = picture.image
+    if rgb and len(image) == 1:
+        image = image.repeat(3, 0)
+    return Converted(pack(image, form), image.shape, picture.notes)
+
+
+def _convert_group(make: Make | None, form: Form, rgb: bool, group: list[Entry]) -> list[Entry]:
+    """Return entries with what their data became in its place."""
+    return [entry._replace(data=_convert(make, form, rgb, entry.data)) for entry in group]
+
+
+def _groups(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
     """Yield entries in groups of at most limit[0], which the caller may change meanwhile."""
     group: list[Entry] = []
     size = 0
@@ -204,40 +310,35 @@ def _tasks(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:
         yield group
 
 
-def _results(
-    entries: Iterable[Entry], convert: Conversion, workers: int
-) -> Generator[tuple[Entry, Result], None, None]:
-    """Yield each entry with its result, in their order, a bounded number ahead; refuse an entry that ends the worker
-    process that converts it."""
-    if convert.make is None:
-        for entry in entries:
-            yield entry, convert([entry])[0]
-        return
-
+def _converted(
+    entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Entry]], workers: int
+) -> Generator[Entry, None, None]:
+    """Yield each entry converted, in their order, a bounded number ahead; refuse an entry that ends the worker process
+    that converts it."""
     limit = [TASK_ENTRIES]
-    # The pool draws groups ahead; their entries are needed again when the results arrive.
-    groups, converted = itertools.tee(_tasks(entries, limit))
+    groups = _groups(entries, limit)
     while True:
         try:
-            with contextlib.closing(ordered_map(convert, groups, workers)) as results_of_groups:
-                for results in results_of_groups:
+            with contextlib.closing(ordered_map(convert, groups, workers)) as results:
+                for group in results:
                     # Large images come in smaller groups from here on.
-                    largest = max((sum(map(len, r[0])) for r in results if not isinstance(r, Refused)), default=1)
-                    limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // largest))
-                    yield from zip(next(converted), results, strict=True)
+                    sizes = [sum(map(len, e.data.packed)) for e in group if isinstance(e.data, Converted)]
+                    limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // max(sizes, default=1)))
+                    yield from group
             return
         except WorkerDied as e:
-            lost = [entry for _ in e.tasks for entry in next(converted)]
+            lost = [entry for group in e.tasks for entry in group]
         yield from _one_by_one(lost, convert)
 
 
-def _one_by_one(entries: Iterable[Entry], convert: Conversion) -> Iterator[tuple[Entry, Result]]:
-    """Yield entries with their results, of which some end the process that converts them."""
+def _one_by_one(entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Entry]]) -> Iterator[Entry]:
+    """Yield entries converted, of which some end the process that converts them."""
     remaining = deque(entries)
     while remaining:
         try:
             # One task at a time: a worker that dies was converting the first of the remaining entries.
-            for results in ordered_map(convert, [[entry] for entry in remaining], workers=1, ahead=1):
-                yield remaining.popleft(), results[0]
+            for group in ordered_map(convert, [[entry] for entry in remaining], workers=1, ahead=1):
+                remaining.popleft()
+                yield from group
         except WorkerDied:
-            yield remaining.popleft(), Refused("ends the process that reads it")
+            yield remaining.popleft()._replace(data=Refused("ends the process that reads it"))

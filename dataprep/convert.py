@@ -38,7 +38,7 @@ def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options =
     dataset = open_dataset(src)
     if form != "tfrecords" and dataset.spec.channels not in (1, 3, 4):
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
-    items = Items(len(dataset), int, dataset.labels, dataset.fingerprint(), class_names(src))
+    items = Items(len(dataset), int, labels=dataset.labels, class_names=class_names(src))
     build(dst, items, Reader(dataset), output, {"command": "convert", "source": str(src)}, form=form)
 
 

@@ -34,25 +34,33 @@ def fsync(path: Path) -> None:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write a file or folder to.
 
-    It takes the place of `path` when the block ends (an existing file is replaced, an existing folder is an error), and
-    vanishes if the block raises. Raises UserError if writing fails, e.g. on a full disk.
+    It takes the place of `path` when the block ends, and vanishes if the block raises. An existing file or empty folder
+    is replaced; any other folder is an error. Raises UserError if writing fails, e.g. on a full disk.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
+        # A killed process may have had the same number, as the first one of a container does.
+        _remove(temporary)
         yield temporary
 
         # Everything is on the disk before the name changes, and the new name afterwards.
-        for f in sorted(temporary.rglob("*")) if temporary.is_dir() else []:
-            fsync(f)
-        fsync(temporary)
+        if temporary.is_dir():
+            os.sync()  # one call for all files of the folder, which may be a million
+        else:
+            fsync(temporary)
         os.replace(temporary, path)
         fsync(path.parent)
     except BaseException as e:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+        _remove(temporary)
         if isinstance(e, OSError):
             raise os_error(e, path, "write") from e
         raise
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder, if it exists and can be deleted."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_partial(folder: Path) -> None:

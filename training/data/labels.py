@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,6 @@ def label_of(table: LabelTable, i: int) -> Label:
     return int(ones[0]) if len(ones) == 1 and row[ones[0]] == 1 else tuple(row.tolist())
 
 
-def vector(label: Label, c_dim: int) -> np.ndarray:
-    """A label as float32 [c_dim]."""
-    if isinstance(label, int):
-        return (np.arange(c_dim) == label).astype(np.float32)
-    return np.array(label, np.float32)
-
-
 def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | None:
     """The label of each name from a dataset.json in the form of StyleGAN2, {"labels": [[relative path, class or
     vector], ...]}; None if it has none. UserError, headed `where`, unless all have class numbers, or vectors of one
@@ -87,8 +80,7 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
     # Class numbers for all of them.
     if all(type(v) is int for v in values):
         for v in values:
-            if not 0 <= v < MAX_CLASSES:
-                raise UserError(f"{where}: class {v}, expected 0 to {MAX_CLASSES - 1}")
+            check_class(v, where)
         return OneHot(np.array(values, np.int32), max(values, default=-1) + 1)
 
     # Vectors of one length for all of them.
@@ -98,6 +90,12 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
             expected = "class numbers for all images, or lists of as many finite numbers for all"
             raise UserError(f"{where}: label of {name} is {v!r:.40}, expected {expected}")
     return np.array(values, np.float32)
+
+
+def check_class(number: int, where: str) -> None:
+    """Raise UserError, headed `where`, unless a class number is within the limit."""
+    if not 0 <= number < MAX_CLASSES:
+        raise UserError(f"{where}: class {number}, expected 0 to {MAX_CLASSES - 1}")
 
 
 def is_float32(x: float) -> bool:
@@ -123,39 +121,24 @@ def read_labels(path: Path, n: int) -> np.ndarray:
     return labels if labels.dtype == np.float32 else labels.astype(np.float32)
 
 
-def write_labels(path: Path, labels: Iterable[Label], shape: tuple[int, int]) -> None:
-    """Write labels as a .labels file, float32 of the given shape, a bounded number at a time."""
-    with open(path, "wb") as f:
-        np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        rows: list[np.ndarray] = []
-        for label in labels:
-            rows.append(vector(label, shape[1]))
-            if len(rows) * shape[1] >= 2**20:
-                f.write(np.array(rows, "<f4").tobytes())
-                rows = []
-        f.write(np.array(rows, "<f4").tobytes())
+class LabelCollector:
+    """The labels of a collection of which one image after another becomes known; in the end they make one table.
 
+    classes: the number of classes if it is known in advance; the highest class that occurs may raise it.
+    """
 
-class LabelSummary:
-    """What kind of labels a collection has, learnt label by label. UserError if they do not go together."""
-
-    def __init__(self, classes: int = 0) -> None:
-        self.classes = classes  # at least so many, known in advance
-        self.highest = -1  # class that occurred
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
         self.length = 0  # of vectors
-        self.labelled: bool | None = None
+        self.labels: list[int | array[float] | None] = []
 
     def add(self, label: Label, name: str) -> None:
-        # All images have a label, or none has.
-        if self.labelled is None:
-            self.labelled = label is not None
-        if self.labelled != (label is not None):
+        """Append the label of image `name`; raise UserError if it is wrong, or unlike the labels before it."""
+        if self.labels and (label is None) != (self.labels[0] is None):
             raise UserError(f"{name}: {'no' if label is None else 'a'} label, unlike the images before it")
 
         if isinstance(label, int):
-            if not 0 <= label < MAX_CLASSES:
-                raise UserError(f"{name}: class {label}, expected 0 to {MAX_CLASSES - 1}")
-            self.highest = max(self.highest, label)
+            check_class(label, name)
             self.classes = max(self.classes, label + 1)
         elif label is not None:
             if not label or len(label) != (self.length or len(label)) or not all(map(is_float32, label)):
@@ -163,22 +146,43 @@ class LabelSummary:
                 raise UserError(f"{name}: label {list(label)!r:.40}, expected {expected}")
             self.length = len(label)
 
-        # One-hot vectors and class numbers go together while there are enough values.
+        # Class numbers become one-hot vectors where there are other vectors too, if these have enough values.
         if self.length and self.classes > self.length:
             raise UserError(f"{name}: class numbers up to {self.classes - 1} and vectors of {self.length} mixed")
+        self.labels.append(array("f", label) if isinstance(label, tuple) else label)
 
-    @property
-    def c_dim(self) -> int:
-        return (self.length or self.classes) if self.labelled else 0
+    def table(self) -> LabelTable:
+        """Return the labels that were added, in their order: c_dim is the number of classes or values, or 0."""
+        if not self.labels or self.labels[0] is None:
+            return no_labels(len(self.labels))
+        if not self.length:
+            return OneHot(np.array(self.labels), self.classes)
 
-    @property
-    def as_numbers(self) -> bool:
-        """Whether class numbers alone tell all: not if the last class never occurs."""
-        return not self.length and self.highest + 1 == self.classes
+        rows = np.zeros((len(self.labels), self.length), np.float32)
+        for row, label in zip(rows, self.labels, strict=True):
+            if isinstance(label, int):
+                row[label] = 1
+            else:
+                row[:] = label
+        return rows
 
 
-def for_json(label: Label, as_numbers: bool, c_dim: int) -> Any:
-    """A label as dataset.json of StyleGAN2 has it: a class number, or else a list, whole numbers without a point."""
-    if as_numbers or label is None:
-        return label
-    return [int(x) if math.isfinite(x) and x == int(x) else x for x in vector(label, c_dim).astype(float).tolist()]
+def write_labels(path: Path, table: LabelTable) -> None:
+    """Write a table as a .labels file, float32 [N,c_dim], a bounded number of values at a time."""
+    with open(path, "wb") as f:
+        np.lib.format.write_array_header_1_0(f, {"descr": "<f4", "fortran_order": False, "shape": table.shape})
+        rows = max(1, 2**20 // table.shape[1])
+        for i in range(0, len(table), rows):
+            f.write(np.asarray(table[i : i + rows], "<f4").tobytes())
+
+
+def json_labels(table: LabelTable) -> Iterator[Any]:
+    """Yield each label as dataset.json of StyleGAN2 has it: a class number, or a list of numbers.
+
+    Class numbers tell all unless the last class never occurs: readers count the classes by the highest number.
+    """
+    if isinstance(table, OneHot) and table.numbers.max(initial=-1) + 1 == table.shape[1]:
+        yield from table.numbers.tolist()
+        return
+    for i in range(len(table)):
+        yield [int(x) if x == int(x) else x for x in table[i].tolist()]  # whole numbers without a point
