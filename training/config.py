@@ -13,7 +13,7 @@ from training.networks.config import (
     TrainedDiscriminatorConfig,
     TrainedGeneratorConfig,
 )
-from training.spec import ImageSpec, check, is_power_of_two
+from training.spec import ImageSpec, check, check_range, is_power_of_two
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -39,7 +39,7 @@ class AdamConfig:
     moment. They differ only where gradients are tiny, in the first steps."""
 
     def __post_init__(self) -> None:
-        check(0 <= self.lr <= 1e3, f"lr: found {self.lr}, expected 0 to 1000")
+        check_range(self, "lr", 0, 1e3, "0 to 1000")
         check(0 < self.eps <= 1, f"eps: found {self.eps}, expected > 0, <= 1")
         check(0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, "beta1, beta2: expected in [0, 1)")
 
@@ -80,12 +80,10 @@ class LossConfig:
     """The G step uses the latents and labels of the D step before it, as BMSG-GAN; otherwise fresh ones."""
 
     def __post_init__(self) -> None:
-        for name in ("r1_gamma", "r2_gamma", "gamma_end", "gp_weight", "drift"):
-            value = vars(self)[name]
-            check(0 <= value <= 1e6, f"{name}: found {value}, expected 0 to 10^6")
-        check(1e-6 <= self.gp_target <= 1e6, f"gp_target: found {self.gp_target}, expected 10^-6 to 10^6")
-        check(0 <= self.gamma_kimg <= 1e9, f"gamma_kimg: found {self.gamma_kimg}, expected 0 to 10^9")
-        check(self.reg_interval >= 1, f"reg_interval: found {self.reg_interval}, expected >= 1")
+        check_range(self, "r1_gamma r2_gamma gamma_end gp_weight drift", 0, 1e6, "0 to 10^6")
+        check_range(self, "gp_target", 1e-6, 1e6, "10^-6 to 10^6")
+        check_range(self, "gamma_kimg", 0, 1e9, "0 to 10^9")
+        check_range(self, "reg_interval", 1)
         check(0 <= self.style_mixing_prob <= 1, "style_mixing_prob: expected in [0, 1]")
 
     def gamma_factor(self, nimg: int) -> float:
@@ -199,18 +197,11 @@ class TrainConfig:
             self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
-        for name in ("gpus", "batch", "d_repeats", "metric_every"):
-            value = vars(self)[name]
-            check(value >= 1, f"{name}: found {value}, expected >= 1")
-        for name in ("image_snapshot_ticks", "network_snapshot_ticks", "keep_last", "keep_every", "seed"):
-            value = vars(self)[name]
-            check(value >= 0, f"{name}: found {value}, expected >= 0")
-        for name in ("tick_kimg", "total_kimg"):
-            value = vars(self)[name]
-            check(0.001 <= value <= 1e9, f"{name}: found {value}, expected 0.001 to 10^9")
-        for name in ("lr_warmup_kimg", "ema_kimg"):
-            value = vars(self)[name]
-            check(0 <= value <= 1e9, f"{name}: found {value}, expected 0 to 10^9")
+        check_range(self, "gpus batch d_repeats metric_every", 1)
+        check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)
+        check_range(self, "tick_kimg total_kimg", 0.001, 1e9, "0.001 to 10^9")
+        check_range(self, "lr_warmup_kimg ema_kimg", 0, 1e9, "0 to 10^9")
+        check_range(self, "seed", 0, 2**63 - 1, "0 to 2^63 - 1")
         check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,
             f"ema_rampup: found {self.ema_rampup}, expected > 0, <= 1000",
@@ -219,7 +210,6 @@ class TrainConfig:
             self.ema_decay is None or 0 <= self.ema_decay <= 1,
             f"ema_decay: found {self.ema_decay}, expected 0 to 1",
         )
-        check(self.seed < 2**63, f"seed: found {self.seed}, expected below 2^63")
 
         # The batch divides into processes, those into micro-batches, and these into groups of minibatch stddev.
         check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")

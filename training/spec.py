@@ -1,12 +1,24 @@
 """What the images of a dataset are, and the checks that options of every kind share. Imports no torch."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 
 def check(ok: bool, message: str) -> None:
     """Raise ValueError with `message` unless `ok`."""
     if not ok:
         raise ValueError(message)
+
+
+def check_range(options: Any, names: str, low: float, high: float = math.inf, expected: str = "") -> None:
+    """Raise ValueError unless each of these options, named in one string, lies between `low` and `high`.
+
+    expected: the range in words, for the message; default: `>= low`.
+    """
+    for name in names.split():
+        value = vars(options)[name]
+        check(low <= value <= high, f"{name}: found {value}, expected {expected or f'>= {low}'}")
 
 
 def is_power_of_two(n: int) -> bool:
@@ -30,8 +42,8 @@ class ImageSpec:
             is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
-        check(1 <= self.channels <= 2**12, f"channels: found {self.channels}, expected 1 to 4096")
-        check(0 <= self.c_dim <= 2**20, f"c_dim: found {self.c_dim}, expected 0 to 2^20")
+        check_range(self, "channels", 1, 2**12, "1 to 4096")
+        check_range(self, "c_dim", 0, 2**20, "0 to 2^20")
 
     @property
     def resolutions(self) -> tuple[int, ...]:

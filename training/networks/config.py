@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal
 
-from training.spec import check
+from training.spec import check, check_range
 
 Activation = Literal["lrelu", "relu"]
 FusedScale = Literal["auto", "true", "false"]
@@ -44,8 +44,8 @@ class AnyGeneratorConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(1 <= self.z_dim <= 2**16, f"z_dim: found {self.z_dim}, expected 1 to 2^16")
-        check(-10 <= self.truncation_psi <= 10, f"truncation_psi: found {self.truncation_psi}, expected -10 to 10")
+        check_range(self, "z_dim", 1, 2**16, "1 to 2^16")
+        check_range(self, "truncation_psi", -10, 10, "-10 to 10")
 
     @property
     @abstractmethod
@@ -70,8 +70,8 @@ class AnyDiscriminatorConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        group = self.mbstd_group_size
-        check(group is None or group >= 1, f"mbstd_group_size: found {group}, expected >= 1")
+        if self.mbstd_group_size is not None:
+            check_range(self, "mbstd_group_size", 1)
 
     @property
     @abstractmethod
@@ -103,9 +103,8 @@ class StyleNetworkConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(1 <= self.fmap_base <= 2**20, f"fmap_base: found {self.fmap_base}, expected 1 to 2^20")
-        check(1 <= self.fmap_max <= 2**20, f"fmap_max: found {self.fmap_max}, expected 1 to 2^20")
-        check(0 <= self.fmap_decay <= 10, f"fmap_decay: found {self.fmap_decay}, expected 0 to 10")
+        check_range(self, "fmap_base fmap_max", 1, 2**20, "1 to 2^20")
+        check_range(self, "fmap_decay", 0, 10, "0 to 10")
         check(
             not self.blur_filter or sum(self.blur_filter) != 0,
             f"blur_filter: found {self.blur_filter}, expected a filter whose sum is not 0",
@@ -161,11 +160,10 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Sizes and factors.
-        check(1 <= self.w_dim <= 2**16, f"w_dim: found {self.w_dim}, expected 1 to 2^16")
-        check(1 <= self.mapping_fmaps <= 2**16, f"mapping_fmaps: found {self.mapping_fmaps}, expected 1 to 2^16")
-        check(0 <= self.mapping_layers <= 100, f"mapping_layers: found {self.mapping_layers}, expected 0 to 100")
+        check_range(self, "w_dim mapping_fmaps", 1, 2**16, "1 to 2^16")
+        check_range(self, "mapping_layers", 0, 100, "0 to 100")
         check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
-        check(0 <= self.w_avg_beta <= 1, f"w_avg_beta: found {self.w_avg_beta}, expected in [0, 1]")
+        check_range(self, "w_avg_beta", 0, 1, "in [0, 1]")
 
         # Latents must have a way in.
         check(
@@ -194,7 +192,7 @@ class StyleDiscriminatorConfig(StyleNetworkConfig, AnyDiscriminatorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.mbstd_num_features >= 0, f"mbstd_num_features: found {self.mbstd_num_features}, expected >= 0")
+        check_range(self, "mbstd_num_features", 0)
 
     @property
     def uses_mbstd(self) -> bool:
@@ -286,7 +284,7 @@ class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(1 <= self.features <= 2**16, f"features: found {self.features}, expected 1 to 2^16")
+        check_range(self, "features", 1, 2**16, "1 to 2^16")
 
     @property
     def uses_mbstd(self) -> bool:
