@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
@@ -27,19 +27,15 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         sys.exit(main() or 0)
     except UserError as e:
-        sys.exit(fail(str(e)))
+        print(f"error: {e}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `... | head`: the reader is gone, there is nobody to tell
+    except BrokenPipeError:
+        # The reader of `... | head` is gone. What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-
-
-def fail(message: str) -> int:
-    """Print one error line, and return the exit status 2."""
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 def one_line_errors(parse: Callable[[], T]) -> T:
@@ -49,14 +45,14 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         with contextlib.redirect_stderr(captured):
             return parse()
     except SystemExit as e:
+        # Help is no error.
         if e.code != 2:
             raise
 
-        # What is inside the box, without its frame and its advice.
+        # Take what is inside the box, without its frame and its advice.
         lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in captured.getvalue().splitlines()]
         noise = ("For full helptext", "Perhaps you meant", "Missing from")
-        lines = [line for line in lines if line and not line.startswith(noise)]
-        title, *rest = lines or ["wrong options"]
+        title, *rest = [line for line in lines if line and not line.startswith(noise)] or ["wrong options"]
         raise UserError(re.sub(r"^Error parsing [\w.-]+: ", "", " ".join(rest) or title)) from e
 
 
@@ -69,11 +65,8 @@ def run_command(
     """
 
     def later(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
-        @functools.wraps(command)
-        def bound(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
-            return functools.partial(command, *args, **kwargs)
-
-        return bound
+        """Return a function with the signature of `command` that returns the call instead of making it."""
+        return functools.wraps(command)(lambda *args, **options: functools.partial(command, *args, **options))
 
     # Parse first and call later, so that errors of the command itself are not taken for those of its options.
     parsers = {name: later(command) for name, command in commands.items()}

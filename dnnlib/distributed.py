@@ -1,4 +1,4 @@
-"""Processes of one run: who am I, sums over all, agreement. One process needs no set-up and pays nothing."""
+"""The processes of one run: their ranks, sums and agreement over them. One process needs no set-up, pays nothing."""
 
 import datetime
 import os
@@ -38,20 +38,23 @@ def pick_device(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
 
+    # Each process of a machine has a GPU of its own. This may be asked before `init`.
     local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= found:
         raise UserError(f"--device {name}: process {local} of this machine needs a GPU of its own, found {found}")
 
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32, as on a CPU
+
+    # fp32 means fp32, as on a CPU.
+    torch.backends.cudnn.allow_tf32 = False
     return device
 
 
 def init(device: torch.device) -> None:
     """Join the process group that the launcher's environment describes, if there is one."""
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        # Sums of host values (stop flag, strings) go through gloo, gradients on a GPU through nccl.
+        # Values on the host (the stop flag, objects) go through gloo, gradients on a GPU through nccl.
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
 
@@ -69,29 +72,24 @@ def all_reduce_sum(tensor: torch.Tensor) -> None:
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor of every process, stacked by rank."""
-    if world_size() == 1:
-        return tensor[None].clone()
-
-    out = [torch.empty_like(tensor) for _ in range(world_size())]
-    dist.all_gather(out, tensor)
-    return torch.stack(out)
+    """Return the tensor of every process, stacked by rank: [...] -> [processes,...]."""
+    # Each process fills in its own row, and the sum has them all.
+    rows = tensor.new_zeros(world_size(), *tensor.shape)
+    rows[rank()] = tensor
+    all_reduce_sum(rows)
+    return rows
 
 
 def any_rank(flag: bool) -> bool:
     """Return whether `flag` is true on any process; all must ask together."""
-    if world_size() == 1:
-        return flag
-
-    t = torch.tensor(float(flag))
-    dist.all_reduce(t)
-    return bool(t.item())
+    count = torch.tensor(float(flag))
+    all_reduce_sum(count)
+    return bool(count)
 
 
 def barrier() -> None:
     """Wait until all processes are here."""
-    if world_size() > 1:
-        dist.all_reduce(torch.zeros(1))
+    all_reduce_sum(torch.zeros(1))
 
 
 def gather_objects(value: T) -> list[T]:
@@ -99,9 +97,14 @@ def gather_objects(value: T) -> list[T]:
     if world_size() == 1:
         return [value]
 
-    out: list[T] = [value] * world_size()
-    dist.all_gather_object(out, value, group=_host_group())
-    return out
+    values = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast_object(value: T) -> T:
+    """Return the main process's value on all of them."""
+    return gather_objects(value)[0]
 
 
 def together(function: Callable[[], T]) -> T:
@@ -109,39 +112,21 @@ def together(function: Callable[[], T]) -> T:
     try:
         result, error = function(), None
     except Exception as e:
+        # A single process keeps its exception with the traceback.
         if world_size() == 1:
             raise
         result, error = None, str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
-    for found in gather_objects(error):
-        if found is not None:
-            raise UserError(found)
+
+    # The first process that failed speaks for all.
+    for message in gather_objects(error):
+        if message is not None:
+            raise UserError(message)
     return result  # type: ignore[return-value]
 
 
-def striped(count: int, compute: Callable[[int], T], before_round: Callable[[], None] | None = None) -> Iterator[T]:
-    """Yield `compute(0)` to `compute(count - 1)`, in order and on all processes, each of which computes every
-    world_size-th; results must be on the host. `before_round` is called on all processes together before each computes
-    its next one. UserError as with `together`."""
-    ranks = world_size()
-    for first in range(0, count, ranks):
-        if before_round is not None:
-            before_round()
-        index = first + rank()
-        own = together(lambda: compute(index) if index < count else None)  # noqa: B023
-        yield from gather_objects(own)[: count - first]  # type: ignore[misc]
-
-
-def _host_group() -> dist.ProcessGroup | None:
-    """Return the group through which values on the host are exchanged."""
-    global _gloo
-    if dist.get_backend() == "gloo":
-        return None
-
-    _gloo = _gloo or dist.new_group(backend="gloo")
-    return _gloo
-
-
-_gloo: dist.ProcessGroup | None = None
+def on_main(function: Callable[[], T]) -> T:
+    """Call `function` on the main process, and return its value on all; errors as in `together`."""
+    return broadcast_object(together(lambda: function() if is_main() else None))  # type: ignore[return-value]
 
 
 def main_first(function: Callable[[], T]) -> T:
@@ -150,16 +135,18 @@ def main_first(function: Callable[[], T]) -> T:
     return together(lambda: function() if first is None else first)
 
 
-def on_main(function: Callable[[], T]) -> T:
-    """Call `function` on the main process, and return its value on all; errors as in `together`."""
-    return broadcast_object(together(lambda: function() if is_main() else None))  # type: ignore[return-value]
+def striped(count: int, compute: Callable[[int], T], before_round: Callable[[], None] | None = None) -> Iterator[T]:
+    """Yield `compute(0)` to `compute(count - 1)`, in order and on all processes, each of which computes every
+    world_size-th.
 
+    Results must be on the host. `before_round` is called on all processes together before each computes its next
+    result. Errors as in `together`.
+    """
+    for first in range(0, count, world_size()):
+        if before_round is not None:
+            before_round()
 
-def broadcast_object(value: T) -> T:
-    """Return the main process's value on all of them."""
-    if world_size() == 1:
-        return value
-
-    box = [value]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
+        # In the last round there may be fewer results than processes.
+        index = first + rank()
+        own = together(lambda: compute(index) if index < count else None)  # noqa: B023
+        yield from gather_objects(own)[: count - first]  # type: ignore[misc]

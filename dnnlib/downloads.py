@@ -22,18 +22,19 @@ def fetch(url: str, path: Path | None = None) -> Path:
     """Return the copy of `url` at `path`, downloaded first if there is none.
 
     path: default `<torch.hub dir>/msg-gan/<hash>-<name>`. The copy is whole or absent; `#sha256=<64 hex digits>` at the
-    end of the url is checked. Raises UserError if the download fails.
+    end of the url is checked. Raise UserError if the download fails or the checksum differs.
     """
     # A checksum may follow the url.
     url, _, fragment = url.partition("#")
-    expected = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
-    if fragment and not expected:
+    checksum = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if fragment and not checksum:
         raise UserError(f"{url}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
 
-    # Where the copy is, or will be.
+    # The name in the cache begins with a hash, since files of different sites may have the same name.
     name = Path(urlparse(url).path).name or "file"
     path = path or Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
 
+    # A download with another checksum is not kept.
     if not path.exists():
         make_dir(path.parent)
         with atomic(path) as temporary:
@@ -41,16 +42,17 @@ def fetch(url: str, path: Path | None = None) -> Path:
                 torch.hub.download_url_to_file(url, str(temporary))
             except (urllib.error.URLError, http.client.HTTPException) as e:
                 raise UserError(f"{url}: cannot download: {getattr(e, 'reason', '') or repr(e)}") from e
-            if expected:
-                _check_hash(temporary, expected[1], url)
-    elif expected:
-        _check_hash(path, expected[1], f"{url}: cached as {path}")
+            if checksum:
+                _check_hash(temporary, checksum[1], url)
+    elif checksum:
+        _check_hash(path, checksum[1], f"{url}: cached as {path}")
     return path
 
 
-def _check_hash(path: Path, expected: str, what: str) -> None:
-    """Raise UserError, headed `what`, unless the sha256 of a file is the expected one."""
+def _check_hash(path: Path, expected: str, where: str) -> None:
+    """Raise UserError, headed `where`, unless the sha256 of a file is the expected one."""
     with open(path, "rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
-    if found != expected.lower():
-        raise UserError(f"{what}: sha256 is {found}, expected {expected.lower()}")
+        actual = hashlib.file_digest(f, "sha256").hexdigest()
+
+    if actual != expected.lower():
+        raise UserError(f"{where}: sha256 is {actual}, expected {expected.lower()}")

@@ -13,7 +13,9 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """`text`, parts of which may come from a file, as one line of bounded length without control characters."""
-    text = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no text
+    """Return `text`, parts of which may come from a file, as one line of bounded length without control characters."""
+    # The name of a file may hold bytes that are no text.
+    text = text.encode("utf-8", "backslashreplace").decode()
+
     line = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda m: repr(m[0])[1:-1], text[: 2 * LONGEST])
     return line if len(line) <= LONGEST else line[:LONGEST] + " ..."

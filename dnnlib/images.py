@@ -10,9 +10,8 @@ from dnnlib.files import atomic
 
 def to_pil(image: np.ndarray) -> Image.Image:
     """Convert uint8 [C,H,W] to a picture: C = 1 gray, 3 RGB, 4 RGBA; of any other number the first channel."""
-    if image.shape[0] in (3, 4):
-        return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
-    return Image.fromarray(np.ascontiguousarray(image[0]))
+    pixels = image.transpose(1, 2, 0) if len(image) in (3, 4) else image[0]
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def sheet(images: np.ndarray, columns: int, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -21,15 +20,15 @@ def sheet(images: np.ndarray, columns: int, size: tuple[int, int] | None = None)
     Each image is scaled up to `size` = (H, W) by repeating pixels.
     """
     n, c, h, w = images.shape
-
-    # Scale up.
     height, width = size or (h, w)
     images = images.repeat(height // h, axis=2).repeat(width // w, axis=3)  # [N,C,H,W]
 
-    # Fill the cells, and join them.
+    # Fill the cells, the last row perhaps in part.
     rows = -(-n // columns)
     cells = np.full((rows * columns, c, height, width), 255, np.uint8)
     cells[:n] = images
+
+    # Join them.
     grid = cells.reshape(rows, columns, c, height, width).transpose(2, 0, 3, 1, 4)  # [C,rows,H,columns,W]
     return grid.reshape(c, rows * height, columns * width)
 

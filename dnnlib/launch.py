@@ -1,4 +1,4 @@
-"""Processes on this machine: training processes through torch's elastic launcher."""
+"""Starting the processes of a run on this machine, through torch's elastic launcher."""
 
 import logging
 import multiprocessing
@@ -28,6 +28,7 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
         function(argument)
         return 0
 
+    # Imported here, since a single process does without.
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -53,42 +54,42 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     try:
         elastic_launch(config, _worker)(function, argument)
     except ChildFailedError as e:
-        _, failure = e.get_first_failure()
-        return _report(failure)
+        return _report(e.get_first_failure()[1])
     return 0
 
 
 def _report(failure: Any) -> int:
-    """Report the first worker that failed (torch's ProcessFailure), and return the status to exit with."""
-    recorded = failure.error_file_data.get("message") if isinstance(failure.error_file_data, dict) else None
+    """Report the first worker that failed, a ProcessFailure of torch, and return the status to exit with."""
+    exception = failure.error_file_data["message"]
 
-    # It ended without an exception: by a signal, or by exiting.
-    if not isinstance(recorded, dict):
+    # A worker that exited, or that a signal ended, has recorded no exception.
+    if not isinstance(exception, dict):
         if failure.exitcode != INTERRUPTED:
             print(f"error: process {failure.local_rank} ended with status {failure.exitcode}", file=sys.stderr)
-        return failure.exitcode if failure.exitcode > 0 else 1
+        return max(1, failure.exitcode)
 
-    # Its exception comes as text.
-    prefix = f"{UserError.__name__}: "
-    if recorded["message"].startswith(prefix):
-        raise UserError(recorded["message"].removeprefix(prefix))
-    print(recorded["extraInfo"]["py_callstack"], file=sys.stderr)
+    # Exceptions arrive as text that begins with the name of their class.
+    if exception["message"].startswith("UserError: "):
+        raise UserError(exception["message"].removeprefix("UserError: "))
+    print(exception["extraInfo"]["py_callstack"], file=sys.stderr)
     return 1
 
 
 def _pass_on(signum: int, frame: Any) -> None:
     """Pass a signal on to the workers, as SIGTERM."""
-    children = [c.pid for c in multiprocessing.active_children() if c.pid is not None]
-    if not children:  # too early: nothing runs yet
+    # Before there are workers, it ends the launcher itself.
+    workers = multiprocessing.active_children()
+    if not workers:
         sys.exit(128 + signum)
 
-    for pid in children:
-        os.kill(pid, signal.SIGTERM)
+    for worker in workers:
+        worker.terminate()
 
 
 def _worker(function: Callable[[Any], None], argument: Any) -> None:
-    """Run in each worker process; a signal ends it like Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # unless the function has a better idea
+    """Call the function in a worker process, which a signal ends like Ctrl-C unless the function handles signals."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
     try:
         function(argument)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Any, TypeVar
 
 Task = TypeVar("Task")
@@ -25,6 +26,7 @@ class WorkerDied(Exception):
 
 def cpu_count() -> int:
     """Return the number of cores that this process may use."""
+    # Containers and batch systems give a process fewer cores than the machine has.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -45,38 +47,32 @@ def ordered_map(
     futures: deque[Future[Result]] = deque()
 
     pool: Executor
-    call: Callable[[Task], Result]
     if workers:
-        pool, call = _process_pool(workers, function), _call
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(function,))
+        call: Callable[[Task], Result] = _call
     else:
-        pool, call = ThreadPoolExecutor(1, thread_name_prefix="read-ahead"), function
+        pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        call = function
+
     try:
         while True:
-            try:
-                # Keep the workers busy, but draw no more tasks than that needs.
-                while len(pending) < ahead:
-                    try:
-                        task = next(remaining)
-                    except StopIteration:
-                        break
-                    pending.append(task)
-                    futures.append(pool.submit(call, task))
-                if not pending:
-                    return
-                result = futures[0].result()
-            except BrokenProcessPool as e:
-                raise WorkerDied(list(pending)) from e
+            # Keep the workers busy, but draw no more tasks than that needs. A task counts as pending before it is
+            # handed over, since handing over fails once a worker has died.
+            for task in islice(remaining, ahead - len(pending)):
+                pending.append(task)
+                futures.append(pool.submit(call, task))
 
+            # Deliver the oldest result.
+            if not pending:
+                return
+            result = futures.popleft().result()
             pending.popleft()
-            futures.popleft()
             yield result
+    except BrokenProcessPool as e:
+        raise WorkerDied(list(pending)) from e
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _process_pool(workers: int, function: Callable[..., Any]) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(function,))
 
 
 _function: Callable[..., Any]  # of a worker process
@@ -86,16 +82,19 @@ def _begin(function: Callable[..., Any]) -> None:
     """Prepare a worker: leave Ctrl-C to the process that started it, and do not outlive that process."""
     global _function
     _function = function
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _call(task: Any) -> Any:
+    """Compute one task in a worker."""
     return _function(task)
 
 
 def _end_with_parent() -> None:
-    """A worker waits on a queue that it holds open itself, so it would not notice that its parent was killed."""
+    """End this worker when its parent ends."""
+    # Without this a worker would not notice that its parent was killed: it waits on a queue that it holds open itself.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,7 +1,9 @@
 """Where the figures of a run go: averages over a tick, stats.jsonl, TensorBoard, log.txt."""
 
+import contextlib
 import json
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +22,14 @@ class Averages:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.sums: dict[str, torch.Tensor] = {}
+        self.sums: dict[str, torch.Tensor] = defaultdict(
+            lambda: torch.zeros(2, dtype=torch.float64, device=self.device)
+        )
         """Sum and count of each name, float64 [2]."""
 
     def add(self, stats: dict[str, torch.Tensor]) -> None:
         """Add every element of each tensor."""
         for name, values in stats.items():
-            if name not in self.sums:
-                self.sums[name] = torch.zeros(2, dtype=torch.float64, device=self.device)
             self.sums[name][0] += values.sum(dtype=torch.float64)
             self.sums[name][1] += values.numel()
 
@@ -36,6 +38,7 @@ class Averages:
         if not self.sums:
             return {}
 
+        # All names at once, so that there is one message between the processes.
         names = list(self.sums)
         totals = torch.stack(list(self.sums.values()))  # [names,2]
         distributed.all_reduce_sum(totals)
@@ -47,42 +50,41 @@ class Averages:
         return {name: distributed.gather(total) for name, total in self.sums.items()}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over the sums of this process; of another number of processes, the main one takes all."""
-        self.sums = {}
+        """Take over the sums of this process, or on the main one all sums if the number of processes has changed."""
+        self.sums.clear()
         for name, totals in state.items():
-            if len(totals) == distributed.world_size():
-                own = totals[distributed.rank()]
-            elif distributed.is_main():
-                own = totals.sum(0)
-            else:
-                own = torch.zeros(2, dtype=torch.float64)
-            self.sums[name] = own.to(self.device, torch.float64, copy=True)
+            if len(totals) != distributed.world_size():
+                others = totals.new_zeros(distributed.world_size() - 1, 2)
+                totals = torch.cat([totals.sum(0, keepdim=True), others])
+
+            self.sums[name] = totals[distributed.rank()].to(self.device, torch.float64, copy=True)
 
 
 class RunLog:
     """stats.jsonl, TensorBoard events and log.txt of a run dir; when resuming, rows past `kimg` are dropped first."""
 
     def __init__(self, run_dir: Path, kimg: float) -> None:
-        self.path = run_dir / "stats.jsonl"
+        path = run_dir / "stats.jsonl"
 
         # Keep what happened up to the point where the run goes on.
-        rows = read_stats(self.path) if self.path.exists() else []
-        kept = [row for row in rows if row["kimg"] <= kimg]
-        if self.path.exists():
-            with atomic(self.path) as temporary:
+        if path.exists():
+            kept = [row for row in read_stats(path) if row["kimg"] <= kimg]
+            with atomic(path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
-        # Open as long as the run.
+        # These stay open as long as the run.
         self.text = open(run_dir / "log.txt", "a", encoding="utf-8")  # noqa: SIM115
-        self.rows = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        self.rows = open(path, "a", encoding="utf-8")  # noqa: SIM115
         self.events = SummaryWriter(str(run_dir), purge_step=max(0, int(kimg * 1000) + 1))
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one object to stats.jsonl and its numbers to TensorBoard."""
+        # The row is on the disk before the checkpoint that vouches for it.
         self.rows.write(json.dumps(row) + "\n")
         self.rows.flush()
-        os.fsync(self.rows.fileno())  # before the checkpoint that vouches for it
+        os.fsync(self.rows.fileno())
 
+        # TensorBoard counts images.
         for name, value in row.items():
             if isinstance(value, int | float):
                 self.events.add_scalar(name, value, global_step=int(row["kimg"] * 1000))
@@ -103,17 +105,17 @@ class RunLog:
 def read_stats(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a stats.jsonl; a half-written last line is left out."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
+    with contextlib.suppress(json.JSONDecodeError):
+        for line in path.read_text(encoding="utf-8").splitlines():
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
     return rows
 
 
 def format_time(seconds: float) -> str:
     """Return a duration as 45s, 3m 20s, 2h 05m 10s or 1d 04h 10m."""
     s = round(seconds)
+
+    # Two or three units, the largest one without leading zeros.
     if s < 60:
         return f"{s}s"
     if s < 3600:

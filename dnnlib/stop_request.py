@@ -8,18 +8,24 @@ from dnnlib import distributed
 
 
 class StopRequest:
-    """Has someone asked this program to end? SIGTERM and SIGINT do; a second SIGINT ends it at once."""
+    """A flag that SIGTERM and SIGINT raise, to end a program at the next good moment; a second SIGINT ends it at once.
+
+    Call it to learn whether any process was asked to stop.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+
+        # A launcher that is killed sends no signal, but another process becomes the parent.
         self.parent = os.getppid()
         self.previous = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
 
     def __call__(self) -> bool:
         """Return the same answer on all processes, which must ask together."""
-        # A worker whose launcher was killed has nobody left to report to.
+        # Nobody is left to report to.
         if distributed.world_size() > 1 and os.getppid() != self.parent:
             os._exit(1)
+
         return distributed.any_rank(self.asked)
 
     def restore(self) -> None:
@@ -28,6 +34,7 @@ class StopRequest:
             signal.signal(s, handler)
 
     def _ask(self, signum: int, frame: FrameType | None) -> None:
+        """Note the request, unless it is the second Ctrl-C."""
         if self.asked and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
