@@ -38,10 +38,13 @@ class ImageSpec:
     """Length of the label vector, 0 = unconditional (TF: label_size)."""
 
     def __post_init__(self) -> None:
+        # A pyramid has two levels or more.
         check(
             is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
             f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
         )
+
+        # A damaged file must not lead to networks of any size.
         check_range(self, "channels", 1, 2**12, "1 to 4096")
         check_range(self, "c_dim", 0, 2**20, "0 to 2^20")
 
