@@ -4,7 +4,6 @@ Artists: set 1 Zikri Kader (CC-BY), set 2 Hrvoje Novakovic (CC-BY), set 3 Julian
 (CC-BY), set 5 Pablo Stanley (free for personal and commercial use).
 """
 
-import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,26 +12,20 @@ import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
-from dataprep.sources.source import Entry, digest
+from dataprep.sources.source import Entry, Source, import_extra
 from dnnlib.errors import UserError
 from dnnlib.pool import cpu_count, ordered_map
 
-CLASSES = ("robots", "monsters", "robot heads", "cats", "humans")  # sets 1-5 = labels 0-4
+CLASSES = ["robots", "monsters", "robot heads", "cats", "humans"]  # sets 1-5 = labels 0-4
 
 Parts = list[list[np.ndarray]]  # slots from back to front, the alternatives of each, premultiplied float32 [4,R,R]
 
 
-def artwork() -> Path:
-    """The folder of sets inside the installed package."""
-    found = importlib.util.find_spec("robohash")
-    if found is None or found.origin is None:
-        raise UserError("robohash: package not installed, expected `pip install robohash`")
-    return Path(found.origin).parent / "sets"
-
-
 def slots(folder: Path) -> list[list[Path]]:
-    """Part files of one character set, slots from back to front. Folder names are `NNN#TAG`; tags that start with
-    digits give the order of drawing, otherwise the number in front does."""
+    """Return the part files of one character set, slots from back to front.
+
+    Folders are named `NNN#TAG`. Tags that start with digits give the order of drawing, otherwise NNN does.
+    """
     folders = sorted(p for p in folder.iterdir() if p.is_dir())
     if any(p.name.split("#")[1][0].isdigit() for p in folders):
         folders.sort(key=lambda p: p.name.split("#")[1])
@@ -40,7 +33,7 @@ def slots(folder: Path) -> list[list[Path]]:
 
 
 def load_part(job: tuple[Path, int]) -> np.ndarray:
-    """A part file scaled to R x R: premultiplied uint8 [4,R,R]."""
+    """Return a part file scaled to R x R, premultiplied uint8 [4,R,R]."""
     path, resolution = job
     with Image.open(path) as im:
         small = im.convert("RGBa").resize((resolution, resolution), Image.Resampling.LANCZOS)
@@ -48,12 +41,13 @@ def load_part(job: tuple[Path, int]) -> np.ndarray:
 
 
 def load_sets(sets: Sequence[int], resolution: int, workers: int) -> dict[int, list[Parts]]:
-    """Every part of the given sets, decoded and scaled once by `workers` processes. Per set its variants (set 1 has ten
-    colours, the others one)."""
-    root = artwork()
-    variants = {
-        s: [slots(f) for f in (sorted((root / "set1").iterdir()) if s == 1 else [root / f"set{s}"])] for s in sets
-    }
+    """Return the variants of each set, all their parts decoded and scaled once by `workers` processes."""
+    # Set 1 comes in ten colours, the other sets have one variant.
+    root = Path(import_extra("robohash", "create_robohash").__file__ or "").parent / "sets"
+    folders = {s: sorted((root / "set1").iterdir()) if s == 1 else [root / f"set{s}"] for s in sets}
+    variants = {s: [slots(folder) for folder in folders[s]] for s in sets}
+
+    # All parts are scaled as one list, and put back in their places afterwards.
     jobs = [(path, resolution) for vs in variants.values() for v in vs for slot in v for path in slot]
     parts = ordered_map(load_part, jobs, workers, ahead=16 * workers)
     images = iter([part.astype(np.float32) / 255 for part in parts])
@@ -61,7 +55,7 @@ def load_sets(sets: Sequence[int], resolution: int, workers: int) -> dict[int, l
 
 
 def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
-    """One character on white, uint8 [3,R,R]: one part of every slot."""
+    """Return one character on white, uint8 [3,R,R], of one part from every slot."""
     image = np.ones_like(parts[0][0][:3])
     for slot in parts:
         part = slot[rng.integers(len(slot))]
@@ -69,29 +63,27 @@ def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
     return np.rint(image * 255).clip(0, 255).astype(np.uint8)
 
 
-class Characters:
+class Characters(Source):
     """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets."""
+
+    classes = len(CLASSES)
+    class_names = CLASSES
 
     def __init__(self, n: int, resolution: int, sets: Sequence[int], seed: int, workers: int) -> None:
         self.n, self.resolution, self.sets, self.seed = n, resolution, sets, seed
         self.workers = workers  # that decode the artwork
-        self.refused: list[str] = []
-        self.classes = len(CLASSES)
-        self.class_names: list[str] | None = list(CLASSES)
 
     def __len__(self) -> int:
         return self.n
 
-    def fingerprint(self) -> str:
-        return digest([self.n, self.resolution, self.sets, self.seed])
-
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         variants = load_sets(self.sets, self.resolution, self.workers)
         for i in map(int, indices):
+            # A generator for each image: what it looks like does not depend on those before it.
             rng = np.random.default_rng((self.seed, i))
-            s = self.sets[int(rng.integers(len(self.sets)))]
-            image = draw(variants[s][rng.integers(len(variants[s]))], rng)
-            yield Entry(f"character {i}", image, s - 1)
+            chosen = self.sets[int(rng.integers(len(self.sets)))]
+            image = draw(variants[chosen][rng.integers(len(variants[chosen]))], rng)
+            yield Entry(f"character {i}", image, chosen - 1)
 
 
 def create_robohash(
@@ -103,7 +95,7 @@ def create_robohash(
     seed: int = 0,
     output: Options = DEFAULT,
 ) -> None:
-    """Draw characters from the artwork of the robohash package, on white; no download.
+    """Make a dataset of characters on white, drawn from the artwork of the robohash package; nothing is downloaded.
 
     Args:
         dataset_dir: New folder for the dataset.
@@ -120,7 +112,8 @@ def create_robohash(
         raise UserError(f"--sets {' '.join(map(str, sets))}: expected some of 1 2 3 4 5, each once")
     if seed < 0:
         raise UserError(f"--seed {seed}: expected >= 0")
+
+    # The order in which sets are named changes nothing.
     sets = tuple(sorted(sets))
-    characters = Characters(num_images, resolution, sets, seed, output.workers or cpu_count())
-    facts = {"command": "create_robohash", "sets": sets, "seed": seed}
-    build(dataset_dir, characters, None, output, facts)
+    source = Characters(num_images, resolution, sets, seed, output.workers or cpu_count())
+    build(dataset_dir, source, None, output, {"command": "create_robohash", "sets": sets, "seed": seed})

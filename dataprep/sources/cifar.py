@@ -1,5 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in their `python version`: pickles, in a folder or the .tar.gz. No code of
-them is run."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) in their `python version`: pickles, in a folder or the .tar.gz.
+
+The pickles are read as plain data: no code in them runs.
+"""
 
 import operator
 import tarfile
@@ -20,23 +22,30 @@ LARGEST = 2**29  # bytes of a batch
 
 
 def load_cifar10(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,3,32,32] and classes [N] of the five training batches."""
+    """Return images uint8 [N,3,32,32] and classes [N] of the five training batches."""
     return _load(source, [f"data_batch_{i}" for i in range(1, 6)], "labels", 10)
 
 
 def load_cifar100(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,3,32,32] and fine classes [N] of the training set."""
+    """Return images uint8 [N,3,32,32] and fine classes [N] of the training set."""
     return _load(source, ["train"], "fine_labels", 100)
 
 
 def _load(source: Path, names: list[str], key: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images and classes of batches, in the order of their names; raise UserError if one is damaged."""
     images, labels = [], []
-    for name, (where, data) in _batches(source, names).items():
-        content = read_arrays_pickle(data, where)
+    batches = _batches(source, names)
+    for name in names:
+        where = f"{source}: {name}"
+        if name not in batches:
+            raise UserError(f"{source}: no {name} in it, expected the `python version` of CIFAR")
+
+        content = read_arrays_pickle(batches[name], where)
         try:
             x, y = _array(content["data"]), _array(content[key])
         except (KeyError, TypeError, ValueError, OverflowError) as e:
-            raise UserError(f"{where}: {name}: {e!r}, expected a batch with `data` and `{key}`") from e
+            raise UserError(f"{where}: {e!r}, expected a batch with `data` and `{key}`") from e
+
         if x.dtype != np.uint8 or x.shape != (len(y), 3 * 32 * 32):
             raise UserError(f"{where}: data is not uint8 [{len(y)},3072]")
         if len(y) and not 0 <= y.min() <= y.max() < classes:
@@ -47,40 +56,40 @@ def _load(source: Path, names: list[str], key: str, classes: int) -> tuple[np.nd
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array of the file, or a list of whole numbers as one."""
+    """Return an array of the file, or a list of whole numbers as an array."""
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     return np.array([operator.index(v) for v in value], np.int64)
 
 
-def _batches(source: Path, names: list[str]) -> dict[str, tuple[str, bytes]]:
-    """Name -> (where it is, its bytes), from a folder, the one in it that the archive unpacks to, or the archive."""
-    if source.is_dir():
-        folder = next((d for d in (source, *sorted(source.glob("cifar-*"))) if (d / names[0]).is_file()), source)
-        try:
-            return {name: (str(folder / name), (folder / name).read_bytes()) for name in names}
-        except OSError as e:
-            raise os_error(e, Path(e.filename), "read") from e
-    found: dict[str, tuple[str, bytes]] = {}
+def _batches(source: Path, names: list[str]) -> dict[str, bytes]:
+    """Return the content of those batches that exist, from the archive or from a folder.
+
+    The folder may also be the one that the archive was unpacked in.
+    """
+    batches: dict[str, bytes] = {}
     try:
+        if source.is_dir():
+            folders = [source, *sorted(source.glob("cifar-*"))]
+            folder = next((f for f in folders if (f / names[0]).is_file()), source)
+            return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
+
+        # Paths in the archive do not matter, and nothing is unpacked: a member that leads elsewhere does no harm.
         with tarfile.open(source) as archive:
             for member in archive:
                 name = Path(member.name).name
-                if member.isfile() and name in names and name not in found and member.size <= LARGEST:
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    found[name] = f"{source}: {member.name}", file.read()
+                file = archive.extractfile(member) if member.isfile() and member.size <= LARGEST else None
+                if file and name in names:
+                    batches.setdefault(name, file.read())
     except (tarfile.TarError, EOFError, zlib.error) as e:
         raise UserError(f"{source}: not a whole tar archive ({e}), expected the folder or .tar.gz of CIFAR") from e
     except OSError as e:
-        raise os_error(e, source, "read") from e
-    if missing := [name for name in names if name not in found]:
-        raise UserError(f"{source}: no {missing[0]} in it, expected the `python version` of CIFAR")
-    return {name: found[name] for name in names}
+        raise os_error(e, Path(e.filename or source), "read") from e
+    return batches
 
 
 def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options = DEFAULT) -> None:
-    """Photographs of ten classes, 32x32 RGB, the 50,000 of the training set.
+    """Make a dataset from the 50,000 training images of CIFAR-10: photographs in ten classes, 32x32 RGB.
 
     Args:
         dataset_dir: New folder for the dataset.
@@ -90,7 +99,7 @@ def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options 
 
 
 def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Options = DEFAULT) -> None:
-    """Photographs of a hundred classes, 32x32 RGB, the 50,000 of the training set.
+    """Make a dataset from the 50,000 training images of CIFAR-100: photographs in a hundred classes, 32x32 RGB.
 
     Args:
         dataset_dir: New folder for the dataset.

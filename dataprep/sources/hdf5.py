@@ -1,14 +1,13 @@
 """The legacy HDF5 archives of Progressive GAN, read by h5py (an extra)."""
 
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
-from dataprep.sources.source import Items, digest, stamp
+from dataprep.sources.source import Items, import_extra
 from dnnlib.errors import UserError
 from training.spec import is_power_of_two
 
@@ -22,46 +21,41 @@ def create_from_hdf5(
     shuffle: Literal[0, 1] = 1,
     output: Options = DEFAULT,
 ) -> None:
-    """The legacy HDF5 archives of Progressive GAN, with labels from NAME-labels.npy beside it if there; needs h5py.
+    """Make a dataset from a legacy HDF5 archive of Progressive GAN.
+
+    Labels come from NAME-labels.npy beside the archive if that file exists. It needs the package h5py.
 
     Args:
         dataset_dir: New folder for the dataset.
-        hdf5_filename: Archive whose keys data* hold uint8 [N,C,R,R]; the largest counts.
+        hdf5_filename: Archive whose keys data* hold uint8 [N,C,R,R]; the largest resolution is taken.
         shuffle: 1 = store in the order of RandomState(123), as the original; 0 = as in the archive.
     """
-    try:
-        import h5py
-    except ImportError as e:
-        raise UserError("create_from_hdf5: needs h5py: pip install h5py") from e
+    h5py = import_extra("h5py", "create_from_hdf5")
     if not hdf5_filename.is_file():
         raise UserError(f"{hdf5_filename}: no such file, expected an HDF5 archive")
     try:
         with h5py.File(hdf5_filename, "r") as archive:
-            levels = [v for k, v in archive.items() if k.startswith("data") and getattr(v, "ndim", 0) == 4]
-            if not levels:
+            # The archive has every resolution; smaller ones are computed anew from the largest.
+            stored = [v for k, v in archive.items() if k.startswith("data") and getattr(v, "ndim", 0) == 4]
+            if not stored:
                 raise UserError(f"{hdf5_filename}: no data* of four dimensions in it, found {list(archive)[:5]}")
-            data = max(levels, key=lambda level: int(level.shape[3]))
+            data = max(stored, key=lambda images: int(images.shape[3]))
             n, _, height, width = data.shape
             if data.dtype != np.uint8 or height != width or not is_power_of_two(height) or height < 8 or not n:
                 raise UserError(
                     f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}, expected uint8 [N,C,R,R]"
                 )
-            labels = _hdf5_labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n)
+
+            # Images are read from the open archive while the dataset is made.
+            items = Items(n, data.__getitem__, _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n))
             facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
-            items = Items(n, partial(_hdf5_image, hdf5_filename, data), labels, digest([stamp(hdf5_filename)]))
             build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
     except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as e:
         raise UserError(f"{hdf5_filename}: not a readable HDF5 archive: {e}") from e
 
 
-def _hdf5_image(path: Path, data: Any, i: int) -> np.ndarray:
-    try:
-        return data[i]  # type: ignore[no-any-return]
-    except (OSError, RuntimeError, ValueError) as e:
-        raise UserError(f"{path}: image {i}: damaged: {e}") from e
-
-
-def _hdf5_labels(path: Path, n: int) -> np.ndarray | None:
+def _labels(path: Path, n: int) -> np.ndarray | None:
+    """Return a table of labels float32 [n,c_dim], None without a file."""
     if not path.is_file():
         return None
     try:

@@ -1,8 +1,14 @@
-"""Hugging Face image datasets on this machine: parquet files, or what `Dataset.save_to_disk` writes; read by pyarrow
-(an extra)."""
+"""Hugging Face image datasets on this machine: parquet files, or what `Dataset.save_to_disk` writes.
 
-import json
+The library `datasets` (an extra) reads these files as streams. Nothing is downloaded, nothing is copied to its cache,
+and no code that comes with a dataset runs: only .parquet and .arrow files are opened.
+"""
+
+import glob
+import logging
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +17,18 @@ import tyro
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures, Refused
-from dataprep.sources.source import Entry, digest, stamp
+from dataprep.sources.source import Entry, Source, as_label, import_extra
 from dnnlib.errors import UserError
+from training.data.archives import outside
 from training.data.labels import Label
 
 Place = tyro.conf.Positional[Path]
 ROWS = 32  # read at a time
+IMAGES = ("PIL.Image.Image", "binary", "large_binary")  # types of columns that have encoded images
+NUMBERS = ("int", "uint", "float", "bool")  # how the types of columns that have labels begin
 
 
-class HuggingFace:
+class HuggingFace(Source):
     """The rows of a dataset with an image column (structs of `bytes` and `path`, or bytes), in the order of its files.
 
     path: a .parquet or .arrow file, or a folder with them at any depth. split: only files whose name, or the folder
@@ -27,202 +36,148 @@ class HuggingFace:
     """
 
     def __init__(self, path: Path, split: str | None = None, image: str = "auto", label: str = "auto") -> None:
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as e:
-            raise UserError("create_from_hf: needs pyarrow: pip install pyarrow") from e
-        self.refused: list[str] = []
-        self.files = _files(path, split)
-        schema = _schema(self.files[0])
-        self.image = _image_column(schema, image, self.files[0])
-        self.label, self.class_names = _label_column(schema, label, self.files[0])
-        self.classes = len(self.class_names or ())
-        self._counts = []
-        for file in self.files:
-            other = _schema(file)
-            for column in filter(None, (self.image, self.label)):
-                if column not in other.names or other.field(column).type != schema.field(column).type:
-                    raise UserError(f"{file}: no column {column} as in {self.files[0]}")
-            self._counts.append(_rows(file))
-        if not sum(self._counts):
+        datasets = import_extra("datasets", "create_from_hf")
+        files = _files(path, split)
+        parts = [(file, *_open(file)) for file in files]
+        self._length = sum(rows for _, _, rows in parts)
+        if not self._length:
             raise UserError(f"{path}: no rows")
 
-    def __len__(self) -> int:
-        return sum(self._counts)
+        # The first file decides about the columns; the others have to have them as well.
+        features = parts[0][1].features
+        self.image = _image_column(features, image, files[0])
+        self.label = _label_column(features, label, files[0], datasets.ClassLabel)
+        self.class_names = getattr(features.get(self.label), "names", None)
+        self.classes = len(self.class_names or ())
+        columns = [name for name in (self.image, self.label) if name]
+        for file, part, _ in parts:
+            for name in columns:
+                if part.features.get(name) != features[name]:
+                    raise UserError(f"{file}: no column {name} as in {files[0]}")
 
-    def fingerprint(self) -> str:
-        return digest([*map(stamp, self.files), self.image, self.label])
+        # Images stay encoded: worker processes decode them.
+        encoded = datasets.Image(decode=False)
+        self._parts = [(f, part.select_columns(columns).cast_column(self.image, encoded), n) for f, part, n in parts]
+
+    def __len__(self) -> int:
+        return self._length
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
+        wanted = set(indices.tolist())
         start = 0
-        for file, count in zip(self.files, self._counts, strict=True):
-            wanted = set((indices[(indices >= start) & (indices < start + count)] - start).tolist())
-            columns = [c for c in (self.image, self.label) if c]
-            row = 0
-            for batch in _batches(file, columns) if wanted else ():
-                images = batch.column(0)
-                labels = batch.column(1) if self.label else None
-                for i in range(batch.num_rows):
-                    if row + i in wanted:
-                        name = f"{file}: row {row + i}"
-                        label = _as_label(labels[i].as_py(), name) if labels is not None else None
-                        yield Entry(name, self._data(images[i].as_py(), file), label)
-                row += batch.num_rows
-            start += count
-
-    def _data(self, cell: Any, file: Path) -> bytes | Path | Refused:
-        if isinstance(cell, dict):
-            if cell.get("bytes") is not None:
-                return bytes(cell["bytes"])
-            if cell.get("path"):
-                path = Path(cell["path"])
-                beside = file.parent / path
-                if path.is_absolute() or ".." in path.parts or not beside.is_file():
-                    return Refused(f"its image is not in the file but at {path}, expected there or beside the file")
-                return beside
-        return bytes(cell) if isinstance(cell, bytes) else Refused("no image")
+        for file, part, rows in self._parts:
+            with _readable(file):
+                for i, row in enumerate(part):
+                    if start + i in wanted:
+                        name = f"{file}: row {i}"
+                        yield Entry(name, _data(row[self.image], file), _label(row.get(self.label), name, self.label))
+            start += rows
 
 
 def _files(path: Path, split: str | None) -> list[Path]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder, expected parquet files or a folder saved by `datasets`")
+    """Return the files of a split, or the only file; raise UserError if there is none."""
     if path.is_file():
         if split is not None:
             raise UserError(f"--split {split}: {path} is a file, expected a folder with --split")
         return [path]
-    found = sorted(p for suffix in ("parquet", "arrow") for p in path.rglob(f"*.{suffix}") if p.is_file())
-    found = [p for p in found if not p.name.startswith((".", "cache-"))]
-    if not found:
-        raise UserError(f"{path}: no *.parquet or *.arrow in it")
-    splits = sorted({_split(p, path) for p in found})
-    if split is not None:
-        found = [p for p in found if _split(p, path) == split]
-        if not found:
-            raise UserError(f"--split {split}: not in {path}, expected one of {', '.join(splits)}")
-    elif len(splits) > 1:
-        raise UserError(f"{path}: has the splits {', '.join(splits)}, expected one to be chosen with --split")
-    return found
+
+    # `datasets` leaves caches beside the files that it writes.
+    tables = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".arrow") and p.is_file())
+    by_file = {p: _split(p, path) for p in tables if not p.name.startswith((".", "cache-"))}
+    if not by_file:
+        raise UserError(f"{path}: no such file, or no *.parquet or *.arrow in it")
+
+    splits = ", ".join(sorted(set(by_file.values())))
+    files = [p for p in by_file if split in (None, by_file[p])]
+    if not files:
+        raise UserError(f"--split {split}: not in {path}, expected one of {splits}")
+    if len({by_file[p] for p in files}) > 1:
+        raise UserError(f"{path}: has the splits {splits}, expected one to be chosen with --split")
+    return files
 
 
 def _split(file: Path, root: Path) -> str:
-    """`train` of train-00000-of-00002.parquet, or of train/0000.parquet and train/data-00000-of-00001.arrow."""
+    """Return `train` for train-00000-of-00002.parquet, train/0000.parquet and train/data-00000-of-00001.arrow."""
     front = file.stem.split("-")[0]
     inside = file.relative_to(root).parent
     return inside.name if (front == "data" or front.isdigit()) and inside.name else front
 
 
-def _guard(file: Path, read: Any) -> Any:
-    """What `read` returns; errors of pyarrow as UserError."""
-    import pyarrow
-
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raise whatever the libraries raise for a damaged file as UserError."""
     try:
-        return read()
-    except (pyarrow.ArrowException, OSError, ValueError, MemoryError) as e:
+        yield
+    except UserError:
+        raise
+    except Exception as e:
         raise UserError(f"{file}: not readable: {e!s:.200}") from e
 
 
-def _stream(file: Path) -> Any:
-    """A .arrow file, in the stream format that `datasets` writes, or in the file format."""
-    import pyarrow
-
-    source = pyarrow.memory_map(str(file))
-    magic = source.read(6)
-    source.seek(0)
-    return pyarrow.ipc.open_file(source) if magic == b"ARROW1" else pyarrow.ipc.open_stream(source)
-
-
-def _schema(file: Path) -> Any:
-    import pyarrow.parquet
-
-    if file.suffix == ".arrow":
-        return _guard(file, lambda: _stream(file).schema)
-    return _guard(file, lambda: pyarrow.parquet.read_schema(file))
-
-
-def _rows(file: Path) -> int:
-    import pyarrow.parquet
-
-    if file.suffix == ".arrow":
-        return sum(batch.num_rows for batch in _batches(file, []))
-    return int(_guard(file, lambda: pyarrow.parquet.read_metadata(file)).num_rows)
-
-
-def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
-    """Record batches with these columns, in this order."""
-    import pyarrow.parquet
-
-    def each() -> Iterator[Any]:
+def _open(file: Path) -> tuple[Any, int]:
+    """Return a file as a `datasets.IterableDataset`, and its number of rows."""
+    datasets = import_extra("datasets", "create_from_hf")
+    logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are reported below, once
+    with _readable(file), tempfile.TemporaryDirectory() as cache:
         if file.suffix == ".arrow":
-            reader = _stream(file)
-            total = getattr(reader, "num_record_batches", None)
-            batches = reader if total is None else map(reader.get_batch, range(total))
-            for batch in batches:
-                yield batch.select(columns)
-        else:
-            with pyarrow.parquet.ParquetFile(file, memory_map=True) as f:
-                for batch in f.iter_batches(ROWS, columns=columns):
-                    yield batch.select(columns)
+            rows = datasets.Dataset.from_file(str(file)).num_rows
+            return datasets.IterableDataset.from_file(str(file)), rows
 
-    batches = each()
-    while (batch := _guard(file, lambda: next(batches, None))) is not None:
-        yield batch
+        # The cache stays empty, but `datasets` wants a place for it.
+        pattern = glob.escape(str(file))
+        rows = import_extra("pyarrow.parquet", "create_from_hf").read_metadata(file).num_rows
+        return datasets.IterableDataset.from_parquet(pattern, cache_dir=cache, batch_size=ROWS), rows
 
 
-def _features(schema: Any) -> dict[str, Any]:
-    """The types that `datasets` recorded, by column; empty if it did not."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return features if isinstance(features, dict) else {}
-    except (KeyError, ValueError, TypeError):
-        return {}
+def _image_column(features: dict[str, Any], wanted: str, file: Path) -> str:
+    """Return the name of the first column that has images, or of the one that is wanted."""
+    possible = []
+    for name, feature in features.items():
+        if "bytes" in feature if isinstance(feature, dict) else getattr(feature, "dtype", None) in IMAGES:
+            possible.append(name)
+    if not possible or wanted not in ("auto", *possible):
+        named = "" if wanted == "auto" else f" {wanted}"
+        raise UserError(f"{file}: no column of images{named}, found {list(features)}")
+    return possible[0] if wanted == "auto" else wanted
 
 
-def _image_column(schema: Any, wanted: str, file: Path) -> str:
-    import pyarrow.types as t
-
-    def holds_images(field: Any) -> bool:
-        if t.is_struct(field.type):
-            return "bytes" in [field.type.field(i).name for i in range(field.type.num_fields)]
-        return bool(t.is_binary(field.type) or t.is_large_binary(field.type))
-
-    possible = [f.name for f in schema if holds_images(f)]
-    name = (possible or [None])[0] if wanted == "auto" else wanted
-    if name not in possible:
-        raise UserError(f"{file}: no column of images{'' if wanted == 'auto' else f' {wanted}'}, found {schema.names}")
-    return str(name)
-
-
-def _label_column(schema: Any, wanted: str, file: Path) -> tuple[str | None, list[str] | None]:
-    """Name of the label column, and names of its classes."""
-    import pyarrow.types as t
-
-    features = _features(schema)
-    name: str | None = None if wanted in ("auto", "none") else wanted
+def _label_column(features: dict[str, Any], wanted: str, file: Path, class_label: type) -> str | None:
+    """Return the name of the label column; None if there is none, or none is wanted."""
     if wanted == "auto":
-        classes = [c for c, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"]
-        name = (classes or ["label"])[0]
-        if name not in schema.names:
-            return None, None
-    if name is None:
-        return None, None
-    if name not in schema.names:
-        raise UserError(f"--label {name}: no such column in {file}, found {schema.names}")
-    kind = schema.field(name).type
-    inner = kind.value_type if t.is_list(kind) or t.is_large_list(kind) or t.is_fixed_size_list(kind) else kind
-    if not (t.is_integer(inner) or t.is_floating(inner) or t.is_boolean(inner)):
-        raise UserError(f"{file}: column {name} is {kind}, expected class numbers or lists of numbers; or --label none")
-    names = features.get(name, {}).get("names") if isinstance(features.get(name), dict) else None
-    return name, [str(n) for n in names] if isinstance(names, list) else None
+        named = [name for name, feature in features.items() if isinstance(feature, class_label)]
+        wanted = next(iter(named), "label" if "label" in features else "none")
+    if wanted == "none":
+        return None
+    if wanted not in features:
+        raise UserError(f"--label {wanted}: no such column in {file}, found {list(features)}")
+
+    # Numbers, or lists of numbers.
+    feature = features[wanted]
+    kind = getattr(feature, "dtype", None) or feature
+    if not str(getattr(getattr(feature, "feature", feature), "dtype", "")).startswith(NUMBERS):
+        raise UserError(f"{file}: column {wanted} is {kind}, expected class numbers or lists of numbers; or --label none")
+    return wanted
 
 
-def _as_label(value: Any, name: str) -> Label:
-    if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
-        return tuple(map(float, value))
-    if isinstance(value, int) and value >= 0:
-        return int(value)
-    if isinstance(value, float):
-        return (value,)
-    raise UserError(f"{name}: label {value!r:.40}, expected a class number or numbers; or --label none")
+def _data(cell: dict[str, Any] | None, file: Path) -> bytes | Path | Refused:
+    """Return an encoded image, or the file beside the table that has it."""
+    if cell and cell["bytes"] is not None:
+        return bytes(cell["bytes"])
+    if not cell or not cell["path"]:
+        return Refused("no image")
+    path = file.parent / cell["path"]
+    if outside(cell["path"]) or not path.is_file():
+        return Refused(f"its image is not in the file but at {cell['path']}, expected there or beside the file")
+    return path
+
+
+def _label(value: Any, name: str, column: str | None) -> Label:
+    if column is None:
+        return None
+    try:
+        return as_label(value)
+    except ValueError as e:
+        raise UserError(f"{name}: {e}; or --label none") from e
 
 
 def create_from_hf(
@@ -235,22 +190,16 @@ def create_from_hf(
     picture: Pictures = PLAIN,
     output: Options = DEFAULT,
 ) -> None:
-    """Make a dataset from a Hugging Face image dataset on this machine, in its order; needs pyarrow.
+    """Make a dataset from a Hugging Face image dataset on this machine, in its order; it needs the package datasets.
 
     Args:
         dataset_dir: New folder for the dataset.
         hf_dir: Folder of .parquet files (as on the hub) or of `save_to_disk`, or one such file.
-        split: e.g. train; needed if there are several.
+        split: Which part to take, e.g. train; needed if there are several.
         image: Column of images; auto = the first one.
         label: Column of labels: class numbers or lists of numbers; auto = the class label, or `label`; none.
     """
     source = HuggingFace(hf_dir, split, image, label)
-    facts = {
-        "command": "create_from_hf",
-        "source": str(hf_dir),
-        **picture.facts(),
-        "split": split,
-        "image": source.image,
-        "label": source.label,
-    }
+    facts = {"command": "create_from_hf", "source": str(hf_dir), **picture.facts()}
+    facts = {**facts, "split": split, "image": source.image, "label": source.label}
     build(dataset_dir, source, picture, output, facts)

@@ -1,6 +1,5 @@
 """Image files in a folder or zip archive."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,15 +9,15 @@ import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import PLAIN, Pictures, Refused
-from dataprep.sources.source import Entry, digest
+from dataprep.sources.source import Entry, Source
 from dnnlib.errors import UserError
 from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
-from training.data.labels import LabelTable, OneHot, label_bytes, label_of, labels_from_json, no_labels
+from training.data.labels import OneHot, label_of, labels_from_json, no_labels
 
 Place = tyro.conf.Positional[Path]
 
 
-class ImageFiles:
+class ImageFiles(Source):
     """The image files of a folder or zip, in the order of their names.
 
     labels: `auto` = from its dataset.json (StyleGAN2's form) if there is one, `folders` = the first level of folders
@@ -27,14 +26,15 @@ class ImageFiles:
 
     def __init__(self, files: Files, labels: str) -> None:
         self.files, self.names = files, image_names(files)
-        self.refused, self.class_names = list(files.refused), None
+        self.refused = files.refused
         if not self.names:
             others = other_suffixes(files)
-            found = f" but {others}" if others else ""
-            raise UserError(f"{files.path}: no image in it{found}, expected files such as .png or .jpg")
-        table: LabelTable | None = None
+            actual = f" but {others}" if others else ""
+            raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
+
+        table = None
         if labels == "folders":
-            numbers, self.class_names = _classes_of(self.names, files.path)
+            numbers, self.class_names = _classes(self.names, files.path)
             table = OneHot(numbers, len(self.class_names))
         elif labels == "auto" and "dataset.json" in files.names:
             table = labels_from_json(files.read("dataset.json"), self.names, f"{files.path}: dataset.json")
@@ -50,20 +50,17 @@ class ImageFiles:
             yield Entry(f"{self.files.path}: {name}", self._data(name), label_of(self.labels, i))
 
     def _data(self, name: str) -> Path | bytes | Refused:
+        # Worker processes read the files of a folder themselves.
         if isinstance(self.files, FolderFiles):
-            return self.files.path / name  # workers read it
+            return self.files.path / name
         try:
             return self.files.read(name)
         except UserError as e:
             return Refused(str(e).removeprefix(f"{self.files.path}: {name}: "))
 
-    def fingerprint(self) -> str:
-        files = hashlib.sha256(self.files.stamp(self.names)).hexdigest()
-        return digest([*self.names, files, label_bytes(self.labels)])
-
 
 def open_files(path: Path) -> Files:
-    """A folder, or a zip archive. UserError if it is neither."""
+    """Open a folder or a zip archive; raise UserError if `path` is neither."""
     if path.is_dir():
         return FolderFiles(path)
     if not path.exists():
@@ -71,20 +68,20 @@ def open_files(path: Path) -> Files:
     return ZipFiles(path)
 
 
-def _classes_of(names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
-    """Class numbers and class names, by folder. A folder around everything is no class."""
+def _classes(names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
+    """Return class numbers [N] and the names of classes, by folder."""
+    # A folder around everything is no class.
     level = 0
     while all(n.count("/") > level + 1 for n in names) and len({n.split("/")[level] for n in names}) == 1:
         level += 1
+
     outside = [n for n in names if n.count("/") <= level]
     if outside:
         raise UserError(
             f"{path}: {outside[0]}: not in a sub-folder, expected one folder per class with `--labels folders`"
         )
-    of = [n.split("/")[level] for n in names]
-    classes = sorted(set(of))
-    number = {c: i for i, c in enumerate(classes)}
-    return np.array([number[c] for c in of], np.int32), classes
+    classes, numbers = np.unique([n.split("/")[level] for n in names], return_inverse=True)
+    return numbers, classes.tolist()
 
 
 def create_from_images(
@@ -104,14 +101,9 @@ def create_from_images(
         dataset_dir: New folder for the dataset.
         image_dir: Folder or zip of images.
         shuffle: 1 = store in the order of RandomState(123), as the original; 0 = in the order of names.
-        labels: auto = from dataset.json among the images if there is one; folders = one class a sub-folder; none.
+        labels: auto = from dataset.json among the images if there is one; folders = each sub-folder is a class; none.
     """
     source = ImageFiles(open_files(image_dir), labels)
-    facts = {
-        "command": "create_from_images",
-        "source": str(image_dir),
-        **picture.facts(),
-        "shuffle": shuffle,
-        "labels": labels,
-    }
+    facts = {"command": "create_from_images", "source": str(image_dir), **picture.facts()}
+    facts = {**facts, "shuffle": shuffle, "labels": labels}
     build(dataset_dir, source, picture, output, facts, order=shuffled(len(source)) if shuffle else None)

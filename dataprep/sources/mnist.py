@@ -2,7 +2,6 @@
 
 import gzip
 import math
-import struct
 import zlib
 from pathlib import Path
 
@@ -10,16 +9,17 @@ import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build, build_classes
-from dataprep.sources.source import Items, digest
+from dataprep.sources.source import Items
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
 Folder = tyro.conf.Positional[Path]
 GZIP = b"\x1f\x8b"
+LARGEST = 2**30  # bytes of a file; all variants of MNIST have less
 
 
 def find(folder: Path, name: str) -> Path:
-    """`folder/name` or `folder/name.gz`, whichever there is."""
+    """Return `folder/name` or `folder/name.gz`, whichever exists; raise UserError if neither does."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -27,8 +27,10 @@ def find(folder: Path, name: str) -> Path:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """A file of unsigned bytes, packed by gzip or not, as uint8 of the shape that its header tells. UserError if it is
-    damaged or of another kind; never reads more than the header promises."""
+    """Return the bytes of a file, packed by gzip or not, as uint8 of the shape that its header gives.
+
+    Raise UserError if the file is damaged or of another kind. Never read more than the header promises.
+    """
     try:
         with open(path, "rb") as f:
             packed = f.read(2) == GZIP
@@ -39,40 +41,41 @@ def read_idx(path: Path) -> np.ndarray:
             sizes = f.read(4 * head[3])
             if len(sizes) < 4 * head[3]:
                 raise UserError(f"{path}: truncated within its header")
-            shape = struct.unpack(f">{head[3]}I", sizes)
+            shape = np.frombuffer(sizes, ">u4").tolist()
             expected = math.prod(shape)
-            pieces, left = [], expected + 1  # one more, to notice what follows
-            while left and (piece := f.read(min(left, 2**24))):
-                pieces.append(piece)
-                left -= len(piece)
-            data = b"".join(pieces)
+            data = f.read(min(expected, LARGEST) + 1)  # one byte more, to notice what follows
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
         raise UserError(f"{path}: damaged or truncated: {e}") from e
     except OSError as e:
         raise os_error(e, path, "read") from e
+
     if len(data) != expected:
-        found = "more" if len(data) > expected else f"{len(data)} bytes"
-        raise UserError(f"{path}: {found} after the header, expected {expected} bytes for {list(shape)}")
+        actual = "more" if len(data) > expected else f"{len(data)} bytes"
+        raise UserError(f"{path}: {actual} after the header, expected {expected} bytes for {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The training images uint8 [N,32,32], padded with two rows and columns of zeros on each side, and digits [N]."""
+    """Return the training images uint8 [N,32,32], with two rows and columns of zeros added on each side, and digits
+    [N]; raise UserError if files are missing or damaged."""
     image_file = find(folder, "train-images-idx3-ubyte")
     images = read_idx(image_file)
     if images.ndim != 3 or images.shape[1:] != (28, 28):
         raise UserError(f"{image_file}: {list(images.shape)}, expected [N,28,28]")
+
     label_file = find(folder, "train-labels-idx1-ubyte")
     labels = read_idx(label_file)
     if labels.shape != images.shape[:1]:
         raise UserError(f"{label_file}: {list(labels.shape)}, expected [{len(images)}] as in {image_file.name}")
     if labels.max(initial=0) > 9:
         raise UserError(f"{label_file}: label {labels.max()}, expected digits")
+
+    # Training needs a power of two: 28 pixels become 32.
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
 
 
 def create_mnist(dataset_dir: Folder, mnist_dir: Folder, *, output: Options = DEFAULT) -> None:
-    """Handwritten digits, 32x32 gray (28x28 with a border), labels one-hot over ten.
+    """Make a dataset from MNIST: handwritten digits, 32x32 gray (28x28 with a border), in ten classes.
 
     Args:
         dataset_dir: New folder for the dataset.
@@ -90,7 +93,9 @@ def create_mnistrgb(
     random_seed: int = 123,
     output: Options = DEFAULT,
 ) -> None:
-    """Three random digits as the colour channels of 32x32 images ("stacked MNIST": 1000 modes), no labels.
+    """Make a dataset of "stacked MNIST": three random digits as the colour channels of 32x32 images, without labels.
+
+    The thousand combinations are a common test of how many modes a GAN learns.
 
     Args:
         dataset_dir: New folder for the dataset.
@@ -102,8 +107,10 @@ def create_mnistrgb(
         raise UserError(f"--num-images {num_images}: expected >= 1")
     if not 0 <= random_seed < 2**32:
         raise UserError(f"--random-seed {random_seed}: expected 0 to 2^32 - 1")
+
+    # The original drew three digits an image from one RandomState; a single draw gives the same numbers.
     digits, _ = load_mnist(mnist_dir)
     choice = np.random.RandomState(random_seed).randint(len(digits), size=[num_images, 3])
+    items = Items(num_images, lambda i: digits[choice[i]])
     facts = {"command": "create_mnistrgb", "source": str(mnist_dir), "random_seed": random_seed}
-    items = Items(num_images, lambda i: digits[choice[i]], mark=digest([digits.tobytes()]))
     build(dataset_dir, items, None, output, facts)

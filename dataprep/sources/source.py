@@ -1,12 +1,13 @@
-"""What datasets are made from: collections of entries in a fixed order. Each kind has a file of its own."""
+"""What datasets are made from: collections of entries in a fixed order. Each kind of collection has a file of its own."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from dnnlib.errors import UserError
 from training.data.labels import Label, LabelTable, label_of, no_labels
 
 
@@ -19,14 +20,14 @@ class Entry(NamedTuple):
 
 
 class Source(Protocol):
-    """A collection. `class_names` has the names of its classes, if it knows them, `classes` at least how many there
-    are; `refused` what was left out before."""
+    """A collection of entries."""
 
-    class_names: list[str] | None
-    classes: int
-    refused: list[str]
+    class_names: list[str] | None = None  # None if they are not known
+    classes: int = 0  # the collection has at least so many
+    refused: Sequence[str] = ()  # what was left out while the collection was opened, and why
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of entries."""
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         """Yield the entries with these indices, in this order.
@@ -34,39 +35,21 @@ class Source(Protocol):
         A source that is read as a stream needs them ascending.
         """
 
-    def fingerprint(self) -> str:
-        """Return what tells this collection from others."""
 
-
-def digest(parts: Iterable[object]) -> str:
-    """Return a short hash of objects by their strings."""
-    h = hashlib.sha256()
-    for part in parts:
-        h.update(str(part).encode("utf-8", "surrogateescape") + b"\0")
-    return h.hexdigest()[:16]
-
-
-def stamp(path: Path) -> tuple[str, int, int]:
-    """Return what tells a file from others, and from itself after a change."""
-    s = path.stat()
-    return path.name, s.st_size, s.st_mtime_ns
-
-
-class Items:
-    """A collection of `n` things that `item` gives by index, with a table of labels."""
+class Items(Source):
+    """A collection of `n` things that `item` returns by index, with a table of labels."""
 
     def __init__(
         self,
         n: int,
         item: Callable[[int], Any],
         labels: LabelTable | None = None,
-        mark: object = "",
         class_names: list[str] | None = None,
     ) -> None:
-        self._n, self._item, self._mark = n, item, mark
+        self._n, self._item = n, item
         self.labels = no_labels(n) if labels is None else labels
         self.classes = int(self.labels.shape[1])
-        self.class_names, self.refused = class_names, list[str]()
+        self.class_names = class_names
 
     def __len__(self) -> int:
         return self._n
@@ -75,5 +58,25 @@ class Items:
         for i in map(int, indices):
             yield Entry(f"image {i}", self._item(i), label_of(self.labels, i))
 
-    def fingerprint(self) -> str:
-        return digest([self._n, self._mark])
+
+def as_label(value: Any) -> Label:
+    """Return a label as a file has it: a whole number is a class, another number or a list of numbers is a vector.
+
+    Raise ValueError for anything else, rather than guess.
+    """
+    if isinstance(value, int) and value >= 0:
+        return int(value)
+    if isinstance(value, float):
+        return (value,)
+    if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
+        return tuple(map(float, value))
+    raise ValueError(f"label {value!r:.40}, expected a class number or a list of numbers")
+
+
+def import_extra(module: str, command: str) -> ModuleType:
+    """Import a module of an optional package; raise UserError if the package is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as e:
+        package = module.split(".")[0]
+        raise UserError(f"{command}: needs {package}: pip install {package}") from e

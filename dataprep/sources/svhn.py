@@ -6,6 +6,7 @@ import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build_classes
+from dataprep.sources.source import import_extra
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
@@ -13,12 +14,9 @@ Folder = tyro.conf.Positional[Path]
 
 
 def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [N,3,32,32] and digits [N] of the training set; the file's label 10 is digit 0."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as e:
-        raise UserError("create_svhn: needs scipy: pip install scipy") from e
+    """Return images uint8 [N,3,32,32] and digits [N] of the training set; raise UserError if the file is damaged."""
     path = source / "train_32x32.mat" if source.is_dir() else source
+    loadmat = import_extra("scipy.io", "create_svhn").loadmat
     try:
         content = loadmat(str(path), variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
@@ -26,18 +24,23 @@ def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
         raise os_error(e, path, "read") from e
     except Exception as e:  # its reader raises whatever a damaged file leads it to
         raise UserError(f"{path}: not readable ({e!r}), expected train_32x32.mat of SVHN") from e
+
     if images.dtype != np.uint8 or images.shape != (32, 32, 3, len(labels)):
         raise UserError(f"{path}: X is {images.dtype} {list(images.shape)}, expected uint8 [32,32,3,{len(labels)}]")
     if labels.dtype.kind not in "iu" or (len(labels) and not 1 <= labels.min() <= labels.max() <= 10):
         raise UserError(f"{path}: y is not digits from 1 to 10")
+
+    # The file calls the digit 0 a 10.
     return images.transpose(3, 2, 0, 1), labels.astype(np.int64) % 10
 
 
 def create_svhn(dataset_dir: Folder, svhn_dir: Folder, *, output: Options = DEFAULT) -> None:
-    """House numbers, single digits, 32x32 RGB, labels one-hot over ten; needs scipy.
+    """Make a dataset from SVHN: single digits of house numbers, 32x32 RGB, in ten classes.
+
+    It needs the package scipy.
 
     Args:
         dataset_dir: New folder for the dataset.
-        svhn_dir: train_32x32.mat or the folder that it is in.
+        svhn_dir: The file train_32x32.mat or the folder that has it.
     """
     build_classes(dataset_dir, *load_svhn(svhn_dir), 10, output, "create_svhn", svhn_dir)

@@ -1,209 +1,139 @@
-"""WebDataset collections: tar shards in which consecutive files of one key are one sample (`0001.jpg`, `0001.cls`)."""
+"""WebDataset collections: tar shards in which consecutive files of one key are one sample (`0001.jpg`, `0001.cls`).
 
-import gzip
+The library `webdataset` (an extra) says which files are one sample. The archives themselves are read here, by the
+standard library, because that tells apart what it passes over: links, paths that lead out, and damage.
+"""
+
 import io
 import json
-import math
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
-from dataprep.rules import PLAIN, Pictures, Refused
-from dataprep.sources.source import Entry, digest, stamp
+from dataprep.rules import PLAIN, Pictures
+from dataprep.sources.source import Entry, Source, as_label, import_extra
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from training.data.archives import LARGEST, outside
 from training.data.labels import Label
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
-Sample = dict[str, tarfile.TarInfo]  # member of each extension
+Sample = dict[str, Any]  # the content of its files by extension, `__key__` and `__url__`
 
 
-class WebDataset:
-    """The samples of tar shards, packed by gzip or not, in the order of the shards (those of a folder by name).
+class WebDataset(Source):
+    """The samples of tar shards, packed or not, in the order of the shards (those of a folder by name).
 
-    label: extension of the member that has the label, e.g. `cls` (a class number as text), `npy` (a vector), `json:KEY`
-    (a field of a .json member: a number or a list); `auto` = `cls` if the first sample has it; `none`.
+    label: extension of the file that has the label, e.g. `cls` (a class number as text), `npy` (a vector), `json:KEY`
+    (a field of a .json file: a number or a list); `auto` = `cls` if the first sample has it; `none`.
     """
 
-    class_names: list[str] | None = None
-    classes = 0
-
     def __init__(self, paths: Sequence[Path], label: str = "auto") -> None:
-        Image.init()
-        self.refused: list[str] = []
         if not paths:
             raise UserError("no shards named, expected tar files or folders of them")
         self.shards = [shard for path in paths for shard in _shards(path)]
-        self._counts: list[int] = []
-        first: Sample | None = None
-        for shard in self.shards:
-            n = 0
-            for _, sample, _ in self._samples(shard, self.refused):
-                first = first or sample
-                n += 1
-            self._counts.append(n)
-        self.label = label if label != "auto" else "cls" if first and "cls" in first else "none"
-        if not sum(self._counts):
+
+        # A first pass counts the samples; `--subset` and the progress bar need their number.
+        self.refused: list[str] = []
+        with_class = ["cls" in sample for shard in self.shards for sample in _samples(shard, self.refused)]
+        if not with_class:
             raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} shards, expected files such as 0001.jpg")
+        self._length = len(with_class)
+        self.label = label if label != "auto" else "cls" if with_class[0] else "none"
 
     def __len__(self) -> int:
-        return sum(self._counts)
-
-    def fingerprint(self) -> str:
-        return digest([*map(stamp, self.shards), self.label])
+        return self._length
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        start = 0
-        for shard, count in zip(self.shards, self._counts, strict=True):
-            wanted = indices[(indices >= start) & (indices < start + count)] - start
-            if len(wanted):
-                yield from self._entries(shard, iter(map(int, wanted)))
-            start += count
-
-    def _entries(self, shard: Path, wanted: Iterator[int]) -> Iterator[Entry]:
-        want: int | None = next(wanted)
-        for i, (key, sample, read) in enumerate(self._samples(shard, [])):
-            if i != want:
-                continue
-            image = next(m for ext, m in sample.items() if _is_image(ext))
-            label = self._read_label(shard, key, sample, read)
-            data = read(image) if image.size <= LARGEST else Refused(f"more than {LARGEST} bytes")
-            yield Entry(f"{shard}: {image.name}", data, label)
-            want = next(wanted, None)
-            if want is None:
-                return
-        raise UserError(f"{shard}: fewer samples than at first; did it change?")
-
-    def _samples(
-        self, shard: Path, refused: list[str]
-    ) -> Iterator[tuple[str, Sample, Callable[[tarfile.TarInfo], bytes]]]:
-        """Key, members and their reader of each sample with an image, as far as the shard can be read."""
-        found = 0
-        try:
-            with _open(shard) as tar:
-                key, sample = "", Sample()
-
-                def read(member: tarfile.TarInfo) -> bytes:
-                    file = tar.extractfile(member)
-                    return file.read() if file else b""
-
-                while member := tar.next():
-                    vars(tar)["members"].clear()  # it would keep them all
-                    reason = outside(member.name) or (None if member.isfile() or member.isdir() else "a link or device")
-                    if reason:
-                        refused.append(f"{shard}: {member.name}: {reason}")
-                    if reason or not member.isfile():
-                        continue
-                    folder, _, base = member.name.rpartition("/")
-                    stem, _, extension = base.partition(".")
-                    if not stem:  # hidden
-                        continue
-                    if f"{folder}/{stem}" != key:
-                        if any(map(_is_image, sample)):
-                            found += 1
-                            yield key, sample, read
-                        key, sample = f"{folder}/{stem}", {}
-                    sample[extension.lower()] = member
-                _check_end(tar)
-                if any(map(_is_image, sample)):
-                    yield key, sample, read
-        except UserError:
-            raise
-        except OSError as e:
-            raise os_error(e, shard, "read") from e
-        except Exception as e:  # tarfile and gzip raise whatever a damaged archive leads them to
-            if not found:
-                raise UserError(f"{shard}: not a whole tar archive: {e!r:.200}") from e
-            refused.append(f"{shard}: damaged after {found} samples, the rest of it is left out: {e!r:.200}")
-
-    def _read_label(self, shard: Path, key: str, sample: Sample, read: Callable[[tarfile.TarInfo], bytes]) -> Label:
-        if self.label == "none":
-            return None
-        extension, _, field = self.label.partition(":")
-        member = sample.get(extension)
-        if member is None or member.size > 2**24:
-            raise UserError(
-                f"{shard}: {key.lstrip('/')}: no .{extension} beside it, expected its label; or --label none"
-            )
-        try:
-            return _parse_label(read(member), extension, field)
-        except Exception as e:  # of json, numpy and tarfile
-            raise UserError(f"{shard}: {member.name}: not a label ({e!r:.100}), expected a number or a list") from e
-
-
-def _check_end(tar: tarfile.TarFile) -> None:
-    """tarfile takes a damaged header for the end: is this the end?"""
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)
-    if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-        raise tarfile.ReadError(f"no header at byte {tar.offset}")
-
-
-def _parse_label(data: bytes, extension: str, field: str) -> Label:
-    value: Any
-    if extension == "npy":
-        file = io.BytesIO(data)
-        old = np.lib.format.read_magic(file) == (1, 0)
-        shape, _, dtype = getattr(np.lib.format, f"read_array_header_{'1' if old else '2'}_0")(file)
-        if math.prod(shape) * dtype.itemsize > len(data) or dtype.hasobject:
-            raise ValueError(f"{dtype} {shape} in {len(data)} bytes")
-        value = np.load(io.BytesIO(data), allow_pickle=False).tolist()
-    elif field:
-        value = json.loads(data)[field]
-    else:
-        value = int(data)
-    if isinstance(value, float):
-        return (value,)
-    if type(value) is int:
-        return value
-    if not isinstance(value, list) or not all(isinstance(x, (int, float)) for x in value):
-        raise TypeError(f"{value!r:.40}")
-    return tuple(map(float, value))
-
-
-def _is_image(extension: str) -> bool:
-    return "." + extension.rpartition(".")[2] in Image.EXTENSION
+        wanted = set(indices.tolist())
+        samples = (sample for shard in self.shards for sample in _samples(shard, []))
+        for i, sample in enumerate(samples):
+            if i in wanted:
+                extension = next(filter(_is_image, sample))
+                name = f"{sample['__url__']}: {sample['__key__']}"
+                yield Entry(f"{name}.{extension}", sample[extension], _label(sample, self.label, name))
 
 
 def _shards(path: Path) -> list[Path]:
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES))
-        if not found:
-            raise UserError(f"{path}: no *.tar in it, expected the shards of a WebDataset")
-        return found
-    if not path.is_file():
-        raise UserError(f"{path}: no such file or folder, expected tar shards")
-    return [path]
+    """Return the shards in a folder, or the file alone; raise UserError if there is none."""
+    if path.is_file():
+        return [path]
+    shards = sorted(p for p in path.glob("*") if p.name.endswith(SUFFIXES))
+    if not shards:
+        raise UserError(f"{path}: no such file, or no *.tar in it, expected the shards of a WebDataset")
+    return shards
 
 
-class _Limited:
-    """A file for tarfile, which reads as much at once as a header tells it to."""
+def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
+    """Yield the samples of a shard that have an image, as far as the shard can be read.
 
-    def __init__(self, file: gzip.GzipFile | BinaryIO) -> None:
-        self.file, self.seek, self.tell, self.close = file, file.seek, file.tell, file.close
+    Append to `refused` what is left out. Raise UserError if nothing can be read.
+    """
+    webdataset = import_extra("webdataset.tariterators", "create_from_webdataset")
 
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LARGEST:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self.file.read(size)
+    def skip_file(error: Exception) -> bool:
+        refused.append(f"{shard}: {error.args[0]}")
+        return True
 
-
-def _open(shard: Path) -> tarfile.TarFile:
-    with open(shard, "rb") as f:
-        packed = f.read(2) == b"\x1f\x8b"
-    file = gzip.open(shard) if packed else open(shard, "rb")  # noqa: SIM115
+    count = 0
     try:
-        return tarfile.open(fileobj=_Limited(file), mode="r:")  # type: ignore[call-overload,no-any-return]
-    except BaseException:
-        file.close()
-        raise
+        for sample in webdataset.group_by_keys(_files(shard, refused), handler=skip_file):
+            if any(map(_is_image, sample)):
+                count += 1
+                yield sample
+    except OSError as e:
+        raise os_error(e, shard, "read") from e
+    except Exception as e:  # tarfile raises whatever a damaged archive leads it to
+        if not count:
+            raise UserError(f"{shard}: not a whole tar archive: {e!r:.200}") from e
+        refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
+
+
+def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
+    """Yield the files of a shard as `webdataset` groups them; raise tarfile.ReadError where it is damaged."""
+    with tarfile.open(shard, "r|*") as tar:
+        while member := tar.next():
+            tar.members.clear()  # it would keep them all
+            if member.size > LARGEST:
+                raise tarfile.ReadError(f"{member.name}: {member.size} bytes, expected at most {LARGEST}")
+
+            reason = outside(member.name) or (None if member.isfile() or member.isdir() else "a link or device")
+            if reason:
+                refused.append(f"{shard}: {member.name}: {reason}")
+            elif file := tar.extractfile(member):
+                yield {"fname": member.name, "data": file.read(), "__url__": str(shard)}
+
+        # tarfile takes a damaged header for the end of the archive, but nothing follows that except zeros.
+        if tar.fileobj.tell() % tarfile.BLOCKSIZE or tar.fileobj.read(tarfile.RECORDSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"no header at byte {tar.offset}")
+
+
+def _is_image(extension: str) -> bool:
+    Image.init()
+    return "." + extension.rpartition(".")[2] in Image.EXTENSION
+
+
+def _label(sample: Sample, label: str, name: str) -> Label:
+    """Return the label of a sample; raise UserError if there is none."""
+    if label == "none":
+        return None
+    extension, _, field = label.partition(":")
+    if extension not in sample:
+        raise UserError(f"{name}: no .{extension} beside it, expected its label; or --label none")
+
+    data = sample[extension]
+    try:
+        if extension == "npy":
+            return as_label(np.load(io.BytesIO(data), allow_pickle=False).tolist())
+        return as_label(json.loads(data)[field] if field else int(data))
+    except Exception as e:  # of json, numpy and int
+        raise UserError(f"{name}.{extension}: not a label ({e!r:.100}), expected a number or a list") from e
 
 
 def create_from_webdataset(
@@ -214,13 +144,13 @@ def create_from_webdataset(
     picture: Pictures = PLAIN,
     output: Options = DEFAULT,
 ) -> None:
-    """Make a dataset from the tar shards of a WebDataset, in their order.
+    """Make a dataset from the tar shards of a WebDataset, in their order; it needs the package webdataset.
 
     Args:
         dataset_dir: New folder for the dataset.
         shards: Shards (.tar, .tar.gz), or folders of them.
-        label: What of a sample has its label: cls (a class number as text), npy (a vector), json:KEY (a field of the
-            .json: a number or a list); auto = cls if there is one; none.
+        label: Which file of a sample has its label: cls (a class number as text), npy (a vector), json:KEY (a field of
+            the .json: a number or a list); auto = cls if the first sample has it; none.
     """
     source = WebDataset(shards, label)
     facts = {"command": "create_from_webdataset", "source": " ".join(map(str, shards)), **picture.facts()}
