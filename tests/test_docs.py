@@ -1,33 +1,42 @@
-"""What the documentation names exists."""
+"""Options, files, presets, losses and metrics that the documentation names exist, and none is missing from it."""
 
 import re
 
 import pytest
 
+from config import ABLATIONS, PRESETS
 from dataprep.command import COMMANDS as DATASET_COMMANDS
 from tests.runs import ROOT, script
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-OTHERS = {"--sha256", "--run_stylegan", "--constraint"}  # not ours: of other programs, or none
+
+# Options of other programs that the pages mention.
+OTHERS = {"--sha256", "--run_stylegan", "--constraint"}
 
 
 @pytest.fixture(scope="module")
 def options():
+    """Return every option that the help of a command lists."""
     texts = [script("train.py", preset, "--help").stdout for preset in ("robohash", "progan-robohash")]
     for command in DATASET_COMMANDS:
         texts.append(script("dataset_tool.py", command, "--help").stdout)
     for command in ("images", "multiscale"):
         texts.append(script("generate.py", command, "--help").stdout)
     texts.append(script("run_metrics.py", "--help").stdout)
+
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
 def test_options_exist(path, options):
     text = path.read_text(encoding="utf-8")
-    if path.name == "from-bmsg-gan.md":  # the left column has theirs
+
+    # The left column of this page, and its last section, name the options of BMSG-GAN.
+    if path.name == "from-bmsg-gan.md":
         text = re.sub(r"^\| `[^|]*\|", "", text, flags=re.M)
         text = text[: text.index("## What its options did not do")]
+
+    # What is left must be an option of ours, or of a benchmark on a line that runs one.
     named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w.-]*\w", text)) - OTHERS
     benchmarks = set(re.findall(r"--[\w-]+\w", " ".join(re.findall(r"python benchmarks.*", text))))
     assert not named - options - benchmarks
@@ -43,8 +52,18 @@ def test_links_and_files_exist(path):
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (path.parent / target).exists(), target
+
     for name in re.findall(r"`((?:training|pretrained|tests|benchmarks|docs|dnnlib)/[\w/]+\.\w+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_presets_of_the_readme_exist():
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("| preset |")[1].split("\n\n")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", section, flags=re.M)
+    named = {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
+
+    # The ablations of StyleGAN's tables are listed by the first and the last of them.
+    assert named == set(PRESETS) - set(ABLATIONS) | {"tuned-baseline", "stylebased-8"}
 
 
 def test_every_loss_has_a_line():
