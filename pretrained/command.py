@@ -1,4 +1,4 @@
-"""The commands of `python -m pretrained`: network files to look into and to convert."""
+"""The commands of `python -m pretrained`, which look into network files and convert them."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,6 @@ from typing import Annotated
 import tyro
 
 from dnnlib import cli
-from dnnlib.downloads import fetch, is_url
 from dnnlib.errors import UserError
 from pretrained.bmsg_gan import ORIGIN as BMSG_GAN
 from pretrained.loading import format_of, load_network
@@ -21,6 +20,7 @@ NON_COMMERCIAL = (
     "what was made with the original code is under its licence, CC BY-NC 4.0: no commercial use, and credit is due; "
     "converting it changes nothing about that (LICENSE_ORIGINAL.txt)"
 )
+# By what wrote the weights.
 LICENCES = {
     BMSG_GAN: "BMSG-GAN is under the MIT licence, whose notice stays with its files (LICENSE_ORIGINAL.txt)",
     MSG_STYLEGAN: NON_COMMERCIAL,
@@ -35,22 +35,24 @@ def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
         file: Network file of any kind, or its URL.
     """
     net = load_network(file)
-    path = fetch(file) if is_url(file) else Path(file)
+    path = Path(net.where)
     spec = net.spec
 
+    # Facts about the file.
     print(f"file        {path} ({path.stat().st_size:,} bytes), {format_of(path)}")
     print(f"made by     {net.origin or 'train.py'}")
     print(f"images      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
+    print(f"trained     {'unknown' if net.cur_nimg is None else f'{net.cur_nimg / 1000:g} kimg'}")
 
-    progress = "unknown" if net.cur_nimg is None else f"{net.cur_nimg / 1000:g} kimg"
-    print(f"trained     {progress}")
+    # Facts about its networks.
     for name, part in net.parts.items():
-        print(f"{name:<11} {ARCHITECTURES[part.cfg.kind].title}, {part.parameters:,} parameters")
+        parameters = sum(p.numel() for p in part.network.parameters())
+        print(f"{name:<11} {ARCHITECTURES[part.cfg.kind].title}, {parameters:,} parameters")
 
     for note in net.notes:
         print(f"note        {note}")
-    if licence := LICENCES.get(net.origin):
-        print(f"licence     {licence}")
+    if net.origin in LICENCES:
+        print(f"licence     {LICENCES[net.origin]}")
 
     # G_ema has the options of G.
     for name, part in net.parts.items():
@@ -68,6 +70,7 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
     if len(files) < 2:
         raise UserError(f"convert: found {len(files)} file(s), expected OLD [OLD ...] NEW.safetensors")
 
+    # Nothing is read before it is clear that the result can be written.
     *old, new = files
     out = Path(new)
     if out.suffix != ".safetensors":
@@ -80,9 +83,12 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
     net = load_network(*old)
     networks = {name: part.build() for name, part in net.parts.items()}
     save_snapshot(out, networks, net.spec, net.cur_nimg, net.origin)
-    print(f"{out}: {', '.join(networks)} of {ARCHITECTURES[next(iter(net.parts.values())).cfg.kind].title}")
-    if licence := LICENCES.get(net.origin):
-        print(f"licence: {licence}")
+
+    # The licence of the weights goes with them.
+    title = ARCHITECTURES[next(iter(net.parts.values())).cfg.kind].title
+    print(f"{out}: {', '.join(networks)} of {title}")
+    if net.origin in LICENCES:
+        print(f"licence: {LICENCES[net.origin]}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"inspect": inspect, "convert": convert}

@@ -1,5 +1,6 @@
-"""Which format a file is, by its first bytes, whatever its name."""
+"""Opening a network file of any format, which its first bytes tell, whatever its name."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,24 +13,16 @@ from pretrained.native import load_snapshot
 from pretrained.network_file import NetworkFile, join
 from pretrained.tf_networks import load_tf
 
-LEGACY_TORCH = bytes.fromhex("8002 8a0a 6cfc9c46f9206aa85019")  # pickle of torch's magic number, before 1.6
 WEB_PAGE = "web page"
 
 
 class Format(NamedTuple):
-    """How to tell a format from a file's first 512 bytes, and who opens it."""
+    """A format of network files."""
 
-    is_it: Callable[[bytes], bool]
+    begins: bytes
+    """Regular expression of a file's first bytes."""
     load: Callable[[Path], NetworkFile]
-
-
-def _is_safetensors(head: bytes) -> bool:
-    return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**27
-
-
-def _is_html(head: bytes) -> bool:
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml"))
+    """Opens a file of this format."""
 
 
 def _refuse_html(path: Path) -> NetworkFile:
@@ -39,11 +32,15 @@ def _refuse_html(path: Path) -> NetworkFile:
 
 
 FORMATS = {
-    "snapshot of train.py (safetensors)": Format(_is_safetensors, load_snapshot),
-    "PyTorch file (zip)": Format(lambda head: head.startswith(b"PK\x03\x04"), load_bmsg_gan),
-    "PyTorch file (before 1.6)": Format(lambda head: head.startswith(LEGACY_TORCH), load_bmsg_gan),
-    "TensorFlow 1 pickle": Format(lambda head: head[:2] in (b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), load_tf),
-    WEB_PAGE: Format(_is_html, _refuse_html),
+    # The length of the header, below 2^27, in 8 bytes, and its JSON.
+    "snapshot of train.py (safetensors)": Format(rb"...[\x00-\x07]\x00{4}\{.", load_snapshot),
+    "PyTorch file (zip)": Format(rb"PK\x03\x04", load_bmsg_gan),
+    # A pickle of torch's magic number.
+    "PyTorch file (before 1.6)": Format(rb"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", load_bmsg_gan),
+    # Any other pickle of protocol 2 to 5.
+    "TensorFlow 1 pickle": Format(rb"\x80[\x02-\x05]", load_tf),
+    # After a byte-order mark and white space.
+    WEB_PAGE: Format(rb"(\xef\xbb\xbf|\s)*<(?i:!doctype html|html|head|\?xml)", _refuse_html),
 }
 
 
@@ -59,13 +56,14 @@ def format_of(path: Path) -> str:
     except OSError as e:
         raise os_error(e, path, "read") from e
 
+    # The first format that fits.
     for name, known in FORMATS.items():
-        if known.is_it(head):
+        if re.match(known.begins, head, re.DOTALL):
             return name
 
-    what = f"begins with {head[:8]!r}" if head else "an empty file"
+    content = f"begins with {head[:8]!r}" if head else "an empty file"
     raise UserError(
-        f"{path}: not a network file ({what}), expected a snapshot of train.py, a TF1 pickle or a BMSG-GAN .pth"
+        f"{path}: not a network file ({content}), expected a snapshot of train.py, a TF1 pickle or a BMSG-GAN .pth"
     )
 
 
@@ -85,6 +83,7 @@ def _local(path: str) -> Path:
     if not is_url(path):
         return Path(path)
 
+    # The next attempt downloads it again.
     file = fetch(path)
     if format_of(file) == WEB_PAGE:
         file.unlink(missing_ok=True)

@@ -1,13 +1,12 @@
 """What a network file holds, and opening one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dnnlib.errors import UserError
 from training.networks.architectures import build_discriminator, build_generator
@@ -24,170 +23,168 @@ class Stored:
     read: Callable[[], torch.Tensor]
 
 
-def same(x: np.ndarray) -> np.ndarray:
-    """The layout that needs no change."""
-    return x
-
-
 @dataclass(frozen=True)
 class Row:
     """A line of the table between a file's tensors and ours: `transform` turns theirs into the layout of ours."""
 
     ours: str
     theirs: str
-    transform: Callable[[np.ndarray], np.ndarray] = same
+    transform: Callable[[np.ndarray], np.ndarray] = np.asarray
 
 
-def translate(
-    table: Sequence[Row], arrays: Mapping[str, np.ndarray], where: str, optional: Sequence[str] = ()
-) -> dict[str, Stored]:
-    """Return the arrays of a file under our names, unread; `optional` ones of theirs may be without a row.
+def layer_rows(ours: str, theirs: str, transform: Callable[[np.ndarray], np.ndarray] = np.asarray) -> tuple[Row, Row]:
+    """Return the rows of a layer's weight, which `transform` is for, and bias; `theirs` ends in its separator."""
+    return Row(f"{ours}.weight", f"{theirs}weight", transform), Row(f"{ours}.bias", f"{theirs}bias")
 
-    Raise UserError, headed `where`, if a row has no array or an array has no row.
-    """
-    theirs = {row.theirs for row in table}
-    for what, names in (("missing", theirs - arrays.keys()), ("unknown", arrays.keys() - theirs - set(optional))):
+
+def check_names(found: Set[str], expected: Set[str], where: str) -> None:
+    """Raise UserError, headed `where`, if tensors of a file are missing or unknown."""
+    for problem, names in (("missing", expected - found), ("unknown", found - expected)):
         if names:
-            raise UserError(f"{where}: {what} tensor{'s' * (len(names) > 1)} {_some(names)}")
+            # A few names are enough to see which file it is.
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise UserError(f"{where}: {problem} tensor{'s' * (len(names) > 1)} {', '.join(sorted(names)[:5])}{more}")
 
-    def reader(row: Row) -> Callable[[], torch.Tensor]:
-        return lambda: torch.from_numpy(np.array(row.transform(arrays[row.theirs]), dtype=np.float32, order="C"))
 
-    def shape(row: Row) -> tuple[int, ...]:
+def translate(table: Sequence[Row], arrays: Mapping[str, np.ndarray], where: str) -> dict[str, Stored]:
+    """Return the arrays of a file as float32 tensors under our names and in our layout.
+
+    Raise UserError, headed `where`, if a row has no array, an array has no row, or a layout cannot be changed.
+    """
+    check_names(arrays.keys(), {row.theirs for row in table}, where)
+
+    tensors = {}
+    for row in table:
+        # Most layouts are views, so that nothing is copied until a tensor is read.
+        array = arrays[row.theirs]
         try:
-            return row.transform(np.broadcast_to(np.float32(0), arrays[row.theirs].shape)).shape
+            array = row.transform(array)
         except (ValueError, IndexError) as e:
-            raise UserError(f"{where}: {row.theirs} has shape {list(arrays[row.theirs].shape)}: {e}") from e
+            raise UserError(f"{where}: {row.theirs} has shape {list(array.shape)}: {e}") from e
 
-    return {row.ours: Stored(shape(row), reader(row)) for row in table}
+        tensors[row.ours] = Stored(array.shape, partial(_float32, array))
+    return tensors
 
 
-def _some(names: set[str]) -> str:
-    shown = sorted(names)[:5]
-    return ", ".join(shown) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _float32(array: np.ndarray) -> torch.Tensor:
+    """Copy an array of any number type, byte order and layout."""
+    return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
 
 
 class Part:
-    """One network of a file: its options and its tensors, unread until `build`."""
+    """One network of a file: its options, and its tensors, which stay unread until `build`."""
 
     def __init__(self, cfg: Any, spec: ImageSpec, tensors: dict[str, Stored], where: str) -> None:
         """Raise UserError, headed `where`, unless the tensors are those of a network with these options."""
         self.cfg = cfg
         self.spec = spec
         self.tensors = tensors
+        self.where = where
+
+        # A network without values takes no time and no memory. Torch raises RuntimeError for sizes beyond its integers.
+        build: Callable[..., Any] = build_discriminator if isinstance(cfg, AnyDiscriminatorConfig) else build_generator
         try:
-            self.network = self._empty()
-        except (ValueError, OverflowError, RuntimeError) as e:  # torch: of sizes beyond its integers
+            with torch.device("meta"):
+                self.network = build(cfg, spec)
+        except (ValueError, OverflowError, RuntimeError) as e:
             raise UserError(f"{where}: {e}") from e
 
-        expected = {k: tuple(t.shape) for k, t in self.network.state_dict().items()}
-        for what, keys in (
-            ("missing tensor", expected.keys() - tensors.keys()),
-            ("unknown tensor", tensors.keys() - expected.keys()),
-        ):
-            if keys:
-                raise UserError(f"{where}: of another architecture: {what} {_some(keys)}")
+        # Compare names and shapes.
+        expected = self.network.state_dict()
+        check_names(tensors.keys(), expected.keys(), f"{where}: of another architecture")
         for key, stored in tensors.items():
-            if stored.shape != expected[key]:
+            shape = expected[key].shape
+            if stored.shape != shape:
                 raise UserError(
-                    f"{where}: of another architecture: {key} is {list(stored.shape)}, expected {list(expected[key])}"
+                    f"{where}: of another architecture: {key} is {list(stored.shape)}, expected {list(shape)}"
                 )
 
-    def _empty(self) -> Generator | Discriminator:
-        with torch.device("meta"):  # no time for initial weights that are replaced at once
-            if isinstance(self.cfg, AnyDiscriminatorConfig):
-                return build_discriminator(self.cfg, self.spec)
-            return build_generator(self.cfg, self.spec)
-
-    @property
-    def parameters(self) -> int:
-        """Return the number of trainable values."""
-        return sum(p.numel() for p in self.network.parameters())
-
     def build(self) -> Any:
-        """Return the network with the weights of the file, in eval mode on the CPU."""
-        net: nn.Module = self._empty()
-        state = {}
-        for key, stored in self.tensors.items():
-            state[key] = stored.read()
+        """Return the network with the weights of the file, in eval mode on the CPU; the same object each time."""
+        self.network.load_state_dict({key: stored.read() for key, stored in self.tensors.items()}, assign=True)
 
-        net.load_state_dict(state, assign=True)
-        for module in net.modules():
+        # Buffers that follow from the options are in no file.
+        for module in self.network.modules():
             if isinstance(module, DerivedBuffers):
                 module.reset_buffers()
-        return net.eval().requires_grad_(False)
+
+        return self.network.eval().requires_grad_(False)
 
 
+@dataclass
 class NetworkFile:
-    """The networks of one file (or of several that belong together), in eval mode on the CPU; None where there is none.
-    Each is read from the file when it is first asked for."""
+    """The networks of one file, or of several that belong together, in eval mode on the CPU.
 
-    def __init__(
-        self,
-        where: str,
-        parts: dict[str, Part],
-        spec: ImageSpec,
-        cur_nimg: int | None,
-        origin: str,
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.where = where
-        """The file or files."""
-        self.parts = parts
-        """Some of `G`, `D`, `G_ema`."""
-        self.spec = spec
-        self.cur_nimg = cur_nimg
-        """Real images shown to D when the file was written, if known."""
-        self.origin = origin
-        """What wrote the weights, empty = this program."""
-        self.notes = notes
-        """What a user should know about the file."""
+    Each is read from the file when it is first asked for, and is None where there is none.
+    """
 
-    def _build(self, name: str) -> Any:
-        return self.parts[name].build() if name in self.parts else None
+    where: str
+    """The file or files."""
+    parts: dict[str, Part]
+    """Some of `G`, `D`, `G_ema`."""
+    spec: ImageSpec
+    """The images that the networks are for."""
+    cur_nimg: int | None
+    """Real images shown to D when the file was written, if known."""
+    origin: str
+    """What wrote the weights, empty = this program."""
+    notes: Sequence[str] = ()
+    """What a user should know about the file."""
 
     @cached_property
     def G(self) -> Generator | None:
         """The generator as trained."""
-        return self._build("G")  # type: ignore[no-any-return]
+        return self.parts["G"].build() if "G" in self.parts else None
 
     @cached_property
     def D(self) -> Discriminator | None:
         """The discriminator."""
-        return self._build("D")  # type: ignore[no-any-return]
+        return self.parts["D"].build() if "D" in self.parts else None
 
     @cached_property
     def G_ema(self) -> Generator | None:
         """The moving average of the generator (TF: Gs, BMSG-GAN: the shadow generator)."""
-        return self._build("G_ema")  # type: ignore[no-any-return]
+        return self.parts["G_ema"].build() if "G_ema" in self.parts else None
 
     def generator(self) -> Generator:
         """Return the generator to sample: G_ema, or G if there is no other; raise UserError without either."""
-        net = self.G_ema if "G_ema" in self.parts else self.G
+        # G is not read if there is a G_ema.
+        net = self.G_ema or self.G
         if net is None:
             raise UserError(f"{self.where}: holds no generator, only a discriminator")
         return net
 
 
+def by_role(parts: Iterable[tuple[str, Part]]) -> dict[str, Part]:
+    """Return networks by their role, `G`, `D` or `G_ema`; raise UserError if they do not belong together."""
+    roles: dict[str, Part] = {}
+    for role, part in parts:
+        first = next(iter(roles.values()), part)
+        if part.spec != first.spec:
+            raise UserError(
+                f"{part.where}: for images {_images(part.spec)}, expected {_images(first.spec)} as in {first.where}"
+            )
+        if role in roles:
+            raise UserError(f"{part.where}: a second {role}, expected one of each of G, D and G_ema")
+
+        roles[role] = part
+
+    # A snapshot has one set of options for both.
+    if {"G", "G_ema"} <= roles.keys() and roles["G"].cfg != roles["G_ema"].cfg:
+        raise UserError(f"{roles['G_ema'].where}: G and G_ema differ: {roles['G'].cfg} and {roles['G_ema'].cfg}")
+    return roles
+
+
+def _images(spec: ImageSpec) -> str:
+    """Describe images in an error message."""
+    return f"{spec.channels}x{spec.resolution}x{spec.resolution} with {spec.c_dim} label values"
+
+
 def join(files: Sequence[NetworkFile]) -> NetworkFile:
     """Return several files as one; raise UserError if they do not belong together."""
-    parts: dict[str, Part] = {}
-    for net in files:
-        name = net.where
-        if net.spec != files[0].spec:
-            a, b = files[0].spec, net.spec
-            raise UserError(
-                f"{name}: for images {b.channels}x{b.resolution}x{b.resolution} with {b.c_dim} label values, expected "
-                f"{a.channels}x{a.resolution}x{a.resolution} with {a.c_dim} as in {files[0].where}"
-            )
-        for role, part in net.parts.items():
-            if role in parts:
-                raise UserError(f"{name}: a second {role}, expected one of each of G, D and G_ema")
-            parts[role] = part
-        if {"G", "G_ema"} <= parts.keys() and parts["G"].cfg != parts["G_ema"].cfg:
-            raise UserError(f"{name}: G and G_ema differ: {parts['G'].cfg} and {parts['G_ema'].cfg}")
+    where = " ".join(file.where for file in files)
+    parts = by_role(item for file in files for item in file.parts.items())
 
-    notes = list(dict.fromkeys(note for net in files for note in net.notes))
-    return NetworkFile(
-        " ".join(net.where for net in files), parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes
-    )
+    # What is said of several files is said once.
+    notes = list(dict.fromkeys(note for file in files for note in file.notes))
+    return NetworkFile(where, parts, files[0].spec, files[0].cur_nimg, files[0].origin, notes)
