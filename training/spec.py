@@ -46,6 +46,8 @@ class ImageSpec:
 
         # A damaged file must not lead to networks of any size.
         check_range(self, "channels", 1, 2**12, "1 to 4096")
+
+        # A vector of labels may be long, or absent.
         check_range(self, "c_dim", 0, 2**20, "0 to 2^20")
 
     @property

@@ -1,4 +1,4 @@
-"""Named files, in a folder or in a zip archive, in the order of their names."""
+"""Named files in a folder or in a zip archive, in the order of their names."""
 
 import os
 import stat
@@ -7,8 +7,10 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections import Counter
+from functools import cached_property
+from operator import attrgetter
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,24 +19,14 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
 LARGEST = 2**28  # bytes of one image file
-_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member; the lengths of what follows it
-
-
-class Files(Protocol):
-    """Named files. `names` are relative, with `/`; `refused` says what was left out, and why."""
-
-    path: Path
-    names: list[str]
-    refused: list[str]
-
-    def read(self, name: str) -> bytes: ...
-
-    def stamp(self, names: list[str]) -> bytes:
-        """Changes if one of these files does."""
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of the name and extra field after it
 
 
 class FolderFiles:
-    """The files of a folder and below, by their relative paths. Links to files are followed, links to folders not."""
+    """The files of a folder and the folders in it. Links to files are followed, links to folders are not.
+
+    names: paths relative to the folder, with `/`, sorted. refused: what was left out and why, one line each.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -50,7 +42,7 @@ class FolderFiles:
                     for entry in entries:
                         if entry.is_dir(follow_symlinks=False):
                             folders.append(f"{inside}{entry.name}/")
-                        elif _is_file(entry):
+                        elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
                             self.names.append(f"{inside}{entry.name}")
                         else:
                             self.refused.append(f"{entry.path}: neither a file nor a folder, or a link to none")
@@ -59,105 +51,108 @@ class FolderFiles:
         self.names.sort()
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file; raise UserError if it cannot be read."""
         try:
             return (self.path / name).read_bytes()
         except OSError as e:
             raise os_error(e, self.path / name, "read") from e
 
     def stamp(self, names: list[str]) -> bytes:
+        """Return the sizes and times of these files: bytes that change if one of them does."""
         stats = [os.stat(self.path / name) for name in names]
         return np.array([(s.st_size, s.st_mtime_ns) for s in stats], np.int64).tobytes()
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a file, or a link to one that can be followed."""
-    try:
-        return entry.is_file()
-    except OSError:  # a link in a circle, or into a folder that may not be read
-        return False
-
-
 class ZipFiles:
-    """The files of a zip archive, stored or deflated; nothing is unpacked to disk. The archive is memory-mapped by each
-    process that reads it, its index takes some hundred bytes a file."""
+    """The files of a zip archive, stored or deflated, read from a memory map; nothing is unpacked to disk.
+
+    names: paths in the archive, sorted. refused: what was left out and why, one line each. Takes some hundred bytes a
+    file, and can be sent to worker processes, which map the archive themselves.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.refused: list[str] = []
-        members: list[zipfile.ZipInfo] = []
+
+        # The directory of the archive tells which files are in it.
+        members: dict[str, zipfile.ZipInfo] = {}
         try:
-            with zipfile.ZipFile(path) as z:
-                for info in sorted(z.infolist(), key=lambda i: i.filename):
+            with zipfile.ZipFile(path) as archive:
+                for info in archive.infolist():
                     if reason := _refusal(info):
                         self.refused.append(f"{path}: {info.filename}: {reason}")
-                    elif members and members[-1].filename == info.filename:  # added again: the later one counts
-                        members[-1] = info
                     elif not info.is_dir():
-                        members.append(info)
+                        members[info.filename] = info  # of files of one name the later one counts
 
-            # The index, as an array, is small enough to be copied into each worker process.
-            self.names = [i.filename for i in members]
-            fields = ("header_offset", "compress_size", "file_size", "CRC", "compress_type")
-            columns = [np.fromiter((getattr(i, f) for i in members), np.uint64, len(members)) for f in fields]
-            self._index = np.stack(columns, 1)
+            # An array is a tenth of the size of zipfile's own index.
+            self.names = sorted(members)
+            fields = attrgetter("header_offset", "compress_size", "file_size", "CRC", "compress_type")
+            self._index = np.array([fields(members[name]) for name in self.names], np.uint64).reshape(-1, 5)
         except OSError as e:
             raise os_error(e, path, "read") from e
         except Exception as e:  # zipfile raises whatever a damaged archive leads it to
             raise UserError(f"{path}: not a whole zip archive: {e}") from e
-        self._map()
 
-    def _map(self) -> None:
-        try:
-            self._bytes = np.memmap(self.path, np.uint8, "r")
-        except OSError as e:
-            raise os_error(e, self.path, "read") from e
+    # Mapped by each process when it first reads.
+    @cached_property
+    def _bytes(self) -> np.ndarray:
+        return np.asarray(np.memmap(self.path, np.uint8, "r"))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_bytes"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._map()
+        return {key: value for key, value in self.__dict__.items() if key != "_bytes"}
 
     def read(self, name: str) -> bytes:
-        """Return the content of a file after comparing its checksum."""
+        """Return the content of a file; raise UserError if it is damaged or larger than LARGEST."""
         offset, packed, size, crc, method = self._index[bisect_left(self.names, name)].tolist()
+
+        # No image needs that much memory; a hostile file might ask for it.
         if max(size, packed) > LARGEST:
             raise UserError(f"{self.path}: {name}: more than {LARGEST} bytes")
 
         try:
-            # The local header, whose name and extra field have lengths of their own.
+            # The local header repeats the name, and may have another extra field than the directory.
             start = offset + _LOCAL_HEADER.size
-            magic, n, m = _LOCAL_HEADER.unpack(self._bytes[offset:start].tobytes())
-            if magic != b"PK\x03\x04":
+            header = self._bytes[offset:start].tobytes()
+            signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+            if signature != b"PK\x03\x04":
                 raise ValueError("no file where the directory says")
 
             # The content, never more of it than the directory promises.
-            data = self._bytes[start + n + m : start + n + m + packed].tobytes()
+            start += name_length + extra_length
+            data = self._bytes[start : start + packed].tobytes()
             if method == zipfile.ZIP_DEFLATED:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
-            if len(data) != size or zlib.crc32(data) != crc:
-                raise ValueError(f"{len(data)} bytes, checksum {zlib.crc32(data):08x}, expected {size}, {crc:08x}")
-        except (ValueError, OverflowError, IndexError, struct.error, zlib.error) as e:
+
+            # An error in the middle of an archive shows here.
+            actual = zlib.crc32(data)
+            if len(data) != size or actual != crc:
+                raise ValueError(f"{len(data)} bytes, checksum {actual:08x}, expected {size}, {crc:08x}")
+        except (ValueError, OverflowError, OSError, struct.error, zlib.error) as e:
             raise UserError(f"{self.path}: {name}: damaged: {e}") from e
         return data
 
     def stamp(self, names: list[str]) -> bytes:
+        """Return the sizes and checksums of these files: bytes that change if one of them does."""
         rows = [bisect_left(self.names, name) for name in names]
-        return self._index[rows][:, 2:4].tobytes()  # sizes and checksums
+        return self._index[rows][:, 2:4].tobytes()
+
+
+Files = FolderFiles | ZipFiles
 
 
 def _refusal(info: zipfile.ZipInfo) -> str | None:
     """Return why a member of an archive is not read, None if it is."""
-    if reason := outside(info.filename):
-        return reason
+    # A link would be read as the text of its target.
     if stat.S_ISLNK(info.external_attr >> 16):
         return "a link"
     if info.flag_bits & 1:
         return "encrypted"
+
+    # Other methods are rare in archives of images, which are compressed already.
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"compression method {info.compress_type}, expected stored or deflated"
-    return None
+
+    return outside(info.filename)
 
 
 def outside(name: str) -> str | None:
@@ -169,16 +164,20 @@ def outside(name: str) -> str | None:
 
 def image_names(files: Files) -> list[str]:
     """Return the names of images, by their suffix; hidden files and those of other programs are left out."""
+    # Pillow lists the suffixes of its formats once these are loaded.
     Image.init()
-    return [n for n in files.names if os.path.splitext(n)[1].lower() in Image.EXTENSION and _wanted(n)]
+    return [name for name in files.names if os.path.splitext(name)[1].lower() in Image.EXTENSION and _wanted(name)]
 
 
 def other_suffixes(files: Files) -> str:
-    """Return what else is there, e.g. `3 .txt, 1 .mp4`; empty if nothing is."""
-    found = Counter(os.path.splitext(n)[1].lower() or "without suffix" for n in files.names if _wanted(n))
-    others = [(s, n) for s, n in found.most_common() if s not in Image.EXTENSION and s != ".json"]
-    return ", ".join(f"{n} {s}" for s, n in others[:5])
+    """Return how many files are not images, by suffix, e.g. `3 .txt, 1 .mp4`; "" if there are none."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in files.names if _wanted(name))
+
+    # A dataset.json belongs to the images.
+    others = [(suffix, n) for suffix, n in counts.most_common() if suffix not in Image.EXTENSION and suffix != ".json"]
+    return ", ".join(f"{n} {suffix}" for suffix, n in others[:5])
 
 
 def _wanted(name: str) -> bool:
+    """Return whether a file is the user's own: not hidden, and not made by macOS when it packs an archive."""
     return not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))

@@ -17,41 +17,50 @@ from training.spec import ImageSpec
 
 
 class Dataset(Protocol):
-    """What training needs of a dataset, whatever its format."""
+    """What training and metrics need of a dataset, whatever its form."""
 
     spec: ImageSpec
-    labels: LabelTable  # float32 [len, c_dim]
-    decodes: bool  # does reading an image take time, as decoding a PNG does?
+    """What each image is."""
+    labels: LabelTable
+    """float32 [len, c_dim]; c_dim is 0 if the images have no labels."""
+    decodes: bool
+    """Reading an image takes time, as decoding a PNG does, so worker processes are of use."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the folder or archive."""
 
     def verify(self, limit: int) -> None:
-        """Check what can be checked before training, if it is at most `limit` bytes; UserError."""
+        """Check what can be checked before training, if it is at most `limit` bytes; raise UserError on damage."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images."""
 
-    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]: ...
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return image i, uint8 [C,R,R], which may be read-only, and its label, float32 [c_dim]."""
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images uint8 [n,C,R,R], to be changed at will, and labels float32 [n,c_dim] of these indices."""
+        """Return the images uint8 [n,C,R,R], to be changed at will, and labels float32 [n,c_dim] of these indices."""
 
     def where(self, i: int) -> str:
-        """Which file, and what in it, image i is, for messages."""
+        """Return which file, and what in it, image i is, for messages."""
 
     def fingerprint(self) -> str:
-        """Changes if an image or label does."""
+        """Return a hash that changes if an image or label does."""
 
 
 class DatasetFormat(NamedTuple):
-    """How to tell a form of dataset, and how to open it: path, resolution (None = largest), whether with labels."""
+    """How to recognize a form of dataset, and how to open it."""
 
     is_it: Callable[[Path], bool]
     open: Callable[[Path, int | None, bool], Dataset]
+    """Takes the path, the resolution (None = the largest), and whether to read labels."""
 
 
+# The first form that recognizes a path opens it: a folder with both TFRecords and images is one of TFRecords.
 FORMATS = {
     "TFRecords": DatasetFormat(lambda path: any(path.glob("*.tfrecords")), TFRecordDataset),
+    # A zip is recognized by its content, whatever its suffix.
     "zip of images": DatasetFormat(
         lambda path: path.is_file() and zipfile.is_zipfile(path),
         lambda path, resolution, use_labels: ImageDataset(ZipFiles(path), resolution, use_labels),
@@ -63,20 +72,27 @@ FORMATS = {
 
 
 def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = True) -> Dataset:
-    """The dataset at `path`: images uint8 [C,R,R] and labels by index, the same from each form. UserError if there is
-    none, or if it is incomplete."""
-    for known in FORMATS.values():
-        if known.is_it(path):
-            return known.open(path, resolution, use_labels)
-    what = "no such file or folder" if not path.exists() else "not a zip archive"
-    raise UserError(f"{path}: {what}, expected a dataset: a folder of TFRecords or of images, or a zip of images")
+    """Return the dataset at `path`: the same images and labels, by index, from each form.
+
+    resolution: height and width of the images; None = the largest. Raises UserError if there is no dataset, or if it
+    is damaged or incomplete.
+    """
+    for form in FORMATS.values():
+        if form.is_it(path):
+            return form.open(path, resolution, use_labels)
+
+    # Say what is there instead.
+    reason = "not a zip archive" if path.exists() else "no such file or folder"
+    raise UserError(f"{path}: {reason}, expected a dataset: a folder of TFRecords or of images, or a zip of images")
 
 
 def class_names(path: Path) -> list[str] | None:
-    """The names of the classes of a dataset that was made here, if they are known."""
+    """Return the names of the classes of a dataset from its dataset.json; None if it tells none."""
     files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
+
+    # The names are extra: nothing fails for the lack of them.
     try:
         names = json.loads(files.read("dataset.json")).get("classes") if "dataset.json" in files.names else None
     except (UserError, ValueError, AttributeError, RecursionError):
         return None
-    return [str(n) for n in names] if isinstance(names, list) else None
+    return [str(name) for name in names] if isinstance(names, list) else None

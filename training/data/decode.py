@@ -15,10 +15,11 @@ FLOAT_PIXELS = "float pixels have no known range, expected integers"
 
 
 def decoding_error(error: Exception, source: object = "") -> str:
-    """Return what to tell a user about an error of Pillow's: one line that does not repeat the file's name."""
+    """Return a one-line reason why decoding failed, for the user; the path `source` is left out of it."""
     if isinstance(error, PermissionError):
         return "not readable: permission denied"
 
+    # Pillow names what it was given: a path that the caller names too, or an object that tells a user nothing.
     reason = str(error).replace(repr(str(source)), "").strip() if isinstance(source, Path) else str(error)
     if not reason or "BytesIO" in reason:
         return "not a readable image"
@@ -26,18 +27,24 @@ def decoding_error(error: Exception, source: object = "") -> str:
 
 
 def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image, tuple[str, ...]]:
-    """Return an encoded image as L or RGB of 8 bits in sRGB, upright, and notes on it; raise whatever Pillow does."""
+    """Return an encoded image as L or RGB of 8 bits in sRGB, upright, and notes on what was done to it.
+
+    source: the file, or its content. background: a colour name or #rrggbb to lay transparent images on. The notes are
+    ANIMATED and BAD_PROFILE. Raises whatever Pillow does, of any type, if the image is damaged.
+    """
     data = source if isinstance(source, bytes) else source.read_bytes()
 
     with warnings.catch_warnings(action="ignore"):  # large images, odd metadata
         with Image.open(io.BytesIO(data)) as im:
             if im.format == "PNG":
-                im.verify()  # checksums, which decoding does not look at
+                im.verify()  # the checksums, which decoding ignores
 
-        # Opened anew, because `verify` leaves an image that cannot be used.
+        # `verify` leaves an image that cannot be used, so it is opened anew.
         with Image.open(io.BytesIO(data)) as im:
             notes = (ANIMATED,) if getattr(im, "is_animated", False) else ()
-            im.load()  # damage shows here, and is not taken for that of a profile
+            im.load()  # an error of the pixels is raised here and is not taken for one of the profile
+
+            # Without a profile that can be used, the colours are taken as they are.
             converted: Image.Image = im
             try:
                 converted = _to_srgb(im)
@@ -47,7 +54,7 @@ def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image
 
 
 def _to_srgb(im: Image.Image) -> Image.Image:
-    """Convert colours of another profile to sRGB (perceptual intent); alpha stays."""
+    """Convert the colours of an image with another profile to sRGB, with perceptual intent; alpha stays."""
     profile = im.info.get("icc_profile")
     if not profile:
         return im
@@ -55,7 +62,7 @@ def _to_srgb(im: Image.Image) -> Image.Image:
     if "sRGB" in ImageCms.getProfileDescription(source):
         return im
 
-    # Palettes and transparent colours become plain channels; alpha is set aside.
+    # Palettes and transparent colours become plain channels; alpha is kept for later.
     if im.mode in ("P", "PA"):
         im = im.convert("RGBA" if "transparency" in im.info or im.mode == "PA" else "RGB")
     elif "transparency" in im.info and im.mode in ("L", "RGB"):
@@ -66,30 +73,31 @@ def _to_srgb(im: Image.Image) -> Image.Image:
         return im
 
     # Convert, and put gray, alpha and the orientation back.
-    exif, gray = im.getexif(), colours.mode == "L"
     out = ImageCms.profileToProfile(colours, source, _srgb(), outputMode="RGB")
     assert out is not None  # only with inPlace
-    if gray:
+    if colours.mode == "L":
         out = out.convert("L")
     if alpha:
         out.putalpha(alpha)
-    out.info["exif"] = exif.tobytes()
+    out.info["exif"] = im.getexif().tobytes()
     return out
 
 
+# Making the profile takes longer than using it.
 @lru_cache(1)
 def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
-    """Convert any Pillow mode to L or RGB, upright; of animations the first frame. Changes `im`.
+    """Convert an image of any Pillow mode to L or RGB, upright; take the first frame of an animation. May change `im`.
 
-    Palettes are looked up, 16 bit gray is divided by 257, and alpha is laid on `background`.
+    Palettes are looked up, gray of 16 bits is divided by 257, and transparent images are laid on `background`. Raises
+    ValueError if the range of the pixels is not known.
     """
     ImageOps.exif_transpose(im, in_place=True)
 
-    # Deep gray.
+    # Gray of more than 8 bits.
     if im.mode.startswith("I;16") or im.mode == "I":
         wide = np.asarray(im).astype(np.float64)
         if wide.max() > 65535:
@@ -100,14 +108,12 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
 
     # Transparency of any kind.
     if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
-        rgba = im.convert("RGBA")
-        canvas = Image.new("RGBA", rgba.size, ImageColor.getrgb(background)[:3])
-        r, g, b = ImageColor.getrgb(background)[:3]
-        gray = im.mode in ("1", "L", "LA", "La") and r == g == b
-        return Image.alpha_composite(canvas, rgba).convert("L" if gray else "RGB")
+        rgb = ImageColor.getrgb(background)[:3]
+        canvas = Image.new("RGBA", im.size, rgb)
+        gray = im.mode in ("1", "L", "LA", "La") and len(set(rgb)) == 1
+        return Image.alpha_composite(canvas, im.convert("RGBA")).convert("L" if gray else "RGB")
 
     if im.mode in ("L", "RGB"):
-        im.load()
         return im
     return im.convert("L" if im.mode == "1" else "RGB")
 

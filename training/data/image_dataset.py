@@ -22,10 +22,14 @@ class ImageDataset:
     decodes = True  # reading takes time: worth worker processes
 
     def __init__(self, files: Files, resolution: int | None = None, use_labels: bool = True) -> None:
-        self.files, self.path = files, files.path
+        self.files = files
+        self.path = files.path
+        self.name = self.path.resolve().name if self.path.is_dir() else self.path.resolve().stem
         self.names = image_names(files)
         if not self.names:
             raise UserError(f"{self.path}: no *.tfrecords and no image in it, expected a dataset")
+
+        # The first image stands for all; the others are compared with it when they are read.
         self.stored = self._decode(0).shape
         channels, height, width = self.stored
         if height != width or not is_power_of_two(height):
@@ -35,51 +39,52 @@ class ImageDataset:
             )
         if resolution is not None and not 8 <= resolution <= height:
             raise UserError(f"{self.path}: no images of {resolution}x{resolution}, expected 8 to {height}")
-        self.labels = self._read_labels() if use_labels else no_labels(len(self))
+
+        # Labels are optional, also within a dataset.json.
+        labels: LabelTable | None = None
+        if use_labels and "dataset.json" in files.names:
+            labels = labels_from_json(files.read("dataset.json"), self.names, f"{self.path}: dataset.json")
+        self.labels = no_labels(len(self)) if labels is None else labels
         self.spec = ImageSpec(resolution=resolution or height, channels=channels, c_dim=self.labels.shape[1])
 
-    @property
-    def name(self) -> str:
-        path = self.path.resolve()
-        return path.name if path.is_dir() else path.stem
-
-    def _read_labels(self) -> LabelTable:
-        if "dataset.json" not in self.files.names:
-            return no_labels(len(self))
-        labels = labels_from_json(self.files.read("dataset.json"), self.names, f"{self.path}: dataset.json")
-        return no_labels(len(self)) if labels is None else labels
-
     def _decode(self, i: int) -> np.ndarray:
+        """Return image i in its own size, uint8 [C,H,W]."""
         data = self.files.read(self.names[i])
+
+        # One line for the user, whatever is wrong with the file.
         try:
             return planes(decode(data)[0])
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             raise UserError(f"{self.where(i)}: {decoding_error(e)}") from e
 
     def fingerprint(self) -> str:
-        """Changes if an image or label does: a hash of what the archive's index says, or of names, sizes and times."""
+        """Return a hash of the images, by what the archive's index says or by sizes and times, and of the labels."""
+        # Names of files need not be UTF-8.
         h = hashlib.sha256(f"{self.spec} {self.names}".encode("utf-8", "surrogateescape"))
         h.update(self.files.stamp(self.names))
         h.update(label_bytes(self.labels))
         return h.hexdigest()[:32]
 
     def where(self, i: int) -> str:
-        """Which file image i is in."""
+        """Return which file image i is in, for messages."""
         return f"{self.path}: {self.names[i]}"
 
     def verify(self, limit: int) -> None:
-        """Nothing: images are checked as they are read."""
+        """Do nothing: images are checked as they are read."""
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return image i and its label; raise UserError if it is damaged or unlike the first one."""
         image = self._decode(i)
         if image.shape != self.stored:
-            found, expected = ("x".join(map(str, s)) for s in (image.shape, self.stored))
-            raise UserError(f"{self.where(i)}: {found}, expected {expected} as {self.names[0]}")
+            actual, expected = ("x".join(map(str, shape)) for shape in (image.shape, self.stored))
+            raise UserError(f"{self.where(i)}: {actual}, expected {expected} as {self.names[0]}")
+
+        # The halvings below the chosen resolution are not needed.
         return next(x for x in halvings(image) if x.shape[1] == self.spec.resolution), self.labels[i]
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Images [n,C,R,R] and labels [n,c_dim] of these indices."""
+        """Return the images [n,C,R,R] and labels [n,c_dim] of these indices."""
         return np.stack([self[i][0] for i in indices.tolist()]), np.asarray(self.labels[indices])

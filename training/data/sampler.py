@@ -3,8 +3,8 @@
 import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -13,62 +13,64 @@ from dnnlib.pool import WorkerDied, ordered_map
 from training.data.dataset import Dataset
 
 
+# A permutation is kept until the next two epochs need others: a batch may lie in two.
+@lru_cache(2)
+def _epoch(length: int, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images of an epoch in their order, int64 [length], and which to mirror, bool [length]."""
+    rng = np.random.default_rng((seed, epoch))
+    return rng.permutation(length), rng.random(length) < 0.5
+
+
+@dataclass(frozen=True)
 class SampleOrder:
-    """Global sample index -> (image index, mirrored): a new permutation of the dataset every epoch."""
+    """The image that each global sample index stands for: a new permutation of the dataset every epoch."""
 
-    def __init__(self, length: int, seed: int, mirror: bool) -> None:
-        self.length = length
-        self.seed = seed
-        self.mirror = mirror
-        self._epoch = lru_cache(2)(self._draw_epoch)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SampleOrder, (self.length, self.seed, self.mirror)
-
-    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng((self.seed, epoch))
-        return rng.permutation(self.length), rng.random(self.length) < 0.5
+    length: int
+    """Number of images of the dataset."""
+    seed: int
+    mirror: bool
+    """Mirror half of the images, chosen anew every epoch."""
 
     def __getitem__(self, sample: int) -> tuple[int, bool]:
+        """Return the index of an image, and whether it is mirrored."""
         epoch, i = divmod(sample, self.length)
-        order, mirrored = self._epoch(epoch)
+
+        # Both are drawn whether images are mirrored or not, so that the order does not depend on it.
+        order, mirrored = _epoch(self.length, self.seed, epoch)
         return int(order[i]), bool(mirrored[i]) and self.mirror
+
+    def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of samples start ... start+count-1, int64 [count], and which are mirrored, bool [count]."""
+        samples = [self[sample] for sample in range(start, start + count)]
+        return np.array([i for i, _ in samples]), np.array([mirrored for _, mirrored in samples])
 
 
 def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Read samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
-    samples = [order[start + k] for k in range(count)]
-    return _mirrored(samples, *dataset.batch(_indices(samples)))
+    indices, mirrored = order.take(start, count)
+    images, labels = dataset.batch(indices)
 
-
-Samples = list[tuple[int, bool]]  # image index, mirrored
-
-
-def _indices(samples: Samples) -> np.ndarray:
-    return np.array([i for i, _ in samples])
-
-
-def _mirrored(samples: Samples, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    flip = np.array([mirrored for _, mirrored in samples])
-    images[flip] = images[flip][..., ::-1]
+    # Labels stay: a mirrored image has the class of the original.
+    images[mirrored] = images[mirrored][..., ::-1]
     return images, labels
 
 
 def batches(
     dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int, workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Yield the batches of this process without end, from global sample `start` on: samples start+offset ...
-    start+offset+count-1, then the same `step` samples further, and so on.
+    """Yield the batches of this process without end, as `read_batch` reads them.
 
-    Images are uint8 [count,C,H,W], labels float32 [count,c_dim].
+    The first holds samples start+offset ... start+offset+count-1, each further one the samples `step` after the last.
     """
-    samples = ([order[first + k] for k in range(count)] for first in itertools.count(start + offset, step))
+    samples = (order.take(first, count) for first in itertools.count(start + offset, step))
 
     # The indices are drawn ahead by the reader, the flips when the batch arrives.
-    for_indices, for_flips = itertools.tee(samples)
-    with contextlib.closing(read_ahead(dataset, map(_indices, for_indices), workers)) as read:
-        for pairs, (images, labels) in zip(for_flips, read, strict=False):
-            yield _mirrored(pairs, images, labels)
+    for_reader, for_flips = itertools.tee(samples)
+    groups = (indices for indices, _ in for_reader)
+    with contextlib.closing(read_ahead(dataset, groups, workers)) as results:
+        for (_, mirrored), (images, labels) in zip(for_flips, results, strict=False):
+            images[mirrored] = images[mirrored][..., ::-1]
+            yield images, labels
 
 
 def read_ahead(
@@ -79,19 +81,20 @@ def read_ahead(
     A thread reads, or `workers` processes if the dataset has to decode. Raises UserError, naming the image, if reading
     an image ends its process.
     """
-    processes = workers if dataset.decodes else 0
     try:
-        yield from ordered_map(dataset.batch, groups, processes)
+        yield from ordered_map(dataset.batch, groups, workers if dataset.decodes else 0)
     except WorkerDied as e:
         raise UserError(crash(dataset, e.tasks)) from e
 
 
 def crash(dataset: Dataset, groups: Sequence[np.ndarray]) -> str:
-    """Return which image of these groups ends a worker process, found by reading each in a process of its own."""
+    """Return which image of these groups ends a worker process, as a message for the user."""
+    # Each image is read once more, in a process of its own.
     for i in np.unique(np.concatenate(groups)).tolist():
         try:
             next(ordered_map(dataset.__getitem__, [i], workers=1))
         except WorkerDied:
             return f"{dataset.where(i)}: reading image {i} ends the process that reads it"
 
+    # No image does: the memory of the machine may have been used up by all processes together.
     return f"{dataset.name}: a process that reads images was ended from outside (out of memory?)"

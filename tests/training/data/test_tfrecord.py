@@ -1,25 +1,16 @@
-import contextlib
+"""A folder of TFRecord files as a dataset."""
+
 import pickle
 import shutil
-import struct
 
-import crc32c
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
 from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
-from training.data.tfrecord import (
-    RecordFile,
-    TFRecordDataset,
-    encode_example,
-    frame,
-    masked_crc,
-    parse_example,
-)
+from training.data.records import RecordFile, encode_example, frame
+from training.data.tfrecord import TFRecordDataset, halvings
 
 NAME = "tfrecords_rgb32"
 
@@ -59,55 +50,14 @@ def test_writes_the_golden_files_byte_for_byte(source, tmp_path):
 
 
 def test_views_are_of_the_mapping_and_survive_pickling(dataset):
-    (file,) = TFRecordDataset(dataset).images.files
+    data = TFRecordDataset(dataset, 8, use_labels=False)
+    (file,) = data.images.files
     assert np.shares_memory(file[2], file._bytes)
-    again = pickle.loads(pickle.dumps(file))
-    np.testing.assert_array_equal(again[2], file[2])
-
-
-@given(st.lists(st.binary(max_size=40), min_size=1, max_size=6), st.integers(2, 4))
-@settings(max_examples=30, deadline=None)
-def test_framing_round_trip_with_records_of_any_length(tmp_path_factory, extras, r):
-    """Unknown features of varying length make every record of another size: still found and read."""
-    folder = tmp_path_factory.mktemp("framing")
-    rng = np.random.default_rng(0)
-    images = [rng.integers(0, 256, (1, 2**r, 2**r), dtype=np.uint8) for _ in extras]
-    from training.data.tfrecord import _field  # the encoder's own building block
-
-    path = folder / "x-r04.tfrecords"
-    path.write_bytes(
-        b"".join(
-            frame(_field(1, _field(1, _field(1, b"other") + _field(2, _field(1, _field(1, e))))) + encode_example(x))
-            for e, x in zip(extras, images, strict=True)
-        )
-    )
-    file = RecordFile(path, checksums=True)
-    assert len(file) == len(images)
-    for i, x in enumerate(images):
-        np.testing.assert_array_equal(file[i], x)
-
-
-@given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
-def test_parser_raises_only_value_errors(payload):
-    with contextlib.suppress(ValueError):
-        parse_example(memoryview(payload))
-
-
-def test_unpacked_shape_and_other_order_are_read():
-    from training.data.tfrecord import _field, _varint
-
-    shape = b"".join(_varint(1 << 3) + _varint(n) for n in (1, 2, 2))
-    entries = [(b"shape", _field(3, shape)), (b"data", _field(1, _field(1, b"abcd")))]
-    payload = _field(1, b"".join(_field(1, _field(1, k) + _field(2, f)) for k, f in entries))
-    dims, start, end = parse_example(memoryview(payload))
-    assert dims == (1, 2, 2) and payload[start:end] == b"abcd"
-
-
-def test_masked_crc_by_definition():
-    crc = crc32c.crc32c(b"123456789")
-    assert crc == 0xE3069283  # the check value of CRC-32C
-    assert masked_crc(b"123456789") == (((crc >> 15) | ((crc & 0x7FFF) << 17)) + 0xA282EAD8) % 2**32
+    sent = pickle.dumps(data)
+    again = pickle.loads(sent)
+    assert len(sent) < 1000 and again.spec == data.spec
+    np.testing.assert_array_equal(again[2][0], file[2])
+    assert np.shares_memory(again[2][0], again.images.files[0]._bytes)
 
 
 def _damage(path, change):
@@ -137,19 +87,12 @@ def _flip(position):
         (lambda raw: frame(b"nonsense"), "not an image"),
     ],
 )
-def test_damaged_file_is_told(dataset, change, message):
+def test_damaged_file_is_reported(dataset, change, message):
     path = dataset / "set-r04.tfrecords"
     _damage(path, change)
     with pytest.raises(UserError, match=message) as e:
         TFRecordDataset(dataset).images.verify()
     assert "set-r04.tfrecords" in str(e.value)
-
-
-def test_huge_length_field_is_refused_without_allocation(dataset):
-    length = struct.pack("<Q", 2**62)
-    (dataset / "set-r04.tfrecords").write_bytes(length + struct.pack("<I", masked_crc(length)) + b"x" * 50)
-    with pytest.raises(UserError, match="truncated"):
-        TFRecordDataset(dataset)
 
 
 def _shorten(folder):
@@ -180,12 +123,114 @@ def _second(folder):
         (shutil.rmtree, "no such folder"),
     ],
 )
-def test_bad_folder_is_told(dataset, change, message):
+def test_bad_folder_is_reported(dataset, change, message):
     change(dataset)
     with pytest.raises(UserError, match=message):
         TFRecordDataset(dataset)
 
 
-def test_missing_level_is_told(dataset):
+def test_missing_level_is_reported(dataset):
     with pytest.raises(UserError, match=r"no images of 32x32, found \[4, 8, 16\]"):
         TFRecordDataset(dataset, 32)
+
+
+def write_shards(folder, *groups):
+    """One file for each group of images, named as shards of 16x16."""
+    folder.mkdir()
+    for k, images in enumerate(groups):
+        path = folder / f"x-r04-{k:05d}-of-{len(groups):05d}.tfrecords"
+        path.write_bytes(b"".join(frame(encode_example(x)) for x in images))
+    return folder
+
+
+def test_shards_are_one_sequence(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (7, 3, 16, 16), dtype=np.uint8)
+    data = TFRecordDataset(write_shards(tmp_path / "x", images[:3], images[3:4], images[4:]))
+    assert len(data) == 7 and data.labels.shape == (7, 0)
+    np.testing.assert_array_equal(np.stack([data[i][0] for i in range(7)]), images)
+    order = np.array([6, 0, 3, 4, 2, 6])
+    batch, labels = data.batch(order)
+    np.testing.assert_array_equal(batch, images[order])
+    assert labels.shape == (6, 0) and batch.flags.writeable
+    assert data.where(2).endswith("x-r04-00000-of-00003.tfrecords: record 2")
+    assert data.where(5).endswith("x-r04-00002-of-00003.tfrecords: record 1")
+    for outside in (-1, 7):
+        with pytest.raises(IndexError):
+            data[outside]
+
+
+@pytest.mark.parametrize(
+    ("name", "new_name", "message"),
+    [
+        ("x-r04-00000-of-00003", "away", "shard 00000 of x-r04 is missing, found x-r04-00001-of-00003.tfrecords"),
+        ("x-r04-00001-of-00003", "away", "shard 00001 of x-r04 is missing, found x-r04-00002-of-00003.tfrecords"),
+        ("x-r04-00002-of-00003", "away", "2 shards of x-r04-00000-of-00003.tfrecords, expected 3"),
+        ("x-r04-00002-of-00003", "x-r04-00004-of-00003.tfrecords", "shard 00002 of x-r04 is missing"),
+    ],
+)
+def test_missing_shards_are_reported(tmp_path, name, new_name, message):
+    folder = write_shards(tmp_path / "x", *np.zeros((3, 2, 1, 16, 16), np.uint8))
+    (folder / f"{name}.tfrecords").rename(folder / new_name)
+    with pytest.raises(UserError) as e:
+        TFRecordDataset(folder)
+    assert message in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([np.zeros((2, 1, 16, 16)), np.zeros((2, 3, 16, 16))], r"images \(3, 16, 16\), expected \(1, 16, 16\) as in"),
+        ([np.zeros((2, 1, 16, 8))], "images of 16x8, expected squares with a power of two as side"),
+        ([np.zeros((2, 1, 12, 12))], "images of 12x12, expected squares with a power of two as side"),
+        ([np.zeros((2, 1, 4, 4))], "images of 4x4, expected at least 8x8"),
+    ],
+)
+def test_impossible_sizes_are_reported(tmp_path, groups, message):
+    folder = write_shards(tmp_path / "x", *[g.astype(np.uint8) for g in groups])
+    with pytest.raises(UserError, match=message):
+        TFRecordDataset(folder)
+
+
+def test_all_resolutions_have_the_same_channels(dataset):
+    payload = frame(encode_example(np.zeros((1, 8, 8), np.uint8)))
+    (dataset / "set-r03.tfrecords").write_bytes(payload * 5)
+    with pytest.raises(UserError, match=r"set-r03\.tfrecords: 1 channels, expected 3 as in set-r04\.tfrecords"):
+        TFRecordDataset(dataset)
+
+
+def test_fingerprint_tells_images_labels_and_resolutions_apart(dataset, tmp_path):
+    def fingerprint(**options):
+        return TFRecordDataset(dataset, **options).fingerprint()
+
+    first = fingerprint()
+    assert fingerprint() == first
+    assert len({first, fingerprint(resolution=8), fingerprint(use_labels=False)}) == 3
+    _labels(dataset, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 2]])
+    assert fingerprint() != first
+    _labels(dataset, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]])
+    assert fingerprint() == first
+
+    raw = (dataset / "set-r04.tfrecords").read_bytes()
+    image = RecordFile(dataset / "set-r04.tfrecords")[0]
+    changed = frame(encode_example(image ^ 1))
+    (dataset / "set-r04.tfrecords").write_bytes(changed + raw[len(changed) :])
+    assert fingerprint() != first
+
+
+def test_verify_skips_what_is_larger_than_the_limit(dataset):
+    _damage(dataset / "set-r04.tfrecords", _flip(2000))
+    data = TFRecordDataset(dataset, checksums=False)
+    size = (dataset / "set-r04.tfrecords").stat().st_size
+    data.verify(size - 1)
+    with pytest.raises(UserError, match="data checksum"):
+        data.verify(size)
+
+
+def test_halvings_are_means_without_accumulated_rounding():
+    image = np.random.default_rng(0).integers(0, 256, (2, 16, 16), dtype=np.uint8)
+    levels = halvings(image)
+    assert [x.shape for x in levels] == [(2, 16, 16), (2, 8, 8), (2, 4, 4)]
+    for level in levels:
+        side = 16 // level.shape[1]
+        means = image.reshape(2, 16 // side, side, 16 // side, side).mean((2, 4))
+        np.testing.assert_array_equal(level, np.rint(means))
