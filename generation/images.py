@@ -12,7 +12,7 @@ from generation.sampling import Options, parse_seeds, sample
 
 
 def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out"), level: int = -1) -> None:
-    """One PNG per seed: OUTDIR/seed0000.png.
+    """Write one PNG per seed: OUTDIR/seed0000.png.
 
     Args:
         seeds: Numbers and ranges, e.g. 0-15,20.
@@ -20,8 +20,8 @@ def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out")
         level: Which image of the pyramid: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
     """
     numbers = parse_seeds(seeds)
-
     for seed, levels in tqdm(sample(sampling, numbers), total=len(numbers), unit="img"):
+        # The network tells how many levels there are, and no folder is made for a wrong one.
         if not -len(levels) <= level < len(levels):
             raise UserError(f"--level {level}: expected {-len(levels)} to {len(levels) - 1}")
         save_png(levels[level], make_dir(outdir) / f"seed{seed:04d}.png")
@@ -30,7 +30,7 @@ def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out")
 
 
 def multiscale(*, sampling: Options, seeds: str = "0-7", output: Path = Path("multiscale.png")) -> None:
-    """One sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
+    """Write one sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
 
     Args:
         seeds: Numbers and ranges, e.g. 0-7,20.
@@ -39,6 +39,7 @@ def multiscale(*, sampling: Options, seeds: str = "0-7", output: Path = Path("mu
     if output.suffix.lower() != ".png":
         raise UserError(f"--output {output}: expected a file name that ends in .png")
 
+    # Each image becomes a cell of the full size.
     cells = []
     for _, levels in sample(sampling, parse_seeds(seeds)):
         size = levels[-1].shape[1:]

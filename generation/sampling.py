@@ -49,22 +49,21 @@ Options = Annotated[SamplingOptions, tyro.conf.OmitArgPrefixes]
 def parse_seeds(text: str) -> list[int]:
     """Return the seeds that `0-15,20` stands for: [0, ..., 15, 20]."""
     seeds: list[int] = []
-
     for part in text.split(","):
+        # A single number is a range of one.
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match:
+        if not match or int(match[2] or match[1]) < int(match[1]):
             raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
 
+        # numpy takes 32 bits, and a slip of the keyboard should not fill the disk.
         first = int(match[1])
         last = int(match[2] or match[1])
-        if last < first:
-            raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
         if last >= 2**32:
             raise UserError(f"--seeds {text}: found {last}, expected seeds below 2^32")
         if last - first >= MAX_SEEDS:
             raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds")
-        seeds += range(first, last + 1)
 
+        seeds += range(first, last + 1)
     return seeds
 
 
@@ -72,10 +71,12 @@ def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int
     """Open the network now, and return an iterator that draws (seed, pyramid of uint8 [C,r,r]) for each seed.
 
     Everything random about an image follows from its seed, also the class of a conditional network if none is given.
+    Raise UserError if there is no generator in the file, or no such class.
     """
     net = load_network(options.network)
     G = net.generator().to(pick_device(options.device))
 
+    # The class is checked before the first image.
     c_dim = net.spec.c_dim
     if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
         expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
@@ -86,14 +87,16 @@ def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int
 
 @torch.no_grad()
 def draw(G: Generator, seed: int, options: SamplingOptions) -> list[np.ndarray]:
-    """Return the pyramid of one seed as uint8 [C,r,r].
+    """Return the pyramid of one seed as uint8 [C,r,r], smallest first.
 
     Images are drawn one at a time, so that a seed gives the same pixels whatever else is asked for.
     """
+    # A seed gives the same latent as in StyleGAN's scripts.
     device = next(G.parameters()).device
     rng = np.random.RandomState(seed)
     z = torch.from_numpy(rng.randn(1, G.cfg.z_dim)).float().to(device)
 
+    # A class that is not given is drawn next.
     c = torch.zeros(1, G.spec.c_dim, device=device)
     if G.spec.c_dim:
         label = rng.randint(G.spec.c_dim) if options.class_idx is None else options.class_idx
