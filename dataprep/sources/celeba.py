@@ -9,12 +9,13 @@ import tyro
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import Picture, Refused
 from dataprep.sources.images import ImageFiles, open_files
+from dataprep.sources.source import require
 from dnnlib.errors import UserError
-from training.data.archives import image_names
 from training.data.decode import decode, decoding_error, planes
 
 Folder = tyro.conf.Positional[Path]
 CELEBA_IMAGES = 202599
+PATTERNS = ("img_align_celeba_png/*.png", "img_align_celeba/*.jpg")
 
 
 def face(path: Path, cx: int, cy: int) -> Picture | Refused:
@@ -46,17 +47,17 @@ def create_celeba(
         cy: Row of the centre in the 178x218 image.
         allow_missing: Take any number of images, not only all 202,599.
     """
-    if not (64 <= cx <= 178 - 64 and 64 <= cy <= 218 - 64):
-        raise UserError(f"--cx {cx} --cy {cy}: expected 64 to 114 and 64 to 154")
+    require(64 <= cx <= 114 and 64 <= cy <= 154, f"--cx {cx} --cy {cy}: expected 64 to 114 and 64 to 154")
 
-    # The images without losses are preferred.
-    folders = [celeba_dir / "img_align_celeba_png", celeba_dir / "img_align_celeba"]
-    folder = next((f for f in folders if f.is_dir() and image_names(open_files(f))), None)
-    if folder is None:
-        raise UserError(f"{celeba_dir}: no img_align_celeba_png/*.png or img_align_celeba/*.jpg in it")
-    source = ImageFiles(open_files(folder), "none")
-    if len(source) != CELEBA_IMAGES and not allow_missing:
-        raise UserError(f"{folder}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing")
+    # Where both are, the images without losses are preferred.
+    image = next((path for pattern in PATTERNS for path in celeba_dir.glob(pattern)), None)
+    if image is None:
+        raise UserError(f"{celeba_dir}: no {' or '.join(PATTERNS)} in it")
+    source = ImageFiles(open_files(image.parent), "none")
+    require(
+        allow_missing or len(source) == CELEBA_IMAGES,
+        f"{image.parent}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing",
+    )
 
     facts = {"command": "create_celeba", "source": str(celeba_dir), "cx": cx, "cy": cy, "shuffle": 1}
     build(dataset_dir, source, partial(face, cx=cx, cy=cy), output, facts, order=shuffled(len(source)))

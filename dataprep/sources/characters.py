@@ -12,8 +12,7 @@ import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
-from dataprep.sources.source import Entry, Source, import_extra
-from dnnlib.errors import UserError
+from dataprep.sources.source import Entry, Source, import_extra, require
 from dnnlib.pool import cpu_count, ordered_map
 
 CLASSES = ["robots", "monsters", "robot heads", "cats", "humans"]  # sets 1-5 = labels 0-4
@@ -70,11 +69,8 @@ class Characters(Source):
     class_names = CLASSES
 
     def __init__(self, n: int, resolution: int, sets: Sequence[int], seed: int, workers: int) -> None:
-        self.n, self.resolution, self.sets, self.seed = n, resolution, sets, seed
+        self.length, self.resolution, self.sets, self.seed = n, resolution, sets, seed
         self.workers = workers  # that decode the artwork
-
-    def __len__(self) -> int:
-        return self.n
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         variants = load_sets(self.sets, self.resolution, self.workers)
@@ -104,14 +100,13 @@ def create_robohash(
         sets: Character sets: 1 robots, 2 monsters, 3 robot heads, 4 cats, 5 humans. Labels are one-hot over the five.
         seed: Another seed draws other characters.
     """
-    if resolution not in (32, 64, 128, 256):
-        raise UserError(f"--resolution {resolution}: expected 32, 64, 128 or 256")
-    if num_images < 1:
-        raise UserError(f"--num-images {num_images}: expected >= 1")
-    if not sets or len(set(sets)) != len(sets) or not set(sets) <= {1, 2, 3, 4, 5}:
-        raise UserError(f"--sets {' '.join(map(str, sets))}: expected some of 1 2 3 4 5, each once")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: expected >= 0")
+    require(resolution in (32, 64, 128, 256), f"--resolution {resolution}: expected 32, 64, 128 or 256")
+    require(num_images >= 1, f"--num-images {num_images}: expected >= 1")
+    require(
+        sets and sorted(set(sets) & {1, 2, 3, 4, 5}) == sorted(sets),
+        f"--sets {' '.join(map(str, sets))}: expected some of 1 2 3 4 5, each once",
+    )
+    require(seed >= 0, f"--seed {seed}: expected >= 0")
 
     # The order in which sets are named changes nothing.
     sets = tuple(sorted(sets))

@@ -5,7 +5,6 @@ The pickles are read as plain data: no code in them runs.
 
 import operator
 import tarfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +12,38 @@ import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build_classes
+from dataprep.sources.source import reading, require
 from dnnlib.errors import UserError
-from dnnlib.files import os_error
 from dnnlib.pickles import read_arrays_pickle
 
 Folder = tyro.conf.Positional[Path]
 LARGEST = 2**29  # bytes of a batch
+BATCHES = {  # number of classes -> names of the training batches, key of their labels
+    10: ([f"data_batch_{i}" for i in range(1, 6)], "labels"),
+    100: (["train"], "fine_labels"),
+}
 
 
-def load_cifar10(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 [N,3,32,32] and classes [N] of the five training batches."""
-    return _load(source, [f"data_batch_{i}" for i in range(1, 6)], "labels", 10)
+def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images uint8 [N,3,32,32] and (fine) classes [N] of the training set of CIFAR-10 or CIFAR-100.
 
-
-def load_cifar100(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 [N,3,32,32] and fine classes [N] of the training set."""
-    return _load(source, ["train"], "fine_labels", 100)
-
-
-def _load(source: Path, names: list[str], key: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and classes of batches, in the order of their names; raise UserError if one is damaged."""
+    Raise UserError if files are missing or damaged.
+    """
+    names, key = BATCHES[classes]
+    content = _read(source, names)
     images, labels = [], []
-    batches = _batches(source, names)
     for name in names:
         where = f"{source}: {name}"
-        if name not in batches:
-            raise UserError(f"{source}: no {name} in it, expected the `python version` of CIFAR")
-
-        content = read_arrays_pickle(batches[name], where)
+        require(name in content, f"{source}: no {name} in it, expected the `python version` of CIFAR")
+        batch = read_arrays_pickle(content[name], where)
         try:
-            x, y = _array(content["data"]), _array(content[key])
+            x, y = _array(batch["data"]), _array(batch[key]).reshape(-1)
         except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise UserError(f"{where}: {e!r}, expected a batch with `data` and `{key}`") from e
 
-        if x.dtype != np.uint8 or x.shape != (len(y), 3 * 32 * 32):
-            raise UserError(f"{where}: data is not uint8 [{len(y)},3072]")
-        if len(y) and not 0 <= y.min() <= y.max() < classes:
-            raise UserError(f"{where}: labels from {y.min()} to {y.max()}, expected 0 to {classes - 1}")
+        require(x.dtype == np.uint8 and x.shape == (len(y), 3072), f"{where}: data is not uint8 [{len(y)},3072]")
+        low, high = min(y, default=0), max(y, default=0)
+        require(0 <= low <= high < classes, f"{where}: labels from {low} to {high}, expected 0 to {classes - 1}")
         images.append(x.reshape(-1, 3, 32, 32))
         labels.append(y)
     return np.concatenate(images), np.concatenate(labels)
@@ -62,13 +56,13 @@ def _array(value: Any) -> np.ndarray:
     return np.array([operator.index(v) for v in value], np.int64)
 
 
-def _batches(source: Path, names: list[str]) -> dict[str, bytes]:
+def _read(source: Path, names: list[str]) -> dict[str, bytes]:
     """Return the content of those batches that exist, from the archive or from a folder.
 
     The folder may also be the one that the archive was unpacked in.
     """
     batches: dict[str, bytes] = {}
-    try:
+    with reading(source, "not a whole tar archive, expected the folder or .tar.gz of CIFAR"):
         if source.is_dir():
             folders = [source, *sorted(source.glob("cifar-*"))]
             folder = next((f for f in folders if (f / names[0]).is_file()), source)
@@ -81,10 +75,6 @@ def _batches(source: Path, names: list[str]) -> dict[str, bytes]:
                 file = archive.extractfile(member) if member.isfile() and member.size <= LARGEST else None
                 if file and name in names:
                     batches.setdefault(name, file.read())
-    except (tarfile.TarError, EOFError, zlib.error) as e:
-        raise UserError(f"{source}: not a whole tar archive ({e}), expected the folder or .tar.gz of CIFAR") from e
-    except OSError as e:
-        raise os_error(e, Path(e.filename or source), "read") from e
     return batches
 
 
@@ -95,7 +85,7 @@ def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options 
         dataset_dir: New folder for the dataset.
         cifar10_dir: The `python version`: cifar-10-python.tar.gz or the folder that it unpacks to.
     """
-    build_classes(dataset_dir, *load_cifar10(cifar10_dir), 10, output, "create_cifar10", cifar10_dir)
+    build_classes(dataset_dir, *load_cifar(cifar10_dir, 10), 10, output, "create_cifar10", cifar10_dir)
 
 
 def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Options = DEFAULT) -> None:
@@ -105,4 +95,4 @@ def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Option
         dataset_dir: New folder for the dataset.
         cifar100_dir: The `python version`: cifar-100-python.tar.gz or the folder that it unpacks to.
     """
-    build_classes(dataset_dir, *load_cifar100(cifar100_dir), 100, output, "create_cifar100", cifar100_dir)
+    build_classes(dataset_dir, *load_cifar(cifar100_dir, 100), 100, output, "create_cifar100", cifar100_dir)

@@ -7,8 +7,7 @@ import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
-from dataprep.sources.source import Items, import_extra
-from dnnlib.errors import UserError
+from dataprep.sources.source import Items, import_extra, reading, require
 from training.spec import is_power_of_two
 
 Place = tyro.conf.Positional[Path]
@@ -31,37 +30,32 @@ def create_from_hdf5(
         shuffle: 1 = store in the order of RandomState(123), as the original; 0 = as in the archive.
     """
     h5py = import_extra("h5py", "create_from_hdf5")
-    if not hdf5_filename.is_file():
-        raise UserError(f"{hdf5_filename}: no such file, expected an HDF5 archive")
-    try:
-        with h5py.File(hdf5_filename, "r") as archive:
-            # The archive has every resolution; smaller ones are computed anew from the largest.
-            stored = [v for k, v in archive.items() if k.startswith("data") and getattr(v, "ndim", 0) == 4]
-            if not stored:
-                raise UserError(f"{hdf5_filename}: no data* of four dimensions in it, found {list(archive)[:5]}")
-            data = max(stored, key=lambda images: int(images.shape[3]))
-            n, _, height, width = data.shape
-            if data.dtype != np.uint8 or height != width or not is_power_of_two(height) or height < 8 or not n:
-                raise UserError(
-                    f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}, expected uint8 [N,C,R,R]"
-                )
+    require(hdf5_filename.is_file(), f"{hdf5_filename}: no such file, expected an HDF5 archive")
+    with reading(hdf5_filename, "not a readable HDF5 archive"), h5py.File(hdf5_filename, "r") as archive:
+        # The archive has every resolution; smaller ones are computed anew from the largest.
+        stored = [v for k, v in archive.items() if k.startswith("data") and getattr(v, "ndim", 0) == 4]
+        require(stored, f"{hdf5_filename}: no data* of four dimensions in it, found {list(archive)[:5]}")
+        data = max(stored, key=lambda images: int(images.shape[3]))
+        n, _, height, width = data.shape
+        require(
+            data.dtype == np.uint8 and n and height == width >= 8 and is_power_of_two(height),
+            f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}, expected uint8 [N,C,R,R]",
+        )
 
-            # Images are read from the open archive while the dataset is made.
-            items = Items(n, data.__getitem__, _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n))
-            facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
-            build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
-    except (OSError, RuntimeError, ValueError, KeyError, MemoryError) as e:
-        raise UserError(f"{hdf5_filename}: not a readable HDF5 archive: {e}") from e
+        # Images are read from the open archive while the dataset is made.
+        items = Items(n, data.__getitem__, _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n))
+        facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
+        build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
 
 
 def _labels(path: Path, n: int) -> np.ndarray | None:
     """Return a table of labels float32 [n,c_dim], None without a file."""
     if not path.is_file():
         return None
-    try:
+    with reading(path, "not a readable array"):
         labels = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as e:
-        raise UserError(f"{path}: not a readable array: {e}") from e
-    if labels.ndim != 2 or len(labels) != n or labels.dtype.kind not in "fiub":
-        raise UserError(f"{path}: {labels.dtype} {list(labels.shape)}, expected numbers [{n},classes]")
-    return labels.astype(np.float32)
+    require(
+        labels.ndim == 2 and len(labels) == n and labels.dtype.kind in "fiub",
+        f"{path}: {labels.dtype} {list(labels.shape)}, expected numbers [{n},classes]",
+    )
+    return labels.astype(np.float32)  # type: ignore[no-any-return]

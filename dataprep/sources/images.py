@@ -9,7 +9,7 @@ import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import PLAIN, Pictures, Refused
-from dataprep.sources.source import Entry, Source
+from dataprep.sources.source import Entry, Source, require
 from dnnlib.errors import UserError
 from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
 from training.data.labels import OneHot, label_of, labels_from_json, no_labels
@@ -26,6 +26,7 @@ class ImageFiles(Source):
 
     def __init__(self, files: Files, labels: str) -> None:
         self.files, self.names = files, image_names(files)
+        self.length = len(self.names)
         self.refused = files.refused
         if not self.names:
             others = other_suffixes(files)
@@ -38,11 +39,8 @@ class ImageFiles(Source):
             table = OneHot(numbers, len(self.class_names))
         elif labels == "auto" and "dataset.json" in files.names:
             table = labels_from_json(files.read("dataset.json"), self.names, f"{files.path}: dataset.json")
-        self.labels = no_labels(len(self.names)) if table is None else table
+        self.labels = no_labels(self.length) if table is None else table
         self.classes = int(self.labels.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         for i in map(int, indices):
@@ -63,8 +61,7 @@ def open_files(path: Path) -> Files:
     """Open a folder or a zip archive; raise UserError if `path` is neither."""
     if path.is_dir():
         return FolderFiles(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder, expected a folder or zip of images")
+    require(path.exists(), f"{path}: no such file or folder, expected a folder or zip of images")
     return ZipFiles(path)
 
 
@@ -75,11 +72,11 @@ def _classes(names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
     while all(n.count("/") > level + 1 for n in names) and len({n.split("/")[level] for n in names}) == 1:
         level += 1
 
-    outside = [n for n in names if n.count("/") <= level]
-    if outside:
-        raise UserError(
-            f"{path}: {outside[0]}: not in a sub-folder, expected one folder per class with `--labels folders`"
-        )
+    outside = next((n for n in names if n.count("/") <= level), None)
+    require(
+        outside is None,
+        f"{path}: {outside}: not in a sub-folder, expected one folder per class with `--labels folders`",
+    )
     classes, numbers = np.unique([n.split("/")[level] for n in names], return_inverse=True)
     return numbers, classes.tolist()
 
@@ -104,6 +101,11 @@ def create_from_images(
         labels: auto = from dataset.json among the images if there is one; folders = each sub-folder is a class; none.
     """
     source = ImageFiles(open_files(image_dir), labels)
-    facts = {"command": "create_from_images", "source": str(image_dir), **picture.facts()}
-    facts = {**facts, "shuffle": shuffle, "labels": labels}
+    facts = {
+        "command": "create_from_images",
+        "source": str(image_dir),
+        **picture.facts(),
+        "shuffle": shuffle,
+        "labels": labels,
+    }
     build(dataset_dir, source, picture, output, facts, order=shuffled(len(source)) if shuffle else None)

@@ -6,55 +6,50 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture, Refused, Rules
-from dataprep.sources.source import Entry, Source, import_extra
-from dnnlib.errors import UserError
+from dataprep.sources.source import Entry, Stream, import_extra, reading, require
 from training.data.decode import decode, decoding_error, planes
 from training.spec import is_power_of_two
 
 Folder = tyro.conf.Positional[Path]
 
 
-class LSUN(Source):
+class LSUN(Stream):
     """The images of one category in the order of their keys."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder if folder.is_file() else folder / "data.mdb"
-        if not self.path.is_file():
-            raise UserError(f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb")
+        require(
+            self.path.is_file(),
+            f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb",
+        )
         with self._opened() as database:
-            self._length = int(database.stat()["entries"])
+            self.length = int(database.stat()["entries"])
 
-    def __len__(self) -> int:
-        return self._length
-
-    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        wanted = set(indices.tolist())
+    def stream(self) -> Iterator[Entry]:
         with self._opened() as database, database.begin() as transaction:
-            # LMDB has no access by number: walk over the keys, which reads no more than the pages of the index.
-            for i, (key, value) in enumerate(transaction.cursor()):
-                if i in wanted:
-                    yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
+            for key, value in transaction.cursor():
+                yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
 
     @contextmanager
     def _opened(self) -> Iterator[Any]:
         """Open the database for reading; raise its library's errors as UserError."""
         lmdb = import_extra("lmdb", "create_lsun")
-        try:
-            with lmdb.open(str(self.path), subdir=False, readonly=True, lock=False, readahead=False) as database:
-                yield database
-        except lmdb.Error as e:
-            raise UserError(f"{self.path}: not a readable LMDB: {e}") from e
+        options = {"subdir": False, "readonly": True, "lock": False, "readahead": False}
+        with reading(self.path, "not a readable LMDB"), lmdb.open(str(self.path), **options) as database:
+            yield database
 
 
 def wide(data: bytes, width: int, height: int) -> Picture | Refused:
-    """Return an encoded image on black, uint8 [3,width,width], scaled to `width` x `height` after its top and bottom were
-    cut off. Images that are too small are refused, as in the original."""
+    """Return an encoded image in the middle of a black square, uint8 [3,width,width].
+
+    Its top and bottom are cut off, and the rest is scaled to `width` x `height`. Images that are too small are refused,
+    as in the original.
+    """
     try:
         im, notes = decode(data)
     except Exception as e:  # decoders raise whatever a damaged image leads them to
@@ -114,12 +109,13 @@ def create_lsun_wide(
         height: Height of the picture in pixels.
     """
     _check_size("--width", width)
-    if not 1 <= height <= width:
-        raise UserError(f"--height {height}: expected 1 to {width}")
+    require(1 <= height <= width, f"--height {height}: expected 1 to {width}")
     facts = {"command": "create_lsun_wide", "source": str(lmdb_dir), "width": width, "height": height}
     build(dataset_dir, LSUN(lmdb_dir), partial(wide, width=width, height=height), output, facts)
 
 
 def _check_size(option: str, pixels: int) -> None:
-    if not is_power_of_two(pixels) or not 8 <= pixels <= 2**14:
-        raise UserError(f"{option} {pixels}: expected a power of two, 8 to 16384")
+    require(
+        is_power_of_two(pixels) and 8 <= pixels <= 2**14,
+        f"{option} {pixels}: expected a power of two, 8 to 16384",
+    )

@@ -2,20 +2,19 @@
 
 import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build, build_classes
-from dataprep.sources.source import Items
+from dataprep.sources.source import Items, reading, require
 from dnnlib.errors import UserError
-from dnnlib.files import os_error
 
 Folder = tyro.conf.Positional[Path]
 GZIP = b"\x1f\x8b"
-LARGEST = 2**30  # bytes of a file; all variants of MNIST have less
+DIMENSIONS = (b"\1", b"\2", b"\3", b"\4")
+LARGEST = 2**30  # bytes of a file that are read; all variants of MNIST have less
 
 
 def find(folder: Path, name: str) -> Path:
@@ -29,30 +28,25 @@ def find(folder: Path, name: str) -> Path:
 def read_idx(path: Path) -> np.ndarray:
     """Return the bytes of a file, packed by gzip or not, as uint8 of the shape that its header gives.
 
-    Raise UserError if the file is damaged or of another kind. Never read more than the header promises.
+    Raise UserError if the file is damaged or of another kind.
     """
-    try:
+    with reading(path, "damaged or truncated"):
         with open(path, "rb") as f:
             packed = f.read(2) == GZIP
         with gzip.open(path) if packed else open(path, "rb") as f:
-            head = f.read(4)
-            if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
-                raise UserError(f"{path}: begins with {head.hex()}, expected 000008 and the number of dimensions (idx)")
-            sizes = f.read(4 * head[3])
-            if len(sizes) < 4 * head[3]:
-                raise UserError(f"{path}: truncated within its header")
-            shape = np.frombuffer(sizes, ">u4").tolist()
-            expected = math.prod(shape)
-            data = f.read(min(expected, LARGEST) + 1)  # one byte more, to notice what follows
-    except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise UserError(f"{path}: damaged or truncated: {e}") from e
-    except OSError as e:
-        raise os_error(e, path, "read") from e
+            data = f.read(LARGEST)
 
-    if len(data) != expected:
-        actual = "more" if len(data) > expected else f"{len(data)} bytes"
-        raise UserError(f"{path}: {actual} after the header, expected {expected} bytes for {shape}")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    # Bytes 0 to 2 give the type (8: unsigned bytes), the next the number of dimensions, and four more each of them.
+    require(
+        data[:3] == b"\0\0\x08" and data[3:4] in DIMENSIONS,
+        f"{path}: begins with {data[:4].hex()}, expected 000008 and the number of dimensions (idx)",
+    )
+    start = 4 + 4 * data[3]
+    require(len(data) >= start, f"{path}: truncated within its header")
+    shape = np.frombuffer(data[4:start], ">u4").tolist()
+    size = len(data) - start
+    require(size == math.prod(shape), f"{path}: {size} bytes after the header, expected {math.prod(shape)} for {shape}")
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
 def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -60,15 +54,15 @@ def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     [N]; raise UserError if files are missing or damaged."""
     image_file = find(folder, "train-images-idx3-ubyte")
     images = read_idx(image_file)
-    if images.ndim != 3 or images.shape[1:] != (28, 28):
-        raise UserError(f"{image_file}: {list(images.shape)}, expected [N,28,28]")
+    require(images.shape[1:] == (28, 28), f"{image_file}: {list(images.shape)}, expected [N,28,28]")
 
     label_file = find(folder, "train-labels-idx1-ubyte")
     labels = read_idx(label_file)
-    if labels.shape != images.shape[:1]:
-        raise UserError(f"{label_file}: {list(labels.shape)}, expected [{len(images)}] as in {image_file.name}")
-    if labels.max(initial=0) > 9:
-        raise UserError(f"{label_file}: label {labels.max()}, expected digits")
+    require(
+        labels.shape == images.shape[:1],
+        f"{label_file}: {list(labels.shape)}, expected [{len(images)}] as in {image_file.name}",
+    )
+    require(labels.max(initial=0) <= 9, f"{label_file}: label {labels.max(initial=0)}, expected digits")
 
     # Training needs a power of two: 28 pixels become 32.
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
@@ -103,10 +97,8 @@ def create_mnistrgb(
         num_images: Number of images to make.
         random_seed: Seed of the choice.
     """
-    if num_images < 1:
-        raise UserError(f"--num-images {num_images}: expected >= 1")
-    if not 0 <= random_seed < 2**32:
-        raise UserError(f"--random-seed {random_seed}: expected 0 to 2^32 - 1")
+    require(num_images >= 1, f"--num-images {num_images}: expected >= 1")
+    require(0 <= random_seed < 2**32, f"--random-seed {random_seed}: expected 0 to 2^32 - 1")
 
     # The original drew three digits an image from one RandomState; a single draw gives the same numbers.
     digits, _ = load_mnist(mnist_dir)

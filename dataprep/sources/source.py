@@ -1,13 +1,16 @@
-"""What datasets are made from: collections of entries in a fixed order. Each kind of collection has a file of its own."""
+"""What datasets are made from: collections of entries in a fixed order, each kind of them in a file of its own."""
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.files import os_error
 from training.data.labels import Label, LabelTable, label_of, no_labels
 
 
@@ -19,21 +22,20 @@ class Entry(NamedTuple):
     label: Label = None
 
 
-class Source(Protocol):
+class Source:
     """A collection of entries."""
 
-    class_names: list[str] | None = None  # None if they are not known
+    length: int
     classes: int = 0  # the collection has at least so many
+    class_names: list[str] | None = None  # None if they are not known
     refused: Sequence[str] = ()  # what was left out while the collection was opened, and why
 
     def __len__(self) -> int:
-        """Return the number of entries."""
+        return self.length
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        """Yield the entries with these indices, in this order.
-
-        A source that is read as a stream needs them ascending.
-        """
+        """Yield the entries with these indices, in this order."""
+        raise NotImplementedError
 
 
 class Items(Source):
@@ -46,23 +48,35 @@ class Items(Source):
         labels: LabelTable | None = None,
         class_names: list[str] | None = None,
     ) -> None:
-        self._n, self._item = n, item
+        self.length, self._item = n, item
         self.labels = no_labels(n) if labels is None else labels
         self.classes = int(self.labels.shape[1])
         self.class_names = class_names
-
-    def __len__(self) -> int:
-        return self._n
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         for i in map(int, indices):
             yield Entry(f"image {i}", self._item(i), label_of(self.labels, i))
 
 
-def as_label(value: Any) -> Label:
+class Stream(Source):
+    """A collection that can only be read from its start to its end."""
+
+    def stream(self) -> Iterator[Entry]:
+        """Yield every entry."""
+        raise NotImplementedError
+
+    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
+        """Yield the entries with these indices, which have to ascend."""
+        wanted = set(indices.tolist())
+        for i, entry in enumerate(self.stream()):
+            if i in wanted:
+                yield entry
+
+
+def as_label(value: Any, name: str) -> Label:
     """Return a label as a file has it: a whole number is a class, another number or a list of numbers is a vector.
 
-    Raise ValueError for anything else, rather than guess.
+    Raise UserError for anything else, rather than guess.
     """
     if isinstance(value, int) and value >= 0:
         return int(value)
@@ -70,7 +84,27 @@ def as_label(value: Any) -> Label:
         return (value,)
     if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
         return tuple(map(float, value))
-    raise ValueError(f"label {value!r:.40}, expected a class number or a list of numbers")
+    raise UserError(f"{name}: label {value!r:.40}, expected a class number or a list of numbers; or --label none")
+
+
+def require(condition: object, message: str) -> None:
+    """Raise UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)
+
+
+@contextmanager
+def reading(path: Path, problem: str) -> Iterator[None]:
+    """Raise as UserError whatever the reader of a format raises for a damaged file; `problem` says what is wrong then."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:
+        # The operating system numbers its errors; the others come from the reader.
+        if isinstance(e, OSError) and e.errno:
+            raise os_error(e, Path(e.filename or path), "read") from e
+        raise UserError(f"{path}: {problem}: {e!s:.200}") from e
 
 
 def import_extra(module: str, command: str) -> ModuleType:

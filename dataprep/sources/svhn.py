@@ -6,9 +6,7 @@ import numpy as np
 import tyro
 
 from dataprep.build import DEFAULT, Options, build_classes
-from dataprep.sources.source import import_extra
-from dnnlib.errors import UserError
-from dnnlib.files import os_error
+from dataprep.sources.source import import_extra, reading, require
 
 Folder = tyro.conf.Positional[Path]
 
@@ -17,18 +15,18 @@ def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return images uint8 [N,3,32,32] and digits [N] of the training set; raise UserError if the file is damaged."""
     path = source / "train_32x32.mat" if source.is_dir() else source
     loadmat = import_extra("scipy.io", "create_svhn").loadmat
-    try:
+    with reading(path, "not readable, expected train_32x32.mat of SVHN"):
         content = loadmat(str(path), variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
-    except OSError as e:
-        raise os_error(e, path, "read") from e
-    except Exception as e:  # its reader raises whatever a damaged file leads it to
-        raise UserError(f"{path}: not readable ({e!r}), expected train_32x32.mat of SVHN") from e
 
-    if images.dtype != np.uint8 or images.shape != (32, 32, 3, len(labels)):
-        raise UserError(f"{path}: X is {images.dtype} {list(images.shape)}, expected uint8 [32,32,3,{len(labels)}]")
-    if labels.dtype.kind not in "iu" or (len(labels) and not 1 <= labels.min() <= labels.max() <= 10):
-        raise UserError(f"{path}: y is not digits from 1 to 10")
+    require(
+        images.dtype == np.uint8 and images.shape == (32, 32, 3, len(labels)),
+        f"{path}: X is {images.dtype} {list(images.shape)}, expected uint8 [32,32,3,{len(labels)}]",
+    )
+    require(
+        labels.dtype.kind in "iu" and 1 <= labels.min(initial=1) <= labels.max(initial=1) <= 10,
+        f"{path}: y is not digits from 1 to 10",
+    )
 
     # The file calls the digit 0 a 10.
     return images.transpose(3, 2, 0, 1), labels.astype(np.int64) % 10

@@ -17,9 +17,8 @@ from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures
-from dataprep.sources.source import Entry, Source, as_label, import_extra
+from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
 from dnnlib.errors import UserError
-from dnnlib.files import os_error
 from training.data.archives import LARGEST, outside
 from training.data.labels import Label
 
@@ -27,7 +26,7 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz")
 Sample = dict[str, Any]  # the content of its files by extension, `__key__` and `__url__`
 
 
-class WebDataset(Source):
+class WebDataset(Stream):
     """The samples of tar shards, packed or not, in the order of the shards (those of a folder by name).
 
     label: extension of the file that has the label, e.g. `cls` (a class number as text), `npy` (a vector), `json:KEY`
@@ -35,28 +34,24 @@ class WebDataset(Source):
     """
 
     def __init__(self, paths: Sequence[Path], label: str = "auto") -> None:
-        if not paths:
-            raise UserError("no shards named, expected tar files or folders of them")
+        require(paths, "no shards named, expected tar files or folders of them")
         self.shards = [shard for path in paths for shard in _shards(path)]
 
-        # A first pass counts the samples; `--subset` and the progress bar need their number.
+        # A first pass counts the samples: their number is needed for the progress bar and for `--subset`.
         self.refused: list[str] = []
         with_class = ["cls" in sample for shard in self.shards for sample in _samples(shard, self.refused)]
-        if not with_class:
-            raise UserError(f"{self.shards[0]}: no image in {len(self.shards)} shards, expected files such as 0001.jpg")
-        self._length = len(with_class)
+        self.length = len(with_class)
+        require(
+            with_class,
+            f"{self.shards[0]}: no image in {len(self.shards)} shards, expected files such as 0001.jpg",
+        )
         self.label = label if label != "auto" else "cls" if with_class[0] else "none"
 
-    def __len__(self) -> int:
-        return self._length
-
-    def entries(self, indices: np.ndarray) -> Iterator[Entry]:
-        wanted = set(indices.tolist())
-        samples = (sample for shard in self.shards for sample in _samples(shard, []))
-        for i, sample in enumerate(samples):
-            if i in wanted:
+    def stream(self) -> Iterator[Entry]:
+        for shard in self.shards:
+            for sample in _samples(shard, []):
                 extension = next(filter(_is_image, sample))
-                name = f"{sample['__url__']}: {sample['__key__']}"
+                name = f"{shard}: {sample['__key__']}"
                 yield Entry(f"{name}.{extension}", sample[extension], _label(sample, self.label, name))
 
 
@@ -65,8 +60,7 @@ def _shards(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     shards = sorted(p for p in path.glob("*") if p.name.endswith(SUFFIXES))
-    if not shards:
-        raise UserError(f"{path}: no such file, or no *.tar in it, expected the shards of a WebDataset")
+    require(shards, f"{path}: no such file, or no *.tar in it, expected the shards of a WebDataset")
     return shards
 
 
@@ -82,17 +76,16 @@ def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
         return True
 
     count = 0
-    try:
-        for sample in webdataset.group_by_keys(_files(shard, refused), handler=skip_file):
-            if any(map(_is_image, sample)):
-                count += 1
-                yield sample
-    except OSError as e:
-        raise os_error(e, shard, "read") from e
-    except Exception as e:  # tarfile raises whatever a damaged archive leads it to
-        if not count:
-            raise UserError(f"{shard}: not a whole tar archive: {e!r:.200}") from e
-        refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
+    with reading(shard, "not a whole tar archive"):
+        try:
+            for sample in webdataset.group_by_keys(_files(shard, refused), handler=skip_file):
+                if any(map(_is_image, sample)):
+                    count += 1
+                    yield sample
+        except Exception as e:  # tarfile raises whatever a damaged archive leads it to
+            if not count:
+                raise
+            refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
 
 
 def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
@@ -124,14 +117,14 @@ def _label(sample: Sample, label: str, name: str) -> Label:
     if label == "none":
         return None
     extension, _, field = label.partition(":")
-    if extension not in sample:
-        raise UserError(f"{name}: no .{extension} beside it, expected its label; or --label none")
-
-    data = sample[extension]
+    require(extension in sample, f"{name}: no .{extension} beside it, expected its label; or --label none")
     try:
+        data = sample[extension]
         if extension == "npy":
-            return as_label(np.load(io.BytesIO(data), allow_pickle=False).tolist())
-        return as_label(json.loads(data)[field] if field else int(data))
+            value = np.load(io.BytesIO(data), allow_pickle=False).tolist()
+        else:
+            value = json.loads(data)[field] if field else int(data)
+        return as_label(value, "--label")
     except Exception as e:  # of json, numpy and int
         raise UserError(f"{name}.{extension}: not a label ({e!r:.100}), expected a number or a list") from e
 
@@ -153,5 +146,10 @@ def create_from_webdataset(
             the .json: a number or a list); auto = cls if the first sample has it; none.
     """
     source = WebDataset(shards, label)
-    facts = {"command": "create_from_webdataset", "source": " ".join(map(str, shards)), **picture.facts()}
-    build(dataset_dir, source, picture, output, {**facts, "label": source.label})
+    facts = {
+        "command": "create_from_webdataset",
+        "source": " ".join(map(str, shards)),
+        **picture.facts(),
+        "label": source.label,
+    }
+    build(dataset_dir, source, picture, output, facts)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dataprep.command import COMMANDS
-from dataprep.sources.cifar import load_cifar10
+from dataprep.sources.cifar import load_cifar
 from dnnlib.errors import UserError
 from tests.dataprep.sources.samples import check_dataset, order
 
@@ -100,7 +100,7 @@ def test_bad_cifar_is_one_line(change, message, form, tmp_path):
         with tarfile.open(source, "w") as t:
             t.add(folder, "c")
     with pytest.raises(UserError) as e:
-        load_cifar10(source)
+        load_cifar(source, 10)
     if not (form == "folder" and "no data_batch" in message):
         assert message in str(e.value)
     assert "data_batch" in str(e.value) or "os.system" in str(e.value)
@@ -115,11 +115,11 @@ def test_paths_in_an_archive_lead_nowhere(tmp_path):
             info = tarfile.TarInfo(f"../../../{name}")
             info.size = len(data)
             t.addfile(info, io.BytesIO(data))
-    np.testing.assert_array_equal(load_cifar10(archive)[0], images)
+    np.testing.assert_array_equal(load_cifar(archive, 10)[0], images)
     with tarfile.open(archive, "w") as t:
         info = tarfile.TarInfo("data_batch_1")
         info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
         t.addfile(info)
     with pytest.raises(UserError, match="no data_batch_1 in it"):
-        load_cifar10(archive)
+        load_cifar(archive, 10)
     assert [p.name for p in tmp_path.iterdir()] == ["c.tar"]
