@@ -1,31 +1,19 @@
 """Each rule by which a picture becomes a training image."""
 
-import io
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image
 
 from dataprep import rules
 from dataprep.rules import Picture, Refused, Rules
 from dataprep.sources.images import create_from_images
+from tests.pictures import encoded, noise, swapped_profile
 from tests.runs import script
 from training.data.dataset import open_dataset
 from training.data.decode import ANIMATED, BAD_PROFILE, decode
 from training.data.tfrecord import TFRecordDataset
-
-
-def encoded(im, form="PNG", **options):
-    buffer = io.BytesIO()
-    im.save(buffer, format=form, **options)
-    return buffer.getvalue()
-
-
-def noise(w, h, c=3, seed=0):
-    x = np.random.default_rng(seed).integers(0, 256, (h, w, c), dtype=np.uint8)
-    return Image.fromarray(x[..., 0] if c == 1 else x)
 
 
 def area_by_definition(x, height, width):
@@ -78,41 +66,6 @@ def test_every_filter_is_antialiased():
     for filter in ("lanczos", "box", "area"):
         small = np.asarray(rules.scale(Image.fromarray(x), 32, 32, filter)).astype(float)
         assert np.abs(small[:, 2:-2] - 127.5).max() < 2, filter
-
-
-def swapped_profile():
-    """A valid RGB profile whose red and blue are exchanged: made from Pillow's sRGB by exchanging two tags."""
-    raw = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    raw = raw.replace(b"rXYZ", b"tmpX").replace(b"bXYZ", b"rXYZ").replace(b"tmpX", b"bXYZ")
-    return raw.replace("sRGB".encode("utf-16-be"), "swap".encode("utf-16-be")).replace(b"sRGB", b"swap")
-
-
-def test_colour_profiles_become_srgb():
-    im = Image.new("RGB", (16, 16), (250, 20, 10))
-    for form in ("PNG", "JPEG", "TIFF", "WEBP"):
-        options = {"quality": 100} if form == "JPEG" else {"lossless": True} if form == "WEBP" else {}
-        out, notes = decode(encoded(im, form, icc_profile=swapped_profile(), **options))
-        r, _, b = out.getpixel((8, 8))
-        assert b > 240 and r < 30 and not notes, form
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    out, notes = decode(encoded(noise(16, 16), icc_profile=srgb))
-    assert np.array_equal(out, noise(16, 16)) and not notes
-
-
-def test_a_profile_with_alpha_rotation_and_gray():
-    im = Image.new("RGBA", (16, 8), (250, 20, 10, 0))
-    im.paste((250, 20, 10, 255), (0, 0, 8, 8))  # the left half is opaque
-    exif = Image.Exif()
-    exif[0x112] = 6  # a quarter turn clockwise: left becomes top
-    out, _ = decode(encoded(im, icc_profile=swapped_profile(), exif=exif), "black")
-    assert out.size == (8, 16) and out.getpixel((4, 2))[2] > 240 and out.getpixel((4, 14)) == (0, 0, 0)
-    gray, _ = decode(encoded(Image.new("L", (8, 8), 100), icc_profile=swapped_profile()))
-    assert gray.mode == "L"
-
-
-def test_a_damaged_profile_is_told_and_not_used():
-    out, notes = decode(encoded(noise(16, 16), icc_profile=b"nonsense" * 30))
-    assert np.array_equal(out, noise(16, 16)) and notes == (BAD_PROFILE,)
 
 
 def test_animations_are_told(tmp_path):
