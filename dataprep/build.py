@@ -26,7 +26,10 @@ from dnnlib.files import atomic, make_dir
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 from training.data.labels import LabelCollector, OneHot
 
-TASK_ENTRIES, TASK_BYTES = 16, 2**22  # a worker's task has at most so many, before and about so much after conversion
+# A worker's task has at most so many entries, and about so many bytes before and after conversion.
+TASK_ENTRIES = 16
+TASK_BYTES = 2**22
+
 SEED = 123  # of the original's shuffle
 SHOWN = 20  # skipped files that are printed
 
@@ -38,14 +41,17 @@ Flag = tyro.conf.FlagCreatePairsOff
 class Output:
     """Options of every command that makes a dataset."""
 
+    # Which images it gets.
     max_images: int | None = None
-    """stop after so many"""
+    """stop after this many images"""
     subset: int | None = None
-    """take so many, chosen at random but always the same ones"""
+    """take this many entries, chosen at random but always the same ones"""
+
+    # How it is written.
     shard_mb: int | None = None
-    """split the files of a dataset into shards of about so many MB (TFRecords only)"""
+    """split the files of a dataset into shards of about this many MB (TFRecords only)"""
     workers: int = 0
-    """processes that decode and encode; 0 = one a core; the result does not depend on it"""
+    """processes that decode and encode; 0 = one per core; the result does not depend on it"""
     strict: Annotated[bool, Flag] = False
     """stop at the first entry that cannot be read, instead of skipping and listing it"""
 
@@ -63,7 +69,7 @@ DEFAULT = Output()
 
 
 def shuffled(n: int) -> np.ndarray:
-    """Return the order in which the original stored n images."""
+    """Return the order in which the original stored n images, int64 [n]."""
     order = np.arange(n)
     np.random.RandomState(SEED).shuffle(order)
     return order
@@ -79,24 +85,31 @@ def build(
     order: np.ndarray | None = None,
     form: Form = "tfrecords",
 ) -> None:
-    """Make the dataset `dst` of `source`.
+    """Make the dataset `dst` of `source`, and print what became of it.
 
     make: makes the image from an entry's data; None if the data is the image, uint8 [C,R,R].
     facts: how the dataset is made, for dataset.json.
     order: indices of the source's entries; default: all, as they are.
+
+    Raises UserError if something is at the dataset's place, if no image can be read, or if the images differ in shape
+    or in the kind of their labels.
     """
     if output.shard_mb and form != "tfrecords":
         raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
+
+    # Refuse a place that is taken before the work begins.
     dst = Path(os.path.realpath(dst))  # what a link leads to
     _check_free(dst, form)
     make_dir(dst.parent)
     order = _chosen(len(source), order, output.subset)
-    workers = (output.workers or cpu_count()) if make else 0
 
     def write(rgb: bool) -> Kept:
-        results = _converted(source.entries(order), partial(_convert_group, make, form, rgb), workers)
-        return _write(dst, source, results, len(order), form, output, facts)
+        # Images that are made already are packed by a thread, for sending them to processes takes longer.
+        workers = (output.workers or cpu_count()) if make else 0
+        entries = _converted(source.entries(order), partial(_convert_group, make, form, rgb), workers)
+        return _write(dst, source, entries, len(order), form, output, facts)
 
+    # If gray images and RGB ones turn out to be mixed, all become RGB.
     try:
         kept = write(rgb=False)
     except MixedChannels:
@@ -116,7 +129,7 @@ def build_classes(
 
 
 def _check_free(dst: Path, form: Form) -> None:
-    """Raise UserError unless there is nothing at the dataset's place, or an empty folder for one that is a folder."""
+    """Raise UserError unless nothing is at the dataset's place, or an empty folder if the dataset is a folder."""
     if os.path.ismount(dst):
         raise UserError(f"{dst}: a mount point, expected the name of a new dataset, e.g. in it")
     if os.path.lexists(dst) and (form == "zip" or not dst.is_dir() or any(dst.iterdir())):
@@ -124,11 +137,12 @@ def _check_free(dst: Path, form: Form) -> None:
 
 
 def _skip_list(dst: Path, form: Form) -> Path:
-    """Return the file that lists what was skipped."""
+    """Return the file that lists what was skipped: in a folder, or beside a zip."""
     return dst.with_name(f"{dst.name}.skipped.txt") if form == "zip" else dst / "skipped.txt"
 
 
 def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
+    """Return the indices of the entries to convert, in their order: all n, or a subset of them."""
     try:
         order = np.arange(n) if order is None else order
     except MemoryError as e:
@@ -140,9 +154,9 @@ def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
         raise UserError(f"--subset {subset}: expected at most {len(order)}, the number of entries")
 
     # The choice does not depend on the order: whatever that is, the same entries are taken.
-    among = np.zeros(n, bool)
-    among[shuffled(n)[:subset]] = True
-    return order[among[order]]
+    is_chosen = np.zeros(n, bool)
+    is_chosen[shuffled(n)[:subset]] = True
+    return order[is_chosen[order]]
 
 
 class MixedChannels(UserError):
@@ -155,8 +169,10 @@ class Kept:
     def __init__(self, classes: int, strict: bool) -> None:
         self.strict = strict
         self.labels = LabelCollector(classes)
-        self.shape: tuple[int, ...] = ()
-        self.first = ""  # the image whose shape that is
+        self.shape: tuple[int, ...] = ()  # of all images, [C,R,R]
+        self.first = ""  # name of the image whose shape that is
+
+        # What is worth reporting: how many images have each note, with an example, and the reasons of skipping.
         self.notes: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self.skipped: list[str] = []
@@ -165,7 +181,10 @@ class Kept:
         return len(self.labels.labels)
 
     def add(self, entry: Entry) -> bool:
-        """Count a converted entry; return whether there is an image to write."""
+        """Count a converted entry; return whether there is an image to write.
+
+        Raises UserError if its shape or label does not go with those before it.
+        """
         if isinstance(entry.data, Refused):
             if entry.data.readable:
                 expected = "a square with a power of two >= 8 as side, or --resize LOG2"
@@ -173,16 +192,16 @@ class Kept:
             self.skip(f"{entry.name}: {entry.data.reason}")
             return False
 
-        # All images have the shape of the first one.
+        # The first image sets the shape.
         shape = entry.data.shape
         if not self.shape:
             self.shape = shape
             self.first = entry.name
         if shape != self.shape:
-            mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} == {1, 3}
+            is_mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} == {1, 3}
             actual, expected = ("x".join(map(str, s)) for s in (shape, self.shape))
             message = f"{entry.name}: {actual} pixels, expected {expected} as in {self.first}, or --resize LOG2"
-            raise MixedChannels(message) if mixed else UserError(message)
+            raise MixedChannels(message) if is_mixed else UserError(message)
 
         self.labels.add(entry.label, entry.name)
         self.notes.update(entry.data.notes)
@@ -191,7 +210,7 @@ class Kept:
         return True
 
     def skip(self, reason: str) -> None:
-        """Count an entry that is left out; raise UserError with `strict`."""
+        """Count an entry that is left out; raise UserError if that is not allowed."""
         if self.strict:
             raise UserError(reason)
         self.skipped.append(printable(reason))
@@ -199,42 +218,41 @@ class Kept:
     def report(self, dst: Path, skip_list: Path) -> None:
         """Print what became of the collection."""
         print(f"{printable(str(dst))}: {len(self)} images of {self.shape[1]}x{self.shape[2]}")
-        for note, n in self.notes.items():
-            which = printable(self.examples[note])
-            print(f"{n} {'image' if n == 1 else 'images'} {note}, e.g. {which}", file=sys.stderr)
+        for note, count in self.notes.items():
+            example = printable(self.examples[note])
+            print(f"{count} {'image' if count == 1 else 'images'} {note}, e.g. {example}", file=sys.stderr)
 
-        n = len(self.skipped)
-        if n:
-            shown = [*self.skipped[:SHOWN], *([f"... and {n - SHOWN} more"] if n > SHOWN else [])]
-            title = f"skipped {n} of {len(self) + n}, listed in {printable(str(skip_list))}:"
-            print(title, *shown, sep="\n  ", file=sys.stderr)
+        # The first of the skipped entries; the list has them all.
+        count = len(self.skipped)
+        if count:
+            title = f"skipped {count} of {len(self) + count}, listed in {printable(str(skip_list))}:"
+            lines = [title, *self.skipped[:SHOWN]]
+            if count > SHOWN:
+                lines.append(f"... and {count - SHOWN} more")
+            print(*lines, sep="\n  ", file=sys.stderr)
 
 
 def _write(
     dst: Path,
     source: Source,
-    results: Generator[Entry, None, None],
+    entries: Generator[Entry, None, None],
     total: int,
     form: Form,
     output: Output,
     facts: dict[str, Any],
 ) -> Kept:
-    """Write converted entries as the dataset `dst`."""
+    """Write `total` converted entries as the dataset `dst`; return what was kept of them."""
     kept = Kept(source.classes, output.strict)
     for reason in source.refused:
         kept.skip(reason)
 
-    total = min(total, output.max_images or total)
-    shard_bytes = output.shard_mb and output.shard_mb * 10**6
     with atomic(dst) as temporary:
-        with (
-            contextlib.closing(new_writer(form, temporary, dst.name, shard_bytes)) as writer,
-            contextlib.closing(results),
-            tqdm(total=total, unit="img", desc=str(dst)) as bar,
-        ):
-            for entry in results:
+        writer = new_writer(form, temporary, dst.name, output.shard_mb)
+        bar = tqdm(total=min(total, output.max_images or total), unit="img", desc=str(dst))
+        with contextlib.closing(writer), contextlib.closing(entries), bar:
+            for entry in entries:
                 if kept.add(entry):
-                    writer.add(bar.n, entry.data.packed)
+                    writer.add(len(kept) - 1, entry.data.packed)
                     bar.update()
                 if len(kept) == output.max_images:
                     break
@@ -242,23 +260,23 @@ def _write(
             if not len(kept):
                 example = next(iter(kept.skipped), "none")
                 raise UserError(f"{dst}: no image to write; {len(kept.skipped)} skipped, e.g. {example}")
-            labels = kept.labels.table()
-            writer.finish(
-                {
-                    **facts,
-                    "subset": output.subset,
-                    "max_images": output.max_images,
-                    "num_images": len(kept),
-                    "resolution": kept.shape[1],
-                    "channels": kept.shape[0],
-                    "classes": source.class_names or labels.shape[1] or None,
-                    "skipped": len(kept.skipped),
-                    "notes": kept.notes,
-                },
-                labels,
-            )
 
-        # Another process may have made the same dataset meanwhile.
+            # The kind of labels and the numbers are known only now.
+            labels = kept.labels.table()
+            facts = {
+                **facts,
+                "subset": output.subset,
+                "max_images": output.max_images,
+                "num_images": len(kept),
+                "resolution": kept.shape[1],
+                "channels": kept.shape[0],
+                "classes": source.class_names or labels.shape[1] or None,
+                "skipped": len(kept.skipped),
+                "notes": kept.notes,
+            }
+            writer.finish(facts, labels)
+
+        # Another process may have made the dataset meanwhile.
         _check_free(dst, form)
         if kept.skipped:
             skip_list = _skip_list(dst if form == "zip" else temporary, form)
@@ -282,6 +300,7 @@ def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted |
     if isinstance(picture, Refused):
         return picture
 
+    # The image as it is stored.
     image = picture.image
     if rgb and len(image) == 1:
         image = image.repeat(3, 0)
@@ -301,6 +320,7 @@ def _groups(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]
         group.append(entry)
         size += len(entry.data) if isinstance(entry.data, bytes) else 0
 
+        # Files of many bytes come in smaller groups too.
         if len(group) >= limit[0] or size > TASK_BYTES:
             yield group
             group = []
@@ -313,8 +333,10 @@ def _groups(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]
 def _converted(
     entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Entry]], workers: int
 ) -> Generator[Entry, None, None]:
-    """Yield each entry converted, in their order, a bounded number ahead; refuse an entry that ends the worker process
-    that converts it."""
+    """Yield each entry converted, in their order, a bounded number ahead.
+
+    An entry that ends the worker process that converts it is refused.
+    """
     limit = [TASK_ENTRIES]
     groups = _groups(entries, limit)
     while True:
@@ -327,8 +349,10 @@ def _converted(
                     yield from group
             return
         except WorkerDied as e:
-            lost = [entry for group in e.tasks for entry in group]
-        yield from _one_by_one(lost, convert)
+            undelivered = [entry for group in e.tasks for entry in group]
+
+        # One of them ends the process; go on with the others, and then with the groups that are left.
+        yield from _one_by_one(undelivered, convert)
 
 
 def _one_by_one(entries: Iterable[Entry], convert: Callable[[list[Entry]], list[Entry]]) -> Iterator[Entry]:

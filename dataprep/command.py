@@ -18,11 +18,14 @@ from dataprep.sources.svhn import create_svhn
 from dataprep.sources.web_dataset import create_from_webdataset
 from dnnlib import cli
 
+# The order is that of --help: first what makes datasets, then what works on them.
 COMMANDS: dict[str, Callable[..., int | None]] = {
+    # Any images, or none at all.
     "create_robohash": create_robohash,
     "create_from_images": create_from_images,
     "create_from_webdataset": create_from_webdataset,
     "create_from_hf": create_from_hf,
+    # Published datasets, in the files that they are distributed in.
     "create_mnist": create_mnist,
     "create_mnistrgb": create_mnistrgb,
     "create_cifar10": create_cifar10,
@@ -32,6 +35,7 @@ COMMANDS: dict[str, Callable[..., int | None]] = {
     "create_lsun_wide": create_lsun_wide,
     "create_celeba": create_celeba,
     "create_from_hdf5": create_from_hdf5,
+    # Datasets that are there already.
     "convert": convert,
     "display": display,
     "extract": extract,

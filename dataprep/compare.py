@@ -10,7 +10,7 @@ from tqdm import tqdm
 from training.data.dataset import open_dataset
 
 Folder = tyro.conf.Positional[Path]
-SHOWN = 10  # differences that compare prints of each kind
+SHOWN = 10  # differences of each kind that are printed
 
 
 def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Literal[0, 1] = 0) -> int:
@@ -23,27 +23,29 @@ def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Li
     """
     a, b = (open_dataset(path, use_labels=not ignore_labels) for path in (tfrecord_dir_a, tfrecord_dir_b))
 
-    same = True
+    # Numbers and shapes.
     shapes = ([d.spec.channels, d.spec.resolution, d.spec.resolution] for d in (a, b))
-    for what, x, y in (("images", len(a), len(b)), ("pixels", *shapes)):
-        if x != y:
-            print(f"{what}: {x} and {y}")
-            same = False
-    if a.labels.shape[1] != b.labels.shape[1]:
-        print(f"label values: {a.labels.shape[1]} and {b.labels.shape[1]}")
-        same = False
+    properties = {
+        "images": (len(a), len(b)),
+        "pixels": tuple(shapes),
+        "label values": (a.labels.shape[1], b.labels.shape[1]),
+    }
+    differing = {name: values for name, values in properties.items() if values[0] != values[1]}
+    for name, (x, y) in differing.items():
+        print(f"{name}: {x} and {y}")
 
     # What both have is compared one by one.
     n = min(len(a), len(b))
     images = [i for i in tqdm(range(n), unit="img") if not np.array_equal(a[i][0], b[i][0])]
     labels = [i for i in range(n) if not np.array_equal(a.labels[i], b.labels[i])]
+    for kind, indices in (("image", images), ("label", labels)):
+        for i in indices[:SHOWN]:
+            print(f"{kind} {i} differs")
+        if len(indices) > SHOWN:
+            print(f"... and {len(indices) - SHOWN} more")
 
-    for what, found in (("image", images), ("label", labels)):
-        for i in found[:SHOWN]:
-            print(f"{what} {i} differs")
-        if len(found) > SHOWN:
-            print(f"... and {len(found) - SHOWN} more")
+    # The lines that the original prints.
     print(f"identical images: {n - len(images)} of {n}")
     if not ignore_labels:
         print(f"identical labels: {n - len(labels)} of {n}")
-    return 0 if same and not images and not labels else 1
+    return 1 if differing or images or labels else 0

@@ -1,5 +1,6 @@
 """dataset_tool.py convert and extract: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,13 @@ from training.data.dataset import Dataset, class_names, open_dataset
 Place = tyro.conf.Positional[Path]
 
 
-class Reader:
-    """Image i of a dataset; worker processes get the dataset once and then only numbers."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __call__(self, i: int) -> Picture:
-        return Picture(np.asarray(self.dataset[i][0]))
+def _picture(dataset: Dataset, i: int) -> Picture:
+    """Return image i of a dataset, in a worker process."""
+    return Picture(np.asarray(dataset[i][0]))
 
 
 def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options = DEFAULT) -> None:
-    """Make a dataset of one form into another: same images in the same order, same labels.
+    """Convert a dataset from one form to another, with the same images in the same order and the same labels.
 
     Args:
         src: Dataset: a folder of TFRecords, a folder of images, or a zip of images.
@@ -34,19 +30,24 @@ def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options =
         to: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 have it). Default: zip if DST ends in .zip,
             otherwise tfrecords.
     """
-    form: Form = to or ("zip" if dst.suffix.lower() == ".zip" else "tfrecords")
     dataset = open_dataset(src)
+
+    form: Form = to or ("zip" if dst.suffix.lower() == ".zip" else "tfrecords")
     if form != "tfrecords" and dataset.spec.channels not in (1, 3, 4):
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
+
+    # Worker processes get the dataset once, and then only the numbers of its images.
     items = Items(len(dataset), int, labels=dataset.labels, class_names=class_names(src))
-    build(dst, items, Reader(dataset), output, {"command": "convert", "source": str(src)}, form=form)
+    facts = {"command": "convert", "source": str(src)}
+    build(dst, items, partial(_picture, dataset), output, facts, form=form)
 
 
 def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT) -> None:
-    """Write every image of a dataset as img00000000.png ..., and its labels as dataset.json.
+    """Write every image of a dataset as img00000000.png and so on, and its labels as dataset.json.
 
     Args:
         tfrecord_dir: Dataset folder, or a zip of images.
         output_dir: New folder for the images.
     """
+    # The command and its arguments are the original's.
     convert(tfrecord_dir, output_dir, to="folder", output=output)

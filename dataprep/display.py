@@ -27,13 +27,14 @@ def display(
     Args:
         tfrecord_dir: Dataset folder, or a zip of images.
         output: PNG file; default: NAME.png in the current folder.
-        first: Index of the first image shown.
-        open: Show it with the system's viewer.
+        first: Index of the first image on the sheet.
+        open: Show the sheet in the system's viewer.
     """
     dataset = open_dataset(tfrecord_dir)
     if not 0 <= first < len(dataset):
         raise UserError(f"--first {first}: expected 0 to {len(dataset) - 1}")
 
+    # The form follows from the name, so only one name will do.
     path = output or Path(f"{dataset.name}.png")
     if path.suffix.lower() != ".png":
         raise UserError(f"--output {path}: expected a file name that ends in .png")
@@ -44,6 +45,7 @@ def display(
     rows = max(2, min(9, 1080 // r))
     images = np.stack([dataset[i][0] for i in range(first, min(first + columns * rows, len(dataset)))])
 
+    # Write the sheet, and say what is on it.
     make_dir(path.parent)
     save_png(sheet(images, columns), path)
     print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {r}x{r}")

@@ -21,6 +21,7 @@ from training.data.labels import LabelTable, json_labels, write_labels
 from training.data.records import encode_example, frame
 from training.data.tfrecord import halvings
 
+# What `--to` of the command `convert` takes.
 Form = Literal["tfrecords", "folder", "zip"]
 Packed = list[bytes]  # an image as a writer takes it: the records of all resolutions, largest first, or one PNG
 
@@ -30,6 +31,7 @@ def pack(image: np.ndarray, form: Form) -> Packed:
     if form == "tfrecords":
         return [frame(encode_example(smaller)) for smaller in halvings(image)]
 
+    # PNG has no loss, so that the pixels are the same in every form.
     buffer = io.BytesIO()
     to_pil(image).save(buffer, format="PNG")
     return [buffer.getvalue()]
@@ -51,17 +53,18 @@ class Writer(Protocol):
 class TFRecordFiles:
     """Writes NAME-r02.tfrecords (4x4) and so on.
 
-    With `shard_bytes` a resolution becomes several files of at most so many bytes, e.g.
+    With `shard_mb` a resolution becomes several files of at most that many megabytes (10^6 bytes), e.g.
     NAME-r06-00000-of-00003.tfrecords, unless one is enough.
     """
 
-    def __init__(self, folder: Path, name: str, shard_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, name: str, shard_mb: int | None = None) -> None:
         self.folder = make_dir(folder)
         self.name = name
-        self.shard_bytes = shard_bytes
+        self.shard_bytes = shard_mb and shard_mb * 10**6
         self._shards: list[list[BinaryIO]] = []  # files of each resolution, largest first
 
     def add(self, i: int, packed: Packed) -> None:
+        # The first image tells how many resolutions there are.
         if not self._shards:
             self._shards = [[] for _ in packed]
 
@@ -72,6 +75,7 @@ class TFRecordFiles:
                 shards[-1].close()
             if full or not shards:
                 shards.append(open(self.folder / f"{halving}-{len(shards)}", "wb"))  # noqa: SIM115
+
             shards[-1].write(record)
 
     def finish(self, facts: dict[str, Any], labels: LabelTable) -> None:
@@ -84,6 +88,7 @@ class TFRecordFiles:
                 part = f"-{k:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
                 os.rename(shard.name, self.folder / f"{stem}{part}.tfrecords")
 
+        # The original's tools know the labels by this name; dataset.json is ours.
         if labels.shape[1]:
             write_labels(self.folder / f"{self.name}-rxx.labels", labels)
         (self.folder / "dataset.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -117,7 +122,7 @@ class ImageFolder:
 class ImageZip:
     """Writes 00000/img00000000.png and so on, a thousand to a folder, not compressed, as StyleGAN2/3 have it.
 
-    The same images give the same bytes: all members carry the earliest date that a zip can express.
+    The same images give the same bytes, at any time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -128,9 +133,11 @@ class ImageZip:
         return f"{i // 1000:05d}/img{i:08d}.png"
 
     def add(self, i: int, packed: Packed) -> None:
+        # A new ZipInfo carries the date 1980-01-01, not the current one.
         self._zip.writestr(zipfile.ZipInfo(self._name(i)), packed[0])
 
     def finish(self, facts: dict[str, Any], labels: LabelTable) -> None:
+        # It is written in pieces, so its size is not known in advance and may exceed 4 GiB.
         with self._zip.open(zipfile.ZipInfo("dataset.json"), "w", force_zip64=True) as f:
             for piece in _json(facts, labels, self._name):
                 f.write(piece.encode())
@@ -146,13 +153,14 @@ def _json(facts: dict[str, Any], labels: LabelTable, name: Callable[[int], str])
         yield "null}\n"
         return
 
+    # One line for each image.
     for i, label in enumerate(json_labels(labels)):
         yield (",\n" if i else "[") + json.dumps([name(i), label])
     yield "]}\n"
 
 
-def new_writer(form: Form, path: Path, name: str, shard_bytes: int | None) -> Writer:
+def new_writer(form: Form, path: Path, name: str, shard_mb: int | None) -> Writer:
     """Return a writer that creates the folder or file `path`; `name` is the dataset's."""
     if form == "tfrecords":
-        return TFRecordFiles(path, name, shard_bytes)
+        return TFRecordFiles(path, name, shard_mb)
     return ImageFolder(path) if form == "folder" else ImageZip(path)

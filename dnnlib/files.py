@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import randbelow
 from typing import IO, Any
 
 from dnnlib.errors import UserError
@@ -37,10 +38,10 @@ def atomic(path: Path) -> Iterator[Path]:
     It takes the place of `path` when the block ends, and vanishes if the block raises. An existing file or empty folder
     is replaced; any other folder is an error. Raises UserError if writing fails, e.g. on a full disk.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    # The number is random: process numbers repeat, in containers above all.
+    temporary = path.with_name(f".{path.name}.{randbelow(10**9)}{PARTIAL}")
+
     try:
-        # A killed process may have had the same number, as the first one of a container does.
-        _remove(temporary)
         yield temporary
 
         # Everything is on the disk before the name changes, and the new name afterwards.
@@ -51,20 +52,16 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         fsync(path.parent)
     except BaseException as e:
-        _remove(temporary)
+        with contextlib.suppress(OSError):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
         if isinstance(e, OSError):
             raise os_error(e, path, "write") from e
         raise
 
 
-def _remove(path: Path) -> None:
-    """Delete a file or folder, if it exists and can be deleted."""
-    with contextlib.suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
 def remove_partial(folder: Path) -> None:
-    """Delete files that interrupted writers left in `folder` and its folders, by the names that `atomic` gives them."""
+    """Delete files that killed writers left in `folder` and its folders; `atomic` gives them names of their own."""
+    # A folder with such a name may be a dataset that is being made, and stays.
     for path in (*folder.glob(f".*{PARTIAL}"), *folder.glob(f"*/.*{PARTIAL}")):
         if re.fullmatch(rf"\..+\.\d+{re.escape(PARTIAL)}", path.name) and path.is_file():
             path.unlink(missing_ok=True)
@@ -75,11 +72,13 @@ def lock(file: IO[Any]) -> bool:
 
     Where there are no locks, as on some network file systems, return True.
     """
-    if sys.platform == "win32":  # advisory locks are a thing of POSIX
+    # Advisory locks are a part of POSIX, which Windows lacks.
+    if sys.platform == "win32":
         return True
 
     import fcntl
 
+    # The lock is given up when the process ends, however it ends.
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

@@ -45,7 +45,7 @@ def test_inspect(forms, name):
     data = TFRecordDataset(forms / "set")
     x = np.stack([data[i][0] for i in range(26)]).astype(np.float64)
     assert found["images"] == "26" and found["size"] == "32x32" and found["channels"] == "3"
-    assert found["levels"] == ("4x4 8x8 16x16 32x32" if name == "set" else "32x32")
+    assert found["resolutions"] == ("4x4 8x8 16x16 32x32" if name == "set" else "32x32")
     assert found["labels"] == "3 classes: 0 a (8), 1 b (8), 2 c (10)"
     assert found["mean"].startswith(" ".join(f"{v:.2f}" for v in x.mean((0, 2, 3))))
     assert found["deviation"] == " ".join(f"{v:.2f}" for v in x.std((0, 2, 3)))
@@ -143,4 +143,4 @@ def test_validate_misses_levels_and_facts(forms, tmp_path):
     (folder / "set-r03.tfrecords").unlink()
     (folder / "dataset.json").write_text("{")
     out = script("dataset_tool.py", "validate", folder, check=False)
-    assert out.returncode == 1 and "no level of 8x8" in out.stdout and "dataset.json: not readable" in out.stdout
+    assert out.returncode == 1 and "no images of 8x8" in out.stdout and "dataset.json: not readable" in out.stdout
