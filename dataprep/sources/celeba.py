@@ -59,5 +59,11 @@ def create_celeba(
         f"{image.parent}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing",
     )
 
-    facts = {"command": "create_celeba", "source": str(celeba_dir), "cx": cx, "cy": cy, "shuffle": 1}
-    build(dataset_dir, source, partial(face, cx=cx, cy=cy), output, facts, order=shuffled(len(source)))
+    build(
+        dataset_dir,
+        source,
+        partial(face, cx=cx, cy=cy),
+        output,
+        {"command": "create_celeba", "source": str(celeba_dir), "cx": cx, "cy": cy, "shuffle": 1},
+        order=shuffled(len(source)),
+    )

@@ -63,14 +63,20 @@ def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
 
 
 class Characters(Source):
-    """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets."""
+    """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets.
+
+    The artwork is decoded by `workers` processes.
+    """
 
     classes = len(CLASSES)
     class_names = CLASSES
 
     def __init__(self, n: int, resolution: int, sets: Sequence[int], seed: int, workers: int) -> None:
-        self.length, self.resolution, self.sets, self.seed = n, resolution, sets, seed
-        self.workers = workers  # that decode the artwork
+        self.length = n
+        self.resolution = resolution
+        self.sets = sets
+        self.seed = seed
+        self.workers = workers
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         variants = load_sets(self.sets, self.resolution, self.workers)

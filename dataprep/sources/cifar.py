@@ -51,9 +51,7 @@ def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _array(value: Any) -> np.ndarray:
     """Return an array of the file, or a list of whole numbers as an array."""
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
-    return np.array([operator.index(v) for v in value], np.int64)
+    return value if isinstance(value, np.ndarray) else np.array([operator.index(v) for v in value], np.int64)
 
 
 def _read(source: Path, names: list[str]) -> dict[str, bytes]:

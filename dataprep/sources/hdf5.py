@@ -43,9 +43,15 @@ def create_from_hdf5(
         )
 
         # Images are read from the open archive while the dataset is made.
-        items = Items(n, data.__getitem__, _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n))
-        facts = {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle}
-        build(dataset_dir, items, None, output, facts, order=shuffled(n) if shuffle else None)
+        labels = _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n)
+        build(
+            dataset_dir,
+            Items(n, data.__getitem__, labels),
+            None,
+            output,
+            {"command": "create_from_hdf5", "source": str(hdf5_filename), "shuffle": shuffle},
+            order=shuffled(n) if shuffle else None,
+        )
 
 
 def _labels(path: Path, n: int) -> np.ndarray | None:

@@ -37,27 +37,27 @@ class HuggingFace(Stream):
     def __init__(self, path: Path, split: str | None = None, image: str = "auto", label: str = "auto") -> None:
         datasets = import_extra("datasets", "create_from_hf")
         logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are reported here, once
-        self.files = _files(path, split)
-        self.length = sum(map(_rows, self.files))
+        self._parts = [(file, *_open(file)) for file in _files(path, split)]
+        self.length = sum(rows for _, _, rows in self._parts)
         require(self.length > 0, f"{path}: no rows")
 
         # The first file decides about the columns.
-        with reading(self.files[0], "not readable"):
-            features = _open(self.files[0]).features
+        file, part, _ = self._parts[0]
+        features = part.features
         types = {field.name: str(field.type) for field in features.arrow_schema}
-        self.image = _image_column(types, image, self.files[0])
+        self.image = _image_column(types, image, file)
         classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-        self.label = _label_column(types, label, classes, self.files[0])
+        self.label = _label_column(types, label, classes, file)
         self.class_names = features[self.label].names if self.label in classes else None
         self.classes = len(self.class_names or ())
 
     def stream(self) -> Iterator[Entry]:
         datasets = import_extra("datasets", "create_from_hf")
         columns = [self.image, self.label] if self.label else [self.image]
-        for file in self.files:
+        for file, part, _ in self._parts:
             with reading(file, "not readable"):
-                # Images stay encoded, in any of their forms: worker processes decode them.
-                rows = _open(file).select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
+                # Images of all kinds of columns come as structs, still encoded: worker processes decode them.
+                rows = part.select_columns(columns).cast_column(self.image, datasets.Image(decode=False))
                 for i, row in enumerate(rows):
                     name = f"{file}: row {i}"
                     label = as_label(row[self.label], name) if self.label else None
@@ -89,23 +89,16 @@ def _split(file: Path, root: Path) -> str:
     return inside.name if (front == "data" or front.isdigit()) and inside.name else front
 
 
-def _open(file: Path) -> Any:
-    """Return a file as a `datasets.IterableDataset`."""
-    streams = import_extra("datasets", "create_from_hf").IterableDataset
-    if file.suffix == ".arrow":
-        return streams.from_file(str(file))
-
-    # The cache stays empty, but `datasets` wants a place for it.
-    with tempfile.TemporaryDirectory() as cache:
-        return streams.from_parquet(glob.escape(str(file)), cache_dir=cache, batch_size=ROWS)
-
-
-def _rows(file: Path) -> int:
-    """Return the number of rows of a file, without reading them."""
-    with reading(file, "not readable"):
+def _open(file: Path) -> tuple[Any, int]:
+    """Return a file as a `datasets.IterableDataset`, and its number of rows."""
+    datasets = import_extra("datasets", "create_from_hf")
+    with reading(file, "not readable"), tempfile.TemporaryDirectory() as cache:
         if file.suffix == ".arrow":
-            return int(import_extra("datasets", "create_from_hf").Dataset.from_file(str(file)).num_rows)
-        return int(import_extra("pyarrow.parquet", "create_from_hf").read_metadata(file).num_rows)
+            return datasets.IterableDataset.from_file(str(file)), datasets.Dataset.from_file(str(file)).num_rows
+
+        # The cache stays empty, but `datasets` wants a place for it. Names of files may look like patterns to it.
+        part = datasets.IterableDataset.from_parquet(glob.escape(str(file)), cache_dir=cache, batch_size=ROWS)
+        return part, import_extra("pyarrow.parquet", "create_from_hf").read_metadata(file).num_rows
 
 
 def _image_column(types: dict[str, str], wanted: str, file: Path) -> str:

@@ -12,7 +12,7 @@ from dataprep.rules import PLAIN, Pictures, Refused
 from dataprep.sources.source import Entry, Source, require
 from dnnlib.errors import UserError
 from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
-from training.data.labels import OneHot, label_of, labels_from_json, no_labels
+from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, no_labels
 
 Place = tyro.conf.Positional[Path]
 
@@ -25,7 +25,8 @@ class ImageFiles(Source):
     """
 
     def __init__(self, files: Files, labels: str) -> None:
-        self.files, self.names = files, image_names(files)
+        self.files = files
+        self.names = image_names(files)
         self.length = len(self.names)
         self.refused = files.refused
         if not self.names:
@@ -33,7 +34,7 @@ class ImageFiles(Source):
             actual = f" but {others}" if others else ""
             raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
 
-        table = None
+        table: LabelTable | None = None
         if labels == "folders":
             numbers, self.class_names = _classes(self.names, files.path)
             table = OneHot(numbers, len(self.class_names))

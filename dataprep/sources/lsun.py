@@ -85,9 +85,13 @@ def create_lsun(
         resolution: Height and width in pixels, a power of two.
     """
     _check_size("--resolution", resolution)
-    centre = Rules(resize=resolution.bit_length() - 1, channels="3")
-    facts = {"command": "create_lsun", "source": str(lmdb_dir), "resolution": resolution, "filter": "lanczos"}
-    build(dataset_dir, LSUN(lmdb_dir), centre, output, facts)
+    build(
+        dataset_dir,
+        LSUN(lmdb_dir),
+        Rules(resize=resolution.bit_length() - 1, fit="crop", filter="lanczos", channels="3"),
+        output,
+        {"command": "create_lsun", "source": str(lmdb_dir), "resolution": resolution, "filter": "lanczos"},
+    )
 
 
 def create_lsun_wide(
@@ -110,8 +114,13 @@ def create_lsun_wide(
     """
     _check_size("--width", width)
     require(1 <= height <= width, f"--height {height}: expected 1 to {width}")
-    facts = {"command": "create_lsun_wide", "source": str(lmdb_dir), "width": width, "height": height}
-    build(dataset_dir, LSUN(lmdb_dir), partial(wide, width=width, height=height), output, facts)
+    build(
+        dataset_dir,
+        LSUN(lmdb_dir),
+        partial(wide, width=width, height=height),
+        output,
+        {"command": "create_lsun_wide", "source": str(lmdb_dir), "width": width, "height": height},
+    )
 
 
 def _check_size(option: str, pixels: int) -> None:

@@ -12,8 +12,6 @@ from dataprep.sources.source import Items, reading, require
 from dnnlib.errors import UserError
 
 Folder = tyro.conf.Positional[Path]
-GZIP = b"\x1f\x8b"
-DIMENSIONS = (b"\1", b"\2", b"\3", b"\4")
 LARGEST = 2**30  # bytes of a file that are read; all variants of MNIST have less
 
 
@@ -32,13 +30,13 @@ def read_idx(path: Path) -> np.ndarray:
     """
     with reading(path, "damaged or truncated"):
         with open(path, "rb") as f:
-            packed = f.read(2) == GZIP
+            packed = f.read(2) == b"\x1f\x8b"  # how gzip files begin
         with gzip.open(path) if packed else open(path, "rb") as f:
             data = f.read(LARGEST)
 
     # Bytes 0 to 2 give the type (8: unsigned bytes), the next the number of dimensions, and four more each of them.
     require(
-        data[:3] == b"\0\0\x08" and data[3:4] in DIMENSIONS,
+        data[:3] == b"\0\0\x08" and b"\1" <= data[3:4] <= b"\4",
         f"{path}: begins with {data[:4].hex()}, expected 000008 and the number of dimensions (idx)",
     )
     start = 4 + 4 * data[3]
@@ -103,6 +101,10 @@ def create_mnistrgb(
     # The original drew three digits an image from one RandomState; a single draw gives the same numbers.
     digits, _ = load_mnist(mnist_dir)
     choice = np.random.RandomState(random_seed).randint(len(digits), size=[num_images, 3])
-    items = Items(num_images, lambda i: digits[choice[i]])
-    facts = {"command": "create_mnistrgb", "source": str(mnist_dir), "random_seed": random_seed}
-    build(dataset_dir, items, None, output, facts)
+    build(
+        dataset_dir,
+        Items(num_images, lambda i: digits[choice[i]]),
+        None,
+        output,
+        {"command": "create_mnistrgb", "source": str(mnist_dir), "random_seed": random_seed},
+    )

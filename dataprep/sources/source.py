@@ -1,6 +1,7 @@
 """What datasets are made from: collections of entries in a fixed order, each kind of them in a file of its own."""
 
 import importlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ class Entry(NamedTuple):
     label: Label = None
 
 
-class Source:
+class Source(ABC):
     """A collection of entries."""
 
     length: int
@@ -33,9 +34,9 @@ class Source:
     def __len__(self) -> int:
         return self.length
 
+    @abstractmethod
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         """Yield the entries with these indices, in this order."""
-        raise NotImplementedError
 
 
 class Items(Source):
@@ -48,29 +49,28 @@ class Items(Source):
         labels: LabelTable | None = None,
         class_names: list[str] | None = None,
     ) -> None:
-        self.length, self._item = n, item
+        self.length = n
+        self.item = item
         self.labels = no_labels(n) if labels is None else labels
         self.classes = int(self.labels.shape[1])
         self.class_names = class_names
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         for i in map(int, indices):
-            yield Entry(f"image {i}", self._item(i), label_of(self.labels, i))
+            yield Entry(f"image {i}", self.item(i), label_of(self.labels, i))
 
 
 class Stream(Source):
     """A collection that can only be read from its start to its end."""
 
+    @abstractmethod
     def stream(self) -> Iterator[Entry]:
         """Yield every entry."""
-        raise NotImplementedError
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         """Yield the entries with these indices, which have to ascend."""
         wanted = set(indices.tolist())
-        for i, entry in enumerate(self.stream()):
-            if i in wanted:
-                yield entry
+        return (entry for i, entry in enumerate(self.stream()) if i in wanted)
 
 
 def as_label(value: Any, name: str) -> Label:
@@ -80,8 +80,7 @@ def as_label(value: Any, name: str) -> Label:
     """
     if isinstance(value, int) and value >= 0:
         return int(value)
-    if isinstance(value, float):
-        return (value,)
+    value = [value] if isinstance(value, float) else value
     if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
         return tuple(map(float, value))
     raise UserError(f"{name}: label {value!r:.40}, expected a class number or a list of numbers; or --label none")
@@ -95,7 +94,7 @@ def require(condition: object, message: str) -> None:
 
 @contextmanager
 def reading(path: Path, problem: str) -> Iterator[None]:
-    """Raise as UserError whatever the reader of a format raises for a damaged file; `problem` says what is wrong then."""
+    """Raise as UserError whatever the reader of a format raises for a damaged file, with `problem` in the message."""
     try:
         yield
     except UserError:

@@ -92,7 +92,7 @@ def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
     """Yield the files of a shard as `webdataset` groups them; raise tarfile.ReadError where it is damaged."""
     with tarfile.open(shard, "r|*") as tar:
         while member := tar.next():
-            tar.members.clear()  # it would keep them all
+            tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
             if member.size > LARGEST:
                 raise tarfile.ReadError(f"{member.name}: {member.size} bytes, expected at most {LARGEST}")
 
