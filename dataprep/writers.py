@@ -44,10 +44,10 @@ class Writer(Protocol):
         """Append image number i; the images come in their order."""
 
     def finish(self, facts: dict[str, Any], labels: LabelTable) -> None:
-        """Write the labels of all images and dataset.json, which also holds `facts`."""
+        """Write the labels of all images, and dataset.json with `facts`; `close` is still to be called."""
 
     def close(self) -> None:
-        """Close all files; the dataset is incomplete unless it was finished."""
+        """Close all files, of a finished dataset or of one that is given up."""
 
 
 class TFRecordFiles:
@@ -79,8 +79,6 @@ class TFRecordFiles:
             shards[-1].write(record)
 
     def finish(self, facts: dict[str, Any], labels: LabelTable) -> None:
-        self.close()
-
         # The names of shards tell how many there are, which is known only now.
         for halving, shards in enumerate(self._shards):
             stem = f"{self.name}-r{len(self._shards) + 1 - halving:02d}"
