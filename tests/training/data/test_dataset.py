@@ -1,7 +1,6 @@
 """The same images as TFRecords, as a zip and as a folder: same index, label, pixels, and the same training."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dataprep.build import Output
 from dataprep.compare import compare
 from dataprep.convert import convert, extract
 from dnnlib.errors import UserError
+from tests.datasets import write_images
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, script, train
-from training.data.dataset import open_dataset
+from training.data.dataset import class_names, open_dataset
 from training.data.sampler import SampleOrder, batches
 
 RGB32 = GOLDEN / "tfrecords_rgb32"
@@ -114,17 +113,7 @@ def test_conversions_that_cannot_be(forms, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "damaged"]
 
 
-def folder_of(tmp_path, *images, labels=None):
-    folder = tmp_path / "set"
-    folder.mkdir()
-    for i, image in enumerate(images):
-        Image.fromarray(image).save(folder / f"{i}.png")
-    if labels is not None:
-        (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
-    return folder
-
-
-GRAY, RGB = np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3), np.uint8)
+RGB = np.zeros((16, 16, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -132,25 +121,20 @@ GRAY, RGB = np.zeros((16, 16), np.uint8), np.zeros((16, 16, 3), np.uint8)
     [
         (lambda t: t / "none", "no such file or folder"),
         (lambda t: (t / "x").write_text("x") and t / "x", "not a zip archive"),
-        (lambda t: folder_of(t), "no *.tfrecords and no image in it"),
-        (lambda t: folder_of(t, RGB[:8]), "0.png: 16x8 pixels, expected a square"),
-        (lambda t: folder_of(t, RGB, labels=[["1.png", 0]]), "no label for 1 of 1 images, the first is 0.png"),
-        (lambda t: folder_of(t, RGB, labels=[["0.png", "cat"]]), "label of 0.png is 'cat'"),
-        (lambda t: folder_of(t, RGB, labels=3), "dataset.json: not readable"),
+        (lambda t: write_images(t / "set"), "no *.tfrecords and no image in it"),
+        (lambda t: write_images(t / "set", RGB[:8]), "0.png: 16x8 pixels, expected a square"),
+        (
+            lambda t: write_images(t / "set", RGB, labels=[["1.png", 0]]),
+            "no label for 1 of 1 images, the first is 0.png",
+        ),
+        (lambda t: write_images(t / "set", RGB, labels=[["0.png", "cat"]]), "label of 0.png is 'cat'"),
+        (lambda t: write_images(t / "set", RGB, labels=3), "dataset.json: not readable"),
     ],
 )
 def test_what_is_no_dataset_is_one_line(make, message, tmp_path):
     with pytest.raises(UserError) as e:
         open_dataset(make(tmp_path))
     assert message in str(e.value)
-
-
-@pytest.mark.parametrize("second", [GRAY, np.zeros((32, 32, 3), np.uint8)])
-def test_mixed_images_are_named_when_read(second, tmp_path):
-    dataset = open_dataset(folder_of(tmp_path, RGB, second))
-    dataset[0]
-    with pytest.raises(UserError, match=r"1\.png: .* expected 3x16x16 as 0\.png"):
-        dataset[1]
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -171,38 +155,6 @@ def test_a_damaged_image_ends_training_in_one_line(forms, form, tmp_path):
     assert [line for line in out.stderr.splitlines() if line.startswith("error:") and "img00000013.png" in line]
 
 
-class Crashing:
-    """A dataset whose image 5 ends the process that reads it."""
-
-    decodes, name = True, "crashing"
-    labels = np.zeros((8, 0), np.float32)
-
-    def __init__(self):
-        self.spec = open_dataset(RGB32, 8, use_labels=False).spec
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, i):
-        if i == 5:
-            os._exit(1)
-        return np.zeros((3, 8, 8), np.uint8), self.labels[i]
-
-    def batch(self, indices):
-        images, labels = zip(*[self[i] for i in indices], strict=True)
-        return np.stack(images), np.stack(labels)
-
-    def where(self, i):
-        return f"crashing: {i}.png"
-
-
-def test_a_crash_of_a_worker_names_the_file():
-    stream = batches(Crashing(), SampleOrder(8, 0, False), 0, 4, 0, 4, 2)
-    with pytest.raises(UserError, match=r"crashing: 5\.png: reading image 5 ends the process"):
-        for _ in range(4):
-            next(stream)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_workers_do_not_outlive_a_killed_run(forms, tmp_path):
     args = [*SMALL, "--total-kimg", 100, "--data", forms["zip"], "--result-dir", tmp_path / "r"]
@@ -220,9 +172,34 @@ def test_workers_do_not_outlive_a_killed_run(forms, tmp_path):
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_hidden_files_and_those_of_other_programs_are_left_out(tmp_path):
-    folder = folder_of(tmp_path, RGB, RGB)
-    (folder / "__MACOSX").mkdir()
-    for name in (".hidden.png", "__MACOSX/a.png", "notes.txt"):
-        (folder / name).write_bytes(b"x")
-    assert [Path(n).name for n in open_dataset(folder).names] == ["0.png", "1.png"]
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b'{"classes": ["cat", 7], "labels": null}', ["cat", "7"]),
+        (b'{"classes": 3}', None),
+        (b"{}", None),
+        (b"[]", None),
+        (b"not JSON", None),
+        (b"[" * 100_000, None),
+        (None, None),
+    ],
+)
+def test_class_names(form, data, expected, tmp_path):
+    folder = write_images(tmp_path / "set", RGB)
+    if data is not None:
+        (folder / "dataset.json").write_bytes(data)
+    path = folder
+    if form == "zip":
+        path = tmp_path / "set.zip"
+        with zipfile.ZipFile(path, "w") as z:
+            for p in folder.iterdir():
+                z.write(p, p.name)
+    assert class_names(path) == expected
+
+
+def test_a_folder_with_both_forms_is_one_of_records(tmp_path):
+    folder = tmp_path / RGB32.name
+    shutil.copytree(RGB32, folder)
+    write_images(folder, RGB)
+    assert open_dataset(folder).fingerprint() == open_dataset(RGB32).fingerprint()

@@ -1,10 +1,15 @@
+"""The order of images, and reading them ahead."""
+
+import os
 import threading
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.sampler import SampleOrder, batches, read_batch
+from dnnlib.errors import UserError
+from training.data.sampler import SampleOrder, batches, crash, read_ahead, read_batch
 from training.spec import ImageSpec
 
 
@@ -36,6 +41,20 @@ def test_every_epoch_shows_every_image_once(n, epoch):
     order = SampleOrder(n, seed=3, mirror=False)
     seen = [order[epoch * n + k][0] for k in range(n)]
     assert sorted(seen) == list(range(n))
+
+
+def test_take_draws_consecutive_samples():
+    order = SampleOrder(10, 3, mirror=True)
+    indices, mirrored = order.take(7, 15)
+    assert list(zip(indices.tolist(), mirrored.tolist(), strict=True)) == [order[k] for k in range(7, 22)]
+
+
+def test_the_order_is_that_of_earlier_versions():
+    """Runs that were started before this version go on with the images that they would have seen."""
+    order = SampleOrder(6, 5, mirror=True)
+    rng = np.random.default_rng((5, 2))
+    expected = list(zip(rng.permutation(6).tolist(), (rng.random(6) < 0.5).tolist(), strict=True))
+    assert [order[12 + k] for k in range(6)] == expected
 
 
 def test_epochs_and_seeds_differ():
@@ -75,3 +94,45 @@ def test_closing_ends_the_reading_thread():
     next(reader)
     reader.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("read-ahead")]
+
+
+class Crashing:
+    """A dataset whose image 5 ends the process that reads it."""
+
+    decodes, name = True, "crashing"
+    labels = np.zeros((8, 0), np.float32)
+
+    def __init__(self):
+        self.spec = ImageSpec(resolution=8)
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, i):
+        if i == 5:
+            os._exit(1)
+        return np.zeros((3, 8, 8), np.uint8), self.labels[i]
+
+    def batch(self, indices):
+        images, labels = zip(*[self[i] for i in indices], strict=True)
+        return np.stack(images), np.stack(labels)
+
+    def where(self, i):
+        return f"crashing: {i}.png"
+
+
+def test_a_crash_of_a_worker_names_the_file():
+    stream = batches(Crashing(), SampleOrder(8, 0, False), 0, 4, 0, 4, 2)
+    with pytest.raises(UserError, match=r"crashing: 5\.png: reading image 5 ends the process"):
+        for _ in range(4):
+            next(stream)
+
+
+def test_no_image_is_blamed_for_a_process_that_was_killed():
+    assert "out of memory?" in crash(Crashing(), [np.array([1]), np.array([1])])
+
+
+def test_groups_are_read_in_their_order():
+    groups = [np.array([3, 1]), np.array([2]), np.array([0, 0, 3])]
+    results = list(read_ahead(Numbers(4), iter(groups)))
+    assert [labels[:, 0].tolist() for _, labels in results] == [[3, 1], [2], [0, 0, 3]]
