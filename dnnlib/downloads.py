@@ -3,11 +3,14 @@
 import hashlib
 import http.client
 import re
+import shutil
 import urllib.error
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import Request, urlopen
 
 import torch
+from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir
@@ -38,15 +41,26 @@ def fetch(url: str, path: Path | None = None) -> Path:
     if not path.exists():
         make_dir(path.parent)
         with atomic(path) as temporary:
-            try:
-                torch.hub.download_url_to_file(url, str(temporary))
-            except (urllib.error.URLError, http.client.HTTPException) as e:
-                raise UserError(f"{url}: cannot download: {getattr(e, 'reason', '') or repr(e)}") from e
+            _download(url, temporary)
             if checksum:
                 _check_hash(temporary, checksum[1], url)
     elif checksum:
         _check_hash(path, checksum[1], f"{url}: cached as {path}")
     return path
+
+
+def _download(url: str, path: Path) -> None:
+    """Write the answer of a server to a file, with a progress bar; raise UserError unless all of it arrives."""
+    try:
+        with urlopen(Request(url, headers={"User-Agent": "msg-gan"})) as response, open(path, "wb") as file:
+            with tqdm.wrapattr(response, "read", total=response.length) as stream:
+                shutil.copyfileobj(stream, file)
+
+            # Python takes a connection that closes early for the end of the file.
+            if response.length:
+                raise UserError(f"{url}: cannot download: the last {response.length:,} bytes did not arrive")
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
+        raise UserError(f"{url}: cannot download: {getattr(e, 'reason', '') or repr(e)}") from e
 
 
 def _check_hash(path: Path, expected: str, where: str) -> None:

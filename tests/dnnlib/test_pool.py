@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dnnlib.pool import WorkerDied, ordered_map
+from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 
 
 def square(x):
@@ -96,3 +96,7 @@ def test_closing_early_ends_the_workers(workers):
     results.close()
     assert not multiprocessing.active_children()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_cores_are_those_that_this_process_may_use():
+    assert 1 <= cpu_count() <= os.cpu_count()

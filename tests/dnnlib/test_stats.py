@@ -4,6 +4,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dnnlib import distributed
 from dnnlib.stats import Averages, RunLog, format_time, read_stats
 
 CPU = torch.device("cpu")
@@ -35,6 +36,30 @@ def test_averages_of_another_number_of_processes_are_added_up():
     averages = Averages(CPU)
     averages.load_state_dict({"x": torch.tensor([[1.0, 1.0], [5.0, 2.0]], dtype=torch.float64)})
     assert averages.take() == {"x": 2.0}
+
+
+def test_the_main_process_takes_all_sums_of_another_number_of_processes(monkeypatch):
+    state = {"x": torch.tensor([[1.0, 1.0], [5.0, 2.0]], dtype=torch.float64)}
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    sums = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        averages = Averages(CPU)
+        averages.load_state_dict(state)
+        sums.append(averages.sums["x"].tolist())
+    assert sums == [[6, 3], [0, 0], [0, 0]]
+
+
+def test_each_process_takes_its_own_sums(monkeypatch):
+    state = {"x": torch.tensor([[1.0, 1.0], [5.0, 2.0]], dtype=torch.float64)}
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    averages = Averages(CPU)
+    averages.add({"old": torch.ones(1)})
+    averages.load_state_dict(state)
+    averages.add({"x": torch.tensor([4.0])})
+    assert {name: total.tolist() for name, total in averages.sums.items()} == {"x": [9, 3]}
+    assert state["x"].tolist() == [[1, 1], [5, 2]]
 
 
 def test_run_log_drops_rows_past_the_point_of_resuming(tmp_path):

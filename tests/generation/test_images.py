@@ -1,10 +1,20 @@
-"""Pictures of seeds, by generate.py."""
+"""Pictures of seeds, by the commands of generate.py."""
+
+import contextlib
+import io
+import signal
+import sys
+import warnings
+from subprocess import CompletedProcess
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dnnlib import cli
+from generation import command
 from pretrained import load_network
 from tests.pretrained.test_command import BMSG, FILES
 from tests.runs import script
@@ -12,11 +22,27 @@ from training import pyramid
 
 
 def generate(*args, check=True):
-    return script("generate.py", *args, check=check)
+    """Run generate.py within this process, which is much quicker than a new one."""
+    args = ["generate.py", *map(str, args)]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", args),
+        mock.patch.object(signal, "signal"),
+        mock.patch.object(warnings, "showwarning"),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as e,
+    ):
+        cli.run(command.main)
+    assert not check or e.value.code == 0, err.getvalue()
+    return CompletedProcess(args, e.value.code, out.getvalue(), err.getvalue())
 
 
 def test_images_are_those_of_the_network(networks, snapshot, tmp_path):
-    generate("images", "--network", snapshot, "--seeds", "3", "--outdir", tmp_path / "o", "--class", 1, "--trunc", 0.5)
+    """The one test that starts the script itself."""
+    options = ["--network", snapshot, "--seeds", "3", "--outdir", tmp_path / "o", "--class", 1, "--trunc", 0.5]
+    out = script("generate.py", "images", *options)
+    assert out.stdout == f"{tmp_path / 'o'}: 1 images\n"
     z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
     with torch.no_grad():
         x = networks[1]["G_ema"](z, torch.eye(3)[[1]], truncation_psi=0.5, truncation_cutoff=8, noise_mode="const")[-1]
@@ -67,8 +93,8 @@ def test_bad_options_are_one_line(snapshot, tmp_path, args, message):
 def test_generate_takes_every_kind(kind, tmp_path):
     """The pixels are those of the network: its own psi and stored noise."""
     file = FILES[kind][1 if kind == "msg_progan" else 0]
-    script("generate.py", "images", "--network", file, "--seeds", "3", "--outdir", tmp_path)
-    script("generate.py", "multiscale", "--network", file, "--seeds", "0-1", "--output", tmp_path / "sheet.png")
+    generate("images", "--network", file, "--seeds", "3", "--outdir", tmp_path)
+    generate("multiscale", "--network", file, "--seeds", "0-1", "--output", tmp_path / "sheet.png")
     G = load_network(file).generator()
     rng = np.random.RandomState(3)
     z = torch.from_numpy(rng.randn(1, G.cfg.z_dim)).float()
@@ -93,8 +119,12 @@ def test_generate_takes_every_kind(kind, tmp_path):
     ],
 )
 def test_generate_refuses_in_one_line(make, message, tmp_path):
-    out = script(
-        "generate.py", "images", "--network", make(tmp_path / "x.pkl"), "--outdir", tmp_path / "o", check=False
-    )
+    out = generate("images", "--network", make(tmp_path / "x.pkl"), "--outdir", tmp_path / "o", check=False)
     assert out.returncode == 2 and "Traceback" not in out.stderr and not (tmp_path / "o").exists()
     assert len([line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]) == 1
+
+
+def test_sheets_are_png_files(snapshot, tmp_path):
+    out = generate("multiscale", "--network", snapshot, "--output", tmp_path / "sheet.jpg", check=False)
+    assert out.returncode == 2 and "sheet.jpg: expected a file name that ends in .png" in out.stderr
+    assert not (tmp_path / "sheet.jpg").exists()

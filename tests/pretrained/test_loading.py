@@ -1,4 +1,4 @@
-"""Networks by URL: downloads, hashes, web pages in place of files."""
+"""Formats by their first bytes; networks by URL: downloads, hashes, web pages in place of files."""
 
 import hashlib
 import threading
@@ -9,6 +9,45 @@ import pytest
 
 from dnnlib.errors import UserError
 from pretrained import load_network
+from pretrained.loading import FORMATS, format_of
+from tests.golden_data import GOLDEN
+
+SAFETENSORS, ZIP, LEGACY, PICKLE, HTML = FORMATS
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ((2**27 - 1).to_bytes(8, "little") + b'{"', SAFETENSORS),
+        ((10).to_bytes(8, "little") + b'{"', SAFETENSORS),
+        (b"PK\x03\x04", ZIP),
+        (bytes.fromhex("80028a0a6cfc9c46f9206aa85019") + b".", LEGACY),
+        (b"\x80\x02\x8a\x0a", PICKLE),
+        (b"\x80\x05", PICKLE),
+        (b"<!DOCTYPE HTML>", HTML),
+        (b"\xef\xbb\xbf\r\n\t <HTML lang=", HTML),
+        (b"<?xml version=", HTML),
+        (b"<head>", HTML),
+    ],
+)
+def test_the_first_bytes_tell_the_format(tmp_path, head, name):
+    (tmp_path / "x.png").write_bytes(head)
+    assert format_of(tmp_path / "x.png") == name
+
+
+@pytest.mark.parametrize(
+    "head", [(2**27).to_bytes(8, "little") + b'{"', b"PK\x05\x06", b"\x80\x01", b"\x80\x06", b"<svg>", b"\x80", b""]
+)
+def test_other_files_are_refused(tmp_path, head):
+    (tmp_path / "x.pkl").write_bytes(head)
+    with pytest.raises(UserError, match=r"x.pkl: not a network file \(.*expected a snapshot of train.py"):
+        format_of(tmp_path / "x.pkl")
+
+
+def test_golden_files_are_what_they_are(snapshot):
+    assert format_of(snapshot) == SAFETENSORS
+    assert format_of(GOLDEN / "c2_network-final.pkl") == PICKLE
+    assert format_of(GOLDEN / "bmsg_gan" / "depth4_latent16" / "GAN_GEN_1.pth") == ZIP
 
 
 def test_url_is_downloaded_once(snapshot, monkeypatch, tmp_path):
