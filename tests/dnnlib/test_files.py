@@ -1,13 +1,9 @@
 import errno
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, remove_partial
-from dnnlib.images import save_png, sheet
-from dnnlib.stats import RunLog, format_time, read_stats
+from dnnlib.files import atomic, lock, make_dir, remove_partial
 
 
 def test_atomic_file_is_whole_or_absent(tmp_path):
@@ -39,32 +35,43 @@ def test_remove_partial(tmp_path):
     assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()) == sorted(others)
 
 
-def test_sheet_places_images_row_by_row(tmp_path):
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 2), np.uint8)
-    grid = sheet(images, 3, (4, 4))
-    assert grid.shape == (3, 8, 12)
-    np.testing.assert_array_equal(grid[0, ::4, ::4], [[0, 1, 2], [3, 4, 255]])
-    save_png(grid, tmp_path / "g.png")
-    with Image.open(tmp_path / "g.png") as im:
-        np.testing.assert_array_equal(np.asarray(im).transpose(2, 0, 1), grid)
+def test_atomic_folder_is_whole_or_absent(tmp_path):
+    path = tmp_path / "x"
+    with pytest.raises(KeyboardInterrupt), atomic(path) as temporary:
+        (temporary / "sub").mkdir(parents=True)
+        (temporary / "sub" / "half").write_text("")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    path.mkdir()  # an empty folder may be there already
+    with atomic(path) as temporary:
+        temporary.mkdir()
+        (temporary / "file").write_text("new")
+    assert (path / "file").read_text() == "new"
+    with pytest.raises(UserError, match="x: cannot write: directory not empty"), atomic(path) as temporary:
+        temporary.mkdir()
+    assert (path / "file").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_resumed_log_drops_rows_past_the_checkpoint(tmp_path):
-    log = RunLog(tmp_path, -1)
-    for kimg in (1, 2, 3):
-        log.write({"kimg": kimg, "Loss/D": 0.5})
-    log.close()
-    with open(tmp_path / "stats.jsonl", "a") as f:
-        f.write('{"kimg": 4, "Lo')  # killed while writing
-    log = RunLog(tmp_path, 2)
-    log.write({"kimg": 3, "Loss/D": 0.7})
-    log.close()
-    assert [(r["kimg"], r["Loss/D"]) for r in read_stats(tmp_path / "stats.jsonl")] == [(1, 0.5), (2, 0.5), (3, 0.7)]
+def test_two_writers_of_one_name_do_not_meet(tmp_path):
+    with atomic(tmp_path / "x") as first:
+        with atomic(tmp_path / "x") as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert (tmp_path / "x").read_text() == "second"
+    assert (tmp_path / "x").read_text() == "first"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0s"), (59.4, "59s"), (200, "3m 20s"), (7510, "2h 05m 10s"), (101400, "1d 04h 10m")],
-)
-def test_format_time(seconds, text):
-    assert format_time(seconds) == text
+def test_a_lock_is_held_until_the_file_is_closed(tmp_path):
+    with open(tmp_path / "x", "w") as first:
+        assert lock(first)
+        with open(tmp_path / "x") as second:
+            assert not lock(second)
+    with open(tmp_path / "x") as third:
+        assert lock(third)
+
+
+def test_make_dir_makes_parents_and_reports_what_is_in_the_way(tmp_path):
+    assert make_dir(tmp_path / "a" / "b") == make_dir(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    (tmp_path / "a" / "file").write_text("")
+    with pytest.raises(UserError, match="file/c: cannot create the folder: not a directory"):
+        make_dir(tmp_path / "a" / "file" / "c")

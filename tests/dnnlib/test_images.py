@@ -13,6 +13,16 @@ def test_sheets_are_filled_row_by_row_and_padded_with_white():
     assert (picture[0, 2:, :2] == 2).all() and (picture[0, 2:, 2:] == 255).all()
 
 
+def test_sheet_places_images_row_by_row(tmp_path):
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 2), np.uint8)
+    grid = sheet(images, 3, (4, 4))
+    assert grid.shape == (3, 8, 12)
+    np.testing.assert_array_equal(grid[0, ::4, ::4], [[0, 1, 2], [3, 4, 255]])
+    save_png(grid, tmp_path / "g.png")
+    with Image.open(tmp_path / "g.png") as im:
+        np.testing.assert_array_equal(np.asarray(im).transpose(2, 0, 1), grid)
+
+
 def test_small_images_are_scaled_up_by_repeating_pixels():
     image = np.arange(4, dtype=np.uint8).reshape(1, 1, 2, 2)
     assert np.array_equal(sheet(image, 1, (4, 6))[0], image[0, 0].repeat(2, 0).repeat(3, 1))

@@ -82,7 +82,8 @@ def test_run_log_drops_rows_past_the_point_of_resuming(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(45.4, "45s"), (200, "3m 20s"), (7510, "2h 05m 10s"), (101400, "1d 04h 10m")]
+    ("seconds", "text"),
+    [(0.4, "0s"), (45.4, "45s"), (59.4, "59s"), (200, "3m 20s"), (7510, "2h 05m 10s"), (101400, "1d 04h 10m")],
 )
 def test_format_time(seconds, text):
     assert format_time(seconds) == text
