@@ -73,12 +73,12 @@ def load_bmsg_gan(path: Path) -> NetworkFile:
     """Open the network of a .pth file, zip or older container; raise UserError if it holds none."""
     arrays = _read(path)
 
-    # Only a generator has converters to RGB. How many converters there are tells the resolution.
+    # The converters tell the resolution, and G from D. Only the file name tells G from its shadow.
     depth = len([key for key in arrays if re.fullmatch(r"rgb_(converters|to_features)\.\d+\.weight", key)])
     try:
         use_wscale = _is_equalised(arrays)
         if "rgb_converters.0.weight" in arrays:
-            role = "G"
+            role = "G_ema" if "SHADOW" in path.name.upper() else "G"
             spec = ImageSpec(resolution=2 ** (depth + 1), channels=len(arrays["rgb_converters.0.weight"]))
             cfg: Any = ProGANGeneratorConfig(z_dim=len(arrays["layers.0.conv_1.weight"]), use_wscale=use_wscale)
             table = generator_table(spec)
@@ -92,14 +92,12 @@ def load_bmsg_gan(path: Path) -> NetworkFile:
             f"{path}: weights of some PyTorch network, but not a generator or discriminator of BMSG-GAN ({e})"
         ) from e
 
-    # Both generators have the same form, so the name is the only sign.
-    if role == "G" and "SHADOW" in path.name.upper():
-        role = "G_ema"
+    part = Part(cfg, spec, translate(table, arrays, str(path)), str(path))
 
+    # These are guesses, so the user should know of them.
     notes = [f"{'equalised' if use_wscale else 'plain'} convolutions, going by the size of the weights"]
     if epoch := re.search(r"_(\d+)\.pth$", path.name):
         notes.insert(0, f"epoch {epoch[1]}, going by the file name")
-    part = Part(cfg, spec, translate(table, arrays, str(path)), str(path))
     return NetworkFile(str(path), {role: part}, spec, None, ORIGIN, notes)
 
 

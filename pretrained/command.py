@@ -11,20 +11,19 @@ from dnnlib import cli
 from dnnlib.errors import UserError
 from pretrained.bmsg_gan import ORIGIN as BMSG_GAN
 from pretrained.loading import format_of, load_network
-from pretrained.tf_networks import MSG_STYLEGAN, STYLEGAN
+from pretrained.tf_networks import ORIGINS
 from training.config import as_dict
 from training.networks.architectures import ARCHITECTURES
 from training.run.snapshot import save_snapshot
 
-NON_COMMERCIAL = (
-    "what was made with the original code is under its licence, CC BY-NC 4.0: no commercial use, and credit is due; "
-    "converting it changes nothing about that (LICENSE_ORIGINAL.txt)"
-)
-# By what wrote the weights.
+# What the user should know about the licence of weights, by what wrote them.
 LICENCES = {
     BMSG_GAN: "BMSG-GAN is under the MIT licence, whose notice stays with its files (LICENSE_ORIGINAL.txt)",
-    MSG_STYLEGAN: NON_COMMERCIAL,
-    STYLEGAN: NON_COMMERCIAL,
+    **dict.fromkeys(
+        ORIGINS.values(),
+        "what was made with the original code is under its licence, CC BY-NC 4.0: no commercial use, and credit is "
+        "due; converting it changes nothing about that (LICENSE_ORIGINAL.txt)",
+    ),
 }
 
 
@@ -85,8 +84,7 @@ def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
     save_snapshot(out, networks, net.spec, net.cur_nimg, net.origin)
 
     # The licence of the weights goes with them.
-    title = ARCHITECTURES[next(iter(net.parts.values())).cfg.kind].title
-    print(f"{out}: {', '.join(networks)} of {title}")
+    print(f"{out}: {', '.join(networks)} of {ARCHITECTURES[next(iter(networks.values())).cfg.kind].title}")
     if net.origin in LICENCES:
         print(f"licence: {LICENCES[net.origin]}")
 

@@ -43,7 +43,6 @@ def load_snapshot(path: Path) -> NetworkFile:
         spec = from_dict(ImageSpec, facts["images"], "images")
         options = {name: from_dict(CONFIGS[name], facts[name.removesuffix("_ema")], name) for name in names}
         cur_nimg = facts["cur_nimg"] if facts["cur_nimg"] is None else int(facts["cur_nimg"])
-        origin = str(facts.get("origin", ""))
     except KeyError as e:
         raise UserError(f"{path}: no {e} in the metadata, expected a snapshot of train.py") from e
     except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as e:
@@ -54,7 +53,7 @@ def load_snapshot(path: Path) -> NetworkFile:
     for name, cfg in options.items():
         own = {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
         parts[name] = Part(cfg, spec, own, f"{path}: {name}")
-    return NetworkFile(str(path), parts, spec, cur_nimg, origin)
+    return NetworkFile(str(path), parts, spec, cur_nimg, str(facts.get("origin", "")))
 
 
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Stored]]:

@@ -23,7 +23,8 @@ from training.networks.config import (
 )
 from training.spec import ImageSpec
 
-MSG_STYLEGAN, STYLEGAN = "msg-stylegan-tf", "StyleGAN (NVIDIA 2019, TensorFlow)"  # who wrote a file
+# What wrote the networks of an architecture.
+ORIGINS = {"msg_stylegan": "msg-stylegan-tf", "stylegan": "StyleGAN (NVIDIA 2019, TensorFlow)"}
 
 # The networks of a file, and what we call them.
 ROLES = {"G": "G", "D": "D", "Gs": "G_ema"}
@@ -70,15 +71,13 @@ def load_tf(path: Path) -> NetworkFile:
     if 4 * values > 2 * path.stat().st_size + 2**20:
         raise UserError(f"{path}: its variables claim {values:,} values, more than the file holds")
 
-    # The file name is the only place that says how far training was.
+    # Only the file name says how long training was, and only plain StyleGAN has a lod.
     kimg = re.search(r"network-snapshot-(\d+)", path.name)
     cur_nimg = int(kimg[1]) * 1000 if kimg else None
-
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
     notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
     first = next(iter(parts.values()))
-    origin = STYLEGAN if first.cfg.kind == "stylegan" else MSG_STYLEGAN
-    return NetworkFile(str(path), parts, first.spec, cur_nimg, origin, notes)
+    return NetworkFile(str(path), parts, first.spec, cur_nimg, ORIGINS[first.cfg.kind], notes)
 
 
 def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
