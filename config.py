@@ -12,6 +12,7 @@ from training.networks.config import (
     ProGANGeneratorConfig,
 )
 
+# Relative to the folder that train.py is started in; `--data` and `--result-dir` override them.
 DATA_DIR = "datasets"
 RESULT_DIR = "results"
 
@@ -33,17 +34,21 @@ def robohash() -> TrainConfig:
         preset="robohash",
         data=f"{DATA_DIR}/robohash64",
         result_dir=RESULT_DIR,
+        # A short run for a CPU, with a line for every thousand images and samples for every second thousand.
         total_kimg=40,
         tick_kimg=1,
         image_snapshot_ticks=2,
         network_snapshot_ticks=2,
         batch=8,
+        # With the published half-life of 10 kimg, the average would not get away from the untrained generator.
         ema_kimg=4,
         ema_rampup=0.1,
+        # Few feature maps, and no noise inputs, since the drawings have no random detail.
         G=GeneratorConfig(
             z_dim=64, w_dim=64, mapping_layers=4, mapping_fmaps=64, fmap_base=512, fmap_max=64, use_noise=False
         ),
         D=DiscriminatorConfig(fmap_base=512, fmap_max=64),
+        # R1 makes a D step about twice as expensive, so it is taken in one step out of four.
         loss=LossConfig(r1_gamma=1.0, reg_interval=4),
     )
 
@@ -55,6 +60,7 @@ def tiny() -> TrainConfig:
         data=f"{DATA_DIR}/robohash64",
         result_dir=RESULT_DIR,
         resolution=32,
+        # Every tick writes everything, so that a test sees all of it in one short run.
         total_kimg=4,
         tick_kimg=1,
         image_snapshot_ticks=1,
@@ -68,10 +74,7 @@ def tiny() -> TrainConfig:
 
 
 def _published(preset: str, resolution: int, batch: int, micro_batch: int, mirror: bool) -> TrainConfig:
-    """Return the settings for a dataset of the papers.
-
-    Batch and mirroring are ours where the original's train.py does not state them.
-    """
+    """Return the settings for a dataset of the papers."""
     return replace(
         PUBLISHED,
         preset=preset,
@@ -84,6 +87,8 @@ def _published(preset: str, resolution: int, batch: int, micro_batch: int, mirro
     )
 
 
+# Columns: resolution, batch, micro-batch. Batch and mirroring are ours where the original's train.py does not state
+# them; the micro-batch bounds the memory that one pass takes.
 ffhq1024 = partial(_published, "ffhq1024", 1024, 16, 4, mirror=True)
 celebahq1024 = partial(_published, "celebahq1024", 1024, 16, 4, mirror=True)
 churches256 = partial(_published, "churches256", 256, 32, 8, mirror=False)
@@ -92,7 +97,10 @@ indian_celebs256 = partial(_published, "indian-celebs256", 256, 32, 8, mirror=Tr
 cifar10 = partial(_published, "cifar10", 32, 64, 64, mirror=True)
 
 # The ablations of the StyleGAN paper that the original's train.py carries, on FFHQ; choose other data with --data and
-# --resolution. Style mixing had no effect in the original, here it has.
+# --resolution. Style mixing had no effect in the original; here it has.
+#
+# Groups of options that several rows share: the input as it was before noise was added, and a traditional generator,
+# which starts from the latent itself and has no styles.
 _NO_NOISE: dict[str, object] = {"use_const_input": True, "use_noise": False}
 _TRADITIONAL: dict[str, object] = {
     "use_styles": False,
@@ -103,16 +111,19 @@ _TRADITIONAL: dict[str, object] = {
     "use_noise": False,
 }
 ABLATIONS: dict[str, tuple[dict[str, object], float]] = {  # changes of G, style_mixing_prob
-    "tuned-baseline": ({**_TRADITIONAL, "mapping_layers": 0}, 0.0),  # Table 1
+    # Table 1: from ProGAN to StyleGAN, one step a row.
+    "tuned-baseline": ({**_TRADITIONAL, "mapping_layers": 0}, 0.0),
     "add-mapping-and-styles": ({**_NO_NOISE, "use_const_input": False}, 0.0),
     "remove-traditional-input": (_NO_NOISE, 0.0),
     "add-noise-inputs": ({}, 0.0),
     "mixing-regularization": ({}, 0.9),
-    "mix0": ({}, 0.0),  # Table 2
+    # Table 2: how often styles are mixed.
+    "mix0": ({}, 0.0),
     "mix50": ({}, 0.5),
     "mix90": ({}, 0.9),
     "mix100": ({}, 1.0),
-    "traditional-0": ({**_TRADITIONAL, "mapping_layers": 0}, 0.0),  # Table 4
+    # Table 4: layers of the mapping network.
+    "traditional-0": ({**_TRADITIONAL, "mapping_layers": 0}, 0.0),
     "traditional-8": ({**_TRADITIONAL, "mapping_layers": 8}, 0.0),
     "stylebased-0": ({"mapping_layers": 0}, 0.9),
     "stylebased-1": ({"mapping_layers": 1}, 0.9),
@@ -122,8 +133,10 @@ ABLATIONS: dict[str, tuple[dict[str, object], float]] = {  # changes of G, style
 
 
 def _ablation(name: str) -> TrainConfig:
+    """Return the preset of one row of ABLATIONS: FFHQ with these changes."""
     changes, mixing = ABLATIONS[name]
     base = ffhq1024()
+
     return replace(
         base,
         preset=name,
@@ -132,11 +145,15 @@ def _ablation(name: str) -> TrainConfig:
     )
 
 
-# MSG-ProGAN as published (BMSG-GAN): relativistic hinge loss without penalty, Adam 0.003 for both networks in torch's
-# form, G_ema with a decay of 0.999 a step, the same latents for D and G, one minibatch stddev over the whole batch.
-# Batch and length are ours, since its train.py leaves them to the user.
 def _progan(preset: str, data: str, resolution: int, batch: int, total_kimg: float, features: int = 512) -> TrainConfig:
+    """Return MSG-ProGAN as published (BMSG-GAN), for one dataset.
+
+    It has the relativistic hinge loss without penalty, Adam with rate 0.003 in torch's form for both networks, a G_ema
+    that decays by 0.999 a step, the same latents for D and G, and one minibatch stddev over the whole batch. Batch and
+    length are ours, since the original's train.py leaves them to the user.
+    """
     adam = AdamConfig(lr=0.003, form="torch")
+
     return replace(
         PUBLISHED,
         preset=preset,
@@ -163,9 +180,12 @@ progan_celebahq1024 = partial(_progan, "progan-celebahq1024", "celebahq1024", 10
 def progan_robohash() -> TrainConfig:
     """MSG-ProGAN on the 64x64 characters, small enough for two CPU cores; without classes, as published."""
     cfg = _progan("progan-robohash", "robohash64", 64, 8, 40, features=64)
+
+    # The rhythm of the robohash preset, so that both can be compared; characters face one way.
     return replace(cfg, mirror=False, tick_kimg=1, image_snapshot_ticks=2, network_snapshot_ticks=2)
 
 
+# What train.py offers, by the name on its command line.
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "robohash": robohash,
     "tiny": tiny,

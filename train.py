@@ -22,7 +22,8 @@ from training.config import TrainConfig, from_dict
 
 
 def parse(args: Sequence[str]) -> TrainConfig:
-    """Command line -> options; UserError for an unknown preset or a wrong value, for an unknown option too."""
+    """Return the options of a command line; raise UserError for an unknown preset or option and for a wrong value."""
+    # The first argument may name a preset, or a file of options.
     named = bool(args) and not args[0].startswith("-")
     name = args[0] if named else "robohash"
     try:
@@ -33,7 +34,9 @@ def parse(args: Sequence[str]) -> TrainConfig:
         else:
             raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
         cfg = _parse_options(default, args[named:])
-        if cfg.init != default.init:  # given here, so the networks are those of its files
+
+        # With --init, the networks are those of its files, but for the options that are given as well.
+        if cfg.init != default.init:
             from pretrained.warm_start import with_networks_of
 
             cfg = _parse_options(with_networks_of(default, cfg), args[named:])
@@ -43,8 +46,11 @@ def parse(args: Sequence[str]) -> TrainConfig:
 
 
 def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:
+    """Return the options of a command line, with those of `default` where it gives none."""
     description = f"{__doc__}\n{', '.join(config.PRESETS)}"
-    kind = (tyro.conf.AvoidSubcommands,)  # of the networks: the default's
+
+    # The architecture is the default's: no subcommand chooses another.
+    kind = (tyro.conf.AvoidSubcommands,)
     parsed: TrainConfig = cli.one_line_errors(
         lambda: tyro.cli(TrainConfig, default=default, args=args, description=description, prog="train.py", config=kind)
     )
@@ -52,6 +58,7 @@ def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:
 
 
 def _read_json(name: str) -> Any:
+    """Return the content of a JSON file; raise UserError if it cannot be read."""
     try:
         return json.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as e:
@@ -61,16 +68,20 @@ def _read_json(name: str) -> Any:
 
 
 def main() -> int:
+    """Run the command line; return the exit status."""
     cfg = parse(sys.argv[1:])
     if cfg.dry_run:
         from training.run.forecast import print_forecast
 
         print_forecast(cfg)
         return 0
+
+    # Imports that take seconds come after the options are known to be right.
     from dnnlib.launch import is_first_process, launch
     from pretrained.warm_start import load_initial
     from training.run.entry import check, train
 
+    # Metrics of the snapshots; a missing weight file is better told now than after hours.
     hooks = []
     if cfg.metrics:
         from metrics.hook import ScoreSnapshots, missing_weights
@@ -80,6 +91,7 @@ def main() -> int:
             for problem in missing_weights(cfg.metrics):
                 print(f"warning: {problem}", file=sys.stderr)
         hooks.append(ScoreSnapshots(load_network))
+
     check(cfg, load_initial)
     return launch(partial(train, load_weights=load_initial, hooks=hooks), cfg, cfg.gpus)
 

@@ -11,6 +11,7 @@ def ema_beta(cfg: TrainConfig, cur_nimg: int) -> float:
     if cfg.ema_decay is not None:
         return cfg.ema_decay
 
+    # In short runs the half-life starts small, so that the untrained G is soon forgotten.
     half_life = cfg.ema_kimg * 1000
     if cfg.ema_rampup is not None:
         half_life = min(half_life, cur_nimg * cfg.ema_rampup)
@@ -21,5 +22,6 @@ def ema_beta(cfg: TrainConfig, cur_nimg: int) -> float:
 def update_ema(ema: torch.Tensor, weights: torch.Tensor, G_ema: Generator, G: Generator, beta: float) -> None:
     """Move the flat parameters `ema` towards `weights`, and copy buffers (noise, w_avg) as they are."""
     ema.lerp_(weights, 1 - beta)
+
     for average, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
         average.copy_(buffer)

@@ -41,7 +41,6 @@ def generator_inputs(G: Generator, labels: torch.Tensor, key: Key, style_mixing_
     is_mixed = host_rng.random() < style_mixing_prob and G.mapping.num_ws > 1
     if not is_mixed:
         return GeneratorInputs(z, labels, noise)
-
     z_mix = torch.randn(n, G.cfg.z_dim, generator=rng, device=device)  # [N,z_dim]
     mix_from = torch.tensor(int(host_rng.integers(1, G.mapping.num_ws)), device=device)  # []
     return GeneratorInputs(z, labels, noise, z_mix, mix_from)
@@ -49,6 +48,7 @@ def generator_inputs(G: Generator, labels: torch.Tensor, key: Key, style_mixing_
 
 def random_labels(table: LabelTable, n: int, key: Key) -> np.ndarray:
     """Draw n rows of the dataset's labels [M,c_dim] -> [n,c_dim]."""
+    # Rows rather than classes, so that classes are as frequent as in the dataset.
     rows = np.random.default_rng(seed_of(*key, "labels")).integers(len(table), size=n)
     return table[rows]
 

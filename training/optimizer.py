@@ -1,11 +1,15 @@
-"""Adam on flat storage: one buffer each of parameters, gradients and moments per network, so that the all-reduce, the
-check for non-finite gradients, the update and the moving average are a few operations on whole networks."""
+"""Adam on flat storage.
+
+Each network has one buffer of parameters, one of gradients and one of each moment, so that the all-reduce, the check
+for non-finite gradients, the update and the moving average are a few operations on whole networks.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dnnlib import distributed
 from training.config import AdamConfig
@@ -14,17 +18,17 @@ from training.config import AdamConfig
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
     """Move parameters into one contiguous tensor [P], of which they become views, and return it."""
     params = list(parameters)
-    flat = torch.cat([p.detach().flatten() for p in params])
-    for p, view in zip(params, flat.split([p.numel() for p in params]), strict=True):
-        p.data = view.view_as(p)
+    flat = parameters_to_vector(params).detach()
+    vector_to_parameters(flat, params)
     return flat
 
 
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1; `form` "tf": the variant of section 2 with eps-hat).
 
-    `.grad` [P] receives the gradients of backward passes, `.extra` [E] values that travel with them; `all_reduce`
-    brings both together, `step` applies the gradients. A step with a non-finite gradient changes nothing but `skipped`.
+    `.grad` [P] receives the gradients of backward passes, and `.extra` [E] values that travel with them; `all_reduce`
+    sums both over all processes, and `step` applies the gradients. A step with a non-finite gradient changes nothing
+    but `skipped`.
     """
 
     def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0) -> None:
@@ -78,8 +82,10 @@ class Adam:
         self.flat.addcmul_(update, (-lr * ok * correction2 / correction1).to(update.dtype))
 
     def state_dict(self) -> dict[str, Any]:
+        """Return references to the moments and counts; the weights belong to the network."""
         return {"m": self.m, "v": self.v, "t": self.t, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over what `state_dict` returned."""
         for name, tensor in self.state_dict().items():
             tensor.copy_(state[name])

@@ -14,10 +14,10 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """
     if precision != "auto":
         return precision
-
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
 
+    # Other CPUs emulate bf16, which is slower than fp32.
     cpu = torch.cpu.get_capabilities()
     return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "fp32"
 

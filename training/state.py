@@ -1,4 +1,4 @@
-"""All that a checkpoint holds: what a run needs to go on as if it had never stopped."""
+"""The state of a run: all that a checkpoint holds, so that the run can go on as if it had never stopped."""
 
 import copy
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from training.optimizer import Adam, flatten_parameters
 from training.spec import ImageSpec
 from training.warm_start import InitialWeights, copy_fitting, table
 
+# Attributes of TrainState that are plain numbers.
 PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec")
 
 
@@ -43,7 +44,7 @@ class TrainState:
     def __init__(self, cfg: TrainConfig, spec: ImageSpec, device: torch.device) -> None:
         self.cfg, self.spec = cfg, spec
 
-        # Networks.
+        # Networks; every process draws the same initial weights.
         torch.manual_seed(cfg.seed)
         self.G = build_generator(cfg.G, spec).train().to(device)
         self.D = build_discriminator(cfg.D, spec).train().to(device)
@@ -84,54 +85,59 @@ class TrainState:
             wait_seconds=self.wait_sec,
             averages=self.averages.take(),
         )
+
+        # Begin the next tick.
         self.tick, self.tick_start_nimg = tick.after, self.cur_nimg
         self.tick_sec = self.wait_sec = 0.0
         return tick
 
     def start_from(self, weights: InitialWeights) -> list[str]:
         """Copy what fits of other networks into these; return a table of what did."""
-        networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
-        for name, network in networks.items():
+        for name, network in {"G": self.G, "D": self.D, "G_ema": self.G_ema}.items():
             copy_fitting(network, weights, name)
         return [f"init      {weights.where}", *table(self.G, weights, "G"), *table(self.D, weights, "D")]
 
     def state_dict(self) -> dict[str, Any]:
         """Return references, not copies. All processes must call it together."""
         return {
-            "G": self.G.state_dict(),
-            "D": self.D.state_dict(),
-            "G_ema": self.G_ema.state_dict(),
-            "G_opt": self.G_opt.state_dict(),
-            "D_opt": self.D_opt.state_dict(),
-            "averages": self.averages.state_dict(),
+            **{name: part.state_dict() for name, part in self._parts().items()},
             "progress": {name: getattr(self, name) for name in PROGRESS},
             "tick_kimg": self.cfg.tick_kimg,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
-        self.G.load_state_dict(state["G"])
-        self.D.load_state_dict(state["D"])
-        self.G_ema.load_state_dict(state["G_ema"])
-        self.G_opt.load_state_dict(state["G_opt"])
-        self.D_opt.load_state_dict(state["D_opt"])
-        self.averages.load_state_dict(state["averages"])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
 
         for name, value in state["progress"].items():
             setattr(self, name, value)
 
-        # Ticks are counted anew where they have another length now.
+        # If ticks have another length now, they are counted anew.
         if state["tick_kimg"] != self.cfg.tick_kimg:
             self.tick = ticks_after(self.cfg, self.cur_nimg)
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what keeps a state of its own, by its name in a checkpoint."""
+        return {
+            "G": self.G,
+            "D": self.D,
+            "G_ema": self.G_ema,
+            "G_opt": self.G_opt,
+            "D_opt": self.D_opt,
+            "averages": self.averages,
+        }
 
 
 def ticks_after(cfg: TrainConfig, nimg: float) -> int:
     """Return how many ticks are over after `nimg` images."""
+    # The small number keeps 0.3 / 0.1 from being rounded down to 2.
     return int(nimg / (cfg.tick_kimg * 1000) + 1e-9)
 
 
 def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
     """Return G without values; raise UserError if no networks can be built from these options for these images."""
+    # Tensors on this device have shapes only, so that even large networks cost nothing.
     try:
         with torch.device("meta"):
             build_discriminator(cfg.D, spec)

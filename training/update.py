@@ -1,6 +1,7 @@
 """One optimizer step of D or G: micro-batches, gradients over all processes, update."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -28,11 +29,10 @@ class Updater:
         self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
         self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
 
-        self.run_d: Callable[..., StepResult] = d_step
-        self.run_g: Callable[..., StepResult] = g_step
-        if self.cfg.compile:
-            self.run_d = torch.compile(d_step, dynamic=False)
-            self.run_g = torch.compile(g_step, dynamic=False)
+        # The shapes of a run never change, so nothing is compiled for other ones.
+        compiled = partial(torch.compile, dynamic=False) if self.cfg.compile else lambda step: step
+        self.run_d: Callable[..., StepResult] = compiled(d_step)
+        self.run_g: Callable[..., StepResult] = compiled(g_step)
 
     def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         """Take one step of D on this process's part of a batch.
@@ -40,9 +40,13 @@ class Updater:
         images: uint8 [batch/gpus,C,H,W]; labels: float32 [batch/gpus,c_dim].
         """
         cfg, state = self.cfg, self.state
-        reg_weight = self._reg_weight()
         state.D_opt.zero_grad()
         self.last_inputs.clear()
+
+        # The factor on r1_gamma and r2_gamma, or None in the steps that leave them out. As a tensor it can change
+        # without the step being compiled anew.
+        factor = cfg.loss.reg_factor(state.cur_nimg, cfg.batch)
+        reg_weight = None if factor is None else torch.full((), factor, device=self.device)
 
         # Accumulate gradients over micro-batches.
         image_parts = torch.from_numpy(images).split(cfg.images_per_pass)
@@ -67,7 +71,7 @@ class Updater:
         cfg, state = self.cfg, self.state
         state.G_opt.zero_grad()
 
-        # D only passes gradients on to G.
+        # D only passes gradients on to G; its own would be computed in vain.
         state.D.requires_grad_(False)
         for j, key in enumerate(self._keys("G")):
             inputs, reals = self._g_inputs(j, key)
@@ -84,21 +88,15 @@ class Updater:
         first = distributed.rank() * cfg.micro_batches
         return [(cfg.seed, purpose, self.state.cur_nimg, first + j) for j in range(cfg.micro_batches)]
 
-    def _reg_weight(self) -> torch.Tensor | None:
-        """Return the factor on r1_gamma and r2_gamma in this D step, None if the interval leaves it out.
-
-        It is a tensor, so that a compiled step is compiled once.
-        """
-        factor = self.cfg.loss.reg_factor(self.state.cur_nimg, self.cfg.batch)
-        return None if factor is None else torch.full((), factor, device=self.device)
-
     def _g_inputs(self, j: int, key: Key) -> tuple[GeneratorInputs, RealBatch | None]:
-        """Return what G is run on in micro-batch j, and the reals that its fakes are compared with.
+        """Return the inputs of G in micro-batch j, and the reals that its fakes are compared with, if they are.
 
-        Labels are drawn from the dataset's, or are those of the reals.
+        Labels are those of the reals, or else drawn from the dataset's.
         """
         cfg, G = self.cfg, self.state.G
         reals = self.last_inputs[j][0] if self.loss.g_compares else None
+
+        # BMSG-GAN trains G on the very fakes that D has just seen.
         if cfg.loss.same_latents:
             return self.last_inputs[j][1], reals
 

@@ -1,7 +1,8 @@
-"""Starting a run from the weights of another network: what fits by name and shape is copied."""
+"""Starting a run from the weights of another network, of which everything is copied that fits by name and shape."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import nn
@@ -9,16 +10,20 @@ from torch import nn
 from dnnlib.errors import UserError
 
 Shape = tuple[int, ...]
-LEAST = 0.05  # share of the values of G that must fit: biases fit nearly anything
+# Share of the values of G that must fit: some biases fit nearly anything, and would make a wrong file look right.
+LEAST = 0.05
 
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """What a run starts from: for some of `G`, `D` and `G_ema`, the shape of each tensor and a way to read them."""
+    """The weights that a run starts from, of some of `G`, `D` and `G_ema`."""
 
     where: str
+    """The files, for messages."""
     shapes: dict[str, dict[str, Shape]]
+    """Shape of each tensor, by network and name."""
     read: Callable[[str], Mapping[str, torch.Tensor]]
+    """Return the tensors of a network by name."""
 
 
 def fitting(network: nn.Module, weights: InitialWeights, name: str) -> set[str]:
@@ -33,6 +38,7 @@ def check_fit(G: nn.Module, weights: InitialWeights) -> None:
         raise UserError(f"{weights.where}: no generator to start from, only a discriminator")
 
     taken = fitting(G, weights, "G")
+    # Parameters only: the running mean of w and stored noise do not make a generator.
     sizes = {key: parameter.numel() for key, parameter in G.named_parameters()}
     copied = sum(n for key, n in sizes.items() if key in taken)
     if copied < LEAST * sum(sizes.values()):
@@ -59,28 +65,28 @@ def table(network: nn.Module, weights: InitialWeights, name: str) -> list[str]:
     if not shapes:
         return [f"{name:<18} {'all fresh':>12}  not in the file"]
 
-    # Values copied, values that start afresh, and the first reason for the latter, by block.
+    # One line a block; the first tensor that starts afresh gives the reason.
     state = network.state_dict()
-    rows: dict[str, tuple[int, int, str]] = {}
-    for key, tensor in state.items():
-        copied, fresh, reason = rows.get(block_of(key), (0, 0, ""))
-        if key in taken:
-            copied += tensor.numel()
-        else:
-            fresh += tensor.numel()
-            child = key.removeprefix(block_of(key) + ".")
-            found = f"{list(shapes[key])} there, {list(tensor.shape)} here" if key in shapes else "not in the file"
-            reason = reason or f"{child} {found}"
-        rows[block_of(key)] = copied, fresh, reason
-
     lines = [f"{name:<18} {'copied':>12} {'fresh':>12}"]
-    for block, (copied, fresh, reason) in rows.items():
+    for block, keys in groupby(state, block_of):
+        members = list(keys)
+        missing = [key for key in members if key not in taken]
+        fresh = sum(state[key].numel() for key in missing)
+        copied = sum(state[key].numel() for key in members) - fresh
+        reason = _reason(missing[0], state[missing[0]], shapes) if missing else ""
         lines.append(f"{block:<18} {copied:>12,} {fresh:>12,}  {reason}".rstrip())
 
-    unused = sorted({block_of(key) for key in shapes.keys() - state.keys()} - rows.keys())
+    # Blocks of the file that the network lacks.
+    unused = sorted({block_of(key) for key in shapes.keys() - state.keys()} - set(map(block_of, state)))
     if unused:
         lines.append(f"not used: {', '.join(unused)}")
     return lines
+
+
+def _reason(key: str, tensor: torch.Tensor, shapes: Mapping[str, Shape]) -> str:
+    """Return why a tensor of the network starts afresh."""
+    difference = f"{list(shapes[key])} there, {list(tensor.shape)} here" if key in shapes else "not in the file"
+    return f"{key.removeprefix(block_of(key) + '.')} {difference}"
 
 
 def block_of(key: str) -> str:

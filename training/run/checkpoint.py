@@ -17,7 +17,9 @@ from training.spec import ImageSpec
 from training.state import TrainState, ticks_after
 
 VERSION = 3
-READABLE = (2, 3)  # version 2 kept its statistics as one tensor; version 1 knew one architecture only
+
+# Version 2 kept its statistics as one tensor, in this order of names; version 1 knew one architecture only.
+READABLE = (2, 3)
 VERSION_2_STATS = ("Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty",
                    "Loss/gradient_penalty")  # fmt: skip
 
@@ -40,6 +42,7 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
 
     The main process writes; all processes must call it together.
     """
+    # Gathering the state takes all processes.
     content = {
         "version": VERSION,
         "architecture": architecture(state.cfg, state.spec),
@@ -51,7 +54,7 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
 
     path = run_dir / f"checkpoint-{kimg_tag(state.cfg, state.cur_nimg, off_tick)}.pt"
     with atomic(path) as temporary:
-        # Through memory, so that the disk is written, and fails, in one place.
+        # Through memory, because torch.save hides that a disk is full; a plain write raises OSError.
         buffer = io.BytesIO()
         torch.save(content, buffer)
         temporary.write_bytes(buffer.getbuffer())
@@ -64,23 +67,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             damaged_member = archive.testzip()
         if damaged_member is not None:
-            raise DamagedCheckpoint(
-                f"{path}: damaged checkpoint: wrong checksum of {damaged_member}, expected a whole file"
-            )
+            raise zipfile.BadZipFile(f"wrong checksum of {damaged_member}")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as e:
         raise os_error(e, path, "read") from e
+
+    # All that zip files, pickles and torch raise on bytes that make no sense.
     except (zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, pickle.PickleError) as e:
-        reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-        raise DamagedCheckpoint(
-            f"{path}: damaged checkpoint, or none: {reason}, expected a whole checkpoint-*.pt"
-        ) from e
+        reason = str(e).partition("\n")[0] or type(e).__name__
+        raise DamagedCheckpoint(f"{path}: damaged checkpoint, or none: {reason}, expected a whole file") from e
 
     if not isinstance(content, dict) or content.get("version") not in READABLE:
         raise UserError(f"{path}: not a checkpoint of this program, expected version {VERSION}")
+
+    # Statistics of version 2 come as [processes,names,2]; now there is one tensor [processes,2] per name.
     if content["version"] == 2:
-        sums = content["averages"]  # [processes,names,2]
-        content["averages"] = dict(zip(VERSION_2_STATS, sums.unbind(1), strict=True))
+        content["averages"] = dict(zip(VERSION_2_STATS, content["averages"].unbind(1), strict=True))
     return content
 
 
@@ -103,8 +105,9 @@ def restore(state: TrainState, path: Path) -> None:
 
 def checkpoints(run_dir: Path) -> list[Path]:
     """Return the checkpoint files of a run, newest first; copies under other names do not count."""
-    pattern = r"checkpoint-\d{6,}(\.\d{3})?\.pt"
-    paths = [path for path in run_dir.glob("checkpoint-*.pt") if re.fullmatch(pattern, path.name)]
+    # Ticks on whole kimg give six digits, others three decimals more.
+    pattern = re.compile(r"checkpoint-\d{6,}(\.\d{3})?\.pt")
+    paths = [path for path in run_dir.iterdir() if pattern.fullmatch(path.name)]
     return sorted(paths, key=_kimg_of, reverse=True)
 
 
@@ -117,11 +120,10 @@ def newest_whole(run_dir: Path) -> tuple[Path | None, int, list[str]]:
     for path in checkpoints(run_dir):
         try:
             return path, load_checkpoint(path)["progress"]["cur_nimg"], problems
-        except DamagedCheckpoint as e:
-            problems.append(str(e))
-            path.rename(path.with_name(f"{path.name}.damaged"))
         except UserError as e:
             problems.append(str(e))
+            if isinstance(e, DamagedCheckpoint):
+                path.rename(path.with_name(f"{path.name}.damaged"))
     return None, 0, problems
 
 
@@ -131,15 +133,19 @@ def _kimg_of(path: Path) -> float:
 
 
 def _remove_old(run_dir: Path, cfg: TrainConfig, written: Path) -> None:
-    """Keep the one just written, the last `keep_last`, and every `keep_every`-th of those that have a snapshot."""
-    if not cfg.keep_last:
-        return
+    """Delete old checkpoints.
 
-    for path in checkpoints(run_dir)[cfg.keep_last :]:
+    Those that stay are the one just written, the last `keep_last`, and every `keep_every`-th with a network snapshot.
+    """
+    old = checkpoints(run_dir)[cfg.keep_last :] if cfg.keep_last else []
+    for path in old:
         tag = path.stem.removeprefix("checkpoint-")
-        nimg = _kimg_of(path) * 1000 + (0 if "." in tag else 999)  # whole kimg were rounded down
-        number = ticks_after(cfg, nimg) // max(cfg.network_snapshot_ticks, 1)
         has_snapshot = (run_dir / f"network-snapshot-{tag}.safetensors").exists()
+
+        # The number of the network snapshot, from the name, in which whole kimg are rounded down.
+        nimg = _kimg_of(path) * 1000 + (0 if "." in tag else 999)
+        number = ticks_after(cfg, nimg) // max(cfg.network_snapshot_ticks, 1)
+
         is_kept = has_snapshot and cfg.keep_every and number % cfg.keep_every == 0
         if path != written and not is_kept:
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Into a run and out of it: checks beforehand, and what each process sets up and tears down."""
+"""The entry to a training run: checks beforehand, and what each process sets up and tears down."""
 
 import errno
 from collections.abc import Sequence
@@ -18,15 +18,17 @@ from training.run.loop import training_loop
 from training.state import check_networks
 from training.warm_start import check_fit
 
+# What a disk that is full, read-only or broken gives: the user can mend it, so it is reported in one line.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-VERIFY_BYTES = 2**30  # a dataset file up to this size has all its checksums verified before training
+# Dataset files up to this size have all their checksums verified before training; larger ones would take minutes.
+VERIFY_BYTES = 2**30
 
 
 def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
     """Check what can be checked before any process starts or folder is made.
 
-    Raises UserError if the dataset is missing or damaged, if no networks can be built for it, or if there is nothing in
-    the files of `init` to start from.
+    Raise UserError if the dataset is missing or damaged, if no networks can be built for it, or if the files of `init`
+    hold nothing to start from.
     """
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     dataset.verify(VERIFY_BYTES)
@@ -42,15 +44,18 @@ def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
 
 
 def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = ()) -> None:
-    """Train from `cfg` to its end, or until a signal; called once in each process.
+    """Train as `cfg` says until the run is finished or a signal arrives; called once in each process.
 
-    load_weights opens the files of `cfg.init`; hooks are called at each network snapshot. Raises UserError for what the
+    load_weights opens the files of `cfg.init`; hooks are called at each network snapshot. Raise UserError for what the
     user can mend.
     """
+    # Processes on a CPU share its cores.
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
         torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
-    torch.backends.cudnn.deterministic = True  # a resumed run repeats the bits of one that never stopped
+
+    # A resumed run repeats the bits of one that never stopped.
+    torch.backends.cudnn.deterministic = True
 
     distributed.init(device)
     if distributed.world_size() != cfg.gpus:

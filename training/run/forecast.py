@@ -1,11 +1,12 @@
-"""What a run will cost, worked out without running it: parameters, operations, memory, time."""
+"""A forecast of what a run will cost in parameters, operations, memory and time, worked out without running it."""
 
 import json
 import time
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
 from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
-from training.networks.base import Generator
+from training.networks.base import Discriminator, Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
 from training.networks.msg_stylegan import SynthesisLayer
 from training.precision import autocast, resolve_precision
@@ -28,7 +29,11 @@ from training.spec import ImageSpec
 from training.state import check_networks
 from training.step import RealBatch, d_step, g_step
 
-EFFICIENCY = 0.44  # share of the bare convolution rate that training reaches (docs/performance.md)
+# What counts as one layer in the table.
+LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
+
+# Share of the bare convolution rate that training reaches (docs/performance.md).
+EFFICIENCY = 0.44
 
 
 @dataclass(frozen=True)
@@ -41,33 +46,46 @@ class Cost:
     peak_bytes: int
 
 
+class LayerRow(NamedTuple):
+    """One layer of a network, or one parameter outside of all layers."""
+
+    name: str
+    parameters: int  # how many values
+    output: list[int]  # shape without the batch; empty if it is no layer
+    weight: list[int]  # shape
+
+
 class _Meter(TorchDispatchMode):
-    """Counts floating-point operations, and the bytes of storages that are alive: `peak` is the most at any moment."""
+    """Counts operations, and the most bytes that the tensors made inside it hold at any moment.
+
+    torch's own FlopCounterMode and MemTracker fail inside torch.func.grad, which the gradient penalties use.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = 0
-        self.alive: dict[int, int] = {}
-        self.now = self.peak = 0
+        self.flops = self.bytes = self.peak = 0
+        self.storages: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()  # those that are alive
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        packet = func._overloadpacket
-        if packet in flop_registry:
-            self.flops += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
-        for t in tree_leaves(out):
-            if isinstance(t, torch.Tensor):
-                storage = t.untyped_storage()
-                key = storage._cdata
-                if key not in self.alive:
-                    self.alive[key] = storage.nbytes()
-                    self.now += self.alive[key]
-                    weakref.finalize(storage, self._free, key)
-        self.peak = max(self.peak, self.now)
+        # torch knows how many operations convolutions and matrix products take; the rest hardly counts.
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        count_flops = flop_registry.get(func._overloadpacket)
+        if count_flops:
+            self.flops += count_flops(*args, **kwargs, out_val=out)
+
+        # New storages, until they are freed; views share one.
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage() not in self.storages:
+                storage = leaf.untyped_storage()
+                self.storages.add(storage)
+                self.bytes += storage.nbytes()
+                weakref.finalize(storage, self._free, storage.nbytes())
+        self.peak = max(self.peak, self.bytes)
         return out
 
-    def _free(self, key: int) -> None:
-        self.now -= self.alive.pop(key, 0)
+    def _free(self, nbytes: int) -> None:
+        self.bytes -= nbytes
 
 
 def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
@@ -76,6 +94,7 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
     device = torch.device("cpu")
 
     with FakeTensorMode(), autocast(resolve_precision(cfg.precision, pick_device(cfg.device)), device):
+        # Networks and inputs that have shapes but no values.
         G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
         inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
@@ -96,6 +115,7 @@ def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
         # G: weights, gradients, two moments and the average; D: the same without an average.
         weights = sum(p.numel() for p in G.parameters()) * 5 + sum(p.numel() for p in D.parameters()) * 4
 
+    # R1 and R2 are taken in one D step out of k.
     k = cfg.loss.reg_interval
     return Cost(
         d_flops=(d_reg.flops + (k - 1) * d_plain.flops) / k / n,
@@ -110,57 +130,55 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
 
     It has 64 channels at 32x32 on a CPU, and 256 channels at 64x64 on a GPU.
     """
+    # A layer of the size that most of the time goes to, in the precision of the run.
     n, ch, r = (16, 64, 32) if device.type == "cpu" else (32, 256, 64)
     dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
     x = torch.randn(n, ch, r, r, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     w = torch.randn(ch, ch, 3, 3, device=device, dtype=dtype, requires_grad=True)
     x.requires_grad_()
 
-    def run() -> None:
-        y = F.conv2d(x, w, padding=1)
-        torch.autograd.grad(y, (x, w), torch.ones_like(y))
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
     # The best of as many as fit into a second.
     best, end = float("inf"), time.perf_counter() + 1.0
     while time.perf_counter() < end:
         start = time.perf_counter()
-        run()
+        y = F.conv2d(x, w, padding=1)
+        torch.autograd.grad(y, (x, w), torch.ones_like(y))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
+
+    # Two operations a multiplication: the output, and the gradients of input and weight.
     return 3 * 2 * 9 * n * ch * ch * r * r / best
 
 
-def layer_table(net: torch.nn.Module, spec: ImageSpec) -> list[tuple[str, int, list[int], list[int]]]:
-    """Return (layer, parameters, output shape, weight shape) of a network, in the order of evaluation."""
-    rows: dict[str, tuple[str, int, list[int], list[int]]] = {}
-    kinds = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
+def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRow]:
+    """Return the layers of a network in the order of evaluation, after the parameters that belong to none."""
+    rows: dict[str, LayerRow] = {}
 
-    def watch(name: str) -> Any:
-        def hook(module: torch.nn.Module, args: Any, out: torch.Tensor) -> None:
-            weights = [list(p.shape) for k, p in module.named_parameters() if k.endswith(("weight", "const"))]
-            total = sum(p.numel() for p in module.parameters())
-            rows[name] = (name, total, list(out.shape[1:]), weights[0] if weights else [])
-
-        return hook
+    def record(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
+        parameters = dict(module.named_parameters())
+        total = sum(p.numel() for p in parameters.values())
+        weights = [list(p.shape) for key, p in parameters.items() if key.endswith(("weight", "const"))]
+        rows[name] = LayerRow(name, total, list(output.shape[1:]), weights[0] if weights else [])
 
     # Watch the outermost modules that count as layers.
-    taken: list[str] = []
+    prefixes: tuple[str, ...] = ()
     for name, module in net.named_modules():
-        if isinstance(module, kinds) and not any(name.startswith(t + ".") for t in taken):
-            taken.append(name)
-            module.register_forward_hook(watch(name))
+        if isinstance(module, LAYERS) and not name.startswith(prefixes):
+            prefixes += (f"{name}.",)
+            module.register_forward_hook(partial(record, name))
 
     # Evaluate the network once, on one image.
+    c = torch.zeros(1, spec.c_dim)
     if isinstance(net, Generator):
-        net(torch.zeros(1, net.cfg.z_dim), torch.zeros(1, spec.c_dim))
+        net(torch.zeros(1, net.cfg.z_dim), c)
     else:
-        net([torch.zeros(1, spec.channels, r, r) for r in spec.resolutions], torch.zeros(1, spec.c_dim))
+        net([torch.zeros(1, spec.channels, r, r) for r in spec.resolutions], c)
 
-    # Parameters that belong to no layer come first.
-    named = dict(net.named_parameters())
-    loose = [(k, p) for k, p in named.items() if not any(k.startswith(t + ".") for t in taken)]
-    return [(k, p.numel(), [], list(p.shape)) for k, p in loose] + list(rows.values())
+    # Parameters outside of all layers, such as the embedding of labels.
+    named = net.named_parameters()
+    loose = [LayerRow(key, p.numel(), [], list(p.shape)) for key, p in named if not key.startswith(prefixes)]
+    return loose + list(rows.values())
 
 
 def print_forecast(cfg: TrainConfig) -> None:
@@ -169,34 +187,41 @@ def print_forecast(cfg: TrainConfig) -> None:
     check_networks(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
     with FakeTensorMode():
-        for title, net in (("G", build_generator(cfg.G, spec)), ("D", build_discriminator(cfg.D, spec))):
-            rows = layer_table(net, spec)
-            print(f"\n{title:<28} {'parameters':>12}  {'output':<18} weight")
-            for name, n, out, weight in rows:
-                print(f"{name:<28} {n:>12,}  {'x'.join(map(str, out)) or '-':<18} {'x'.join(map(str, weight)) or '-'}")
-            print(f"{'total':<28} {sum(r[1] for r in rows):>12,}")
+        _print_layers("G", layer_table(build_generator(cfg.G, spec), spec))
+        _print_layers("D", layer_table(build_discriminator(cfg.D, spec), spec))
 
     # Time from the operations and the measured rate; processes on a CPU share the cores that were measured.
     cost = count(cfg, spec)
     device = pick_device(cfg.device)
     rate = convolution_rate(device, cfg.precision)
-    per_image = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY)
-    if device.type == "cuda":
-        per_image /= cfg.gpus
-    print(f"\nimages      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
-    print(f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image")
-    print(f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass")
+    processors = cfg.gpus if device.type == "cuda" else 1
+    seconds = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY * processors)  # per image
+
+    size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
     print(
-        f"time        about {1000 * per_image:.1f} s/kimg, {format_time(per_image * cfg.total_kimg * 1000)} for "
+        f"\nimages      {size}, {spec.c_dim or 'no'} label values\n"
+        f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image\n"
+        f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass\n"
+        f"time        about {1000 * seconds:.1f} s/kimg, {format_time(seconds * cfg.total_kimg * 1000)} for "
         f"{cfg.total_kimg:g} kimg at {EFFICIENCY:.0%} of the {rate / 1e12:.2f} TFLOP/s that convolutions reach here"
     )
 
 
+def _print_layers(title: str, rows: list[LayerRow]) -> None:
+    """Print a network's layers as a table, with the total of its parameters."""
+    print(f"\n{title:<28} {'parameters':>12}  {'output':<18} weight")
+    for row in rows:
+        output, weight = ("x".join(map(str, shape)) or "-" for shape in (row.output, row.weight))
+        print(f"{row.name:<28} {row.parameters:>12,}  {output:<18} {weight}")
+    print(f"{'total':<28} {sum(row.parameters for row in rows):>12,}")
+
+
 def _spec(cfg: TrainConfig) -> ImageSpec:
-    """Return what the dataset's images are, or without a dataset what the options say."""
+    """Return what the dataset's images are; if there is no dataset, what the options say."""
     if Path(cfg.data).exists():
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
+
     spec = ImageSpec(resolution=cfg.resolution or 64)
     size = f"{spec.resolution}x{spec.resolution}"
-    print(f"{cfg.data}: nothing there; forecast for {size} RGB without labels (--resolution: another size)\n")
+    print(f"{cfg.data}: not found; forecast for {size} RGB without labels (--resolution: another size)\n")
     return spec

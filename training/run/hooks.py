@@ -19,17 +19,20 @@ class SavedSnapshot:
     cfg: TrainConfig
     run_dir: Path
     path: Path
+    """File of the snapshot."""
     G_ema: Generator
     dataset: Dataset
     device: torch.device
     say: Callable[[str], None]
-    """Writes a line to the terminal and to log.txt."""
+    """Write a line to the terminal and to log.txt."""
     stop: Callable[[], bool]
-    """Has someone asked the run to end? All processes must ask together."""
+    """Return whether someone has asked the run to end. All processes must ask together."""
 
 
+# Whatever a hook draws must not come from the global generators of torch or numpy: a run with hooks must end in the
+# bits of one without.
 Hook = Callable[[SavedSnapshot], None]
-"""Called by all processes together; whatever it draws must not come from torch's or numpy's global generators."""
+"""A function that is called by all processes together."""
 
 LoadWeights = Callable[[Sequence[str]], InitialWeights]
-"""Opens the files of `--init`."""
+"""A function that opens the files of `--init`."""

@@ -1,22 +1,24 @@
 """The training loop."""
 
-import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from dnnlib import distributed
 from dnnlib.pool import cpu_count
 from training.config import TrainConfig
-from training.data.dataset import open_dataset
+from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
 from training.ema import ema_beta, update_ema
 from training.run.checkpoint import restore, save_checkpoint
 from training.run.hooks import Hook, LoadWeights, SavedSnapshot
-from training.run.report import open_report
-from training.run.run_dir import open_run_together
+from training.run.report import Report
+from training.run.run_dir import Run, open_run
+from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater
 
@@ -28,33 +30,17 @@ def training_loop(
     load_weights: LoadWeights,
     hooks: Sequence[Hook],
 ) -> None:
-    """Run all steps of a run that are left to do, or those until `stop` says yes; the same on all processes."""
-    with contextlib.ExitStack() as stack:
-        # Dataset, run dir, and the state: fresh, from a checkpoint, or from the weights of other networks.
-        dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
-        run = open_run_together(cfg, dataset)
-        state = TrainState(cfg, dataset.spec, device)
-        if run.checkpoint:
-            restore(state, run.checkpoint)
-            if run.checkpoint.parent != run.path:  # a new run that goes on from another's checkpoint
-                save_checkpoint(run.path, state, off_tick=True)
-        elif cfg.init:
-            run.messages += state.start_from(load_weights(cfg.init))
-        updater = Updater(state, dataset.labels)
+    """Train until the run is finished or `stop` returns True. All processes call it together."""
+    # Where the run starts: its images, its folder, its networks and optimizers.
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    run = distributed.on_main(lambda: open_run(cfg, dataset))
+    state = _initial_state(cfg, run, dataset.spec, device, load_weights)
+    updater = Updater(state, dataset.labels)
+    data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
 
-        # Console, logs, sheets and snapshots; nothing of it on processes other than the main one.
-        report = open_report(run, state, dataset, device)
-        stack.callback(report.close)
+    with closing(Report(run, state, dataset, device)) as report, closing(data):
         report.start()
         distributed.barrier()
-
-        # This process's part of each batch, read ahead.
-        per_process = cfg.batch // cfg.gpus
-        order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
-        offset = distributed.rank() * per_process
-        workers = max(1, cpu_count() // cfg.gpus)
-        data = batches(dataset, order, state.cur_nimg, cfg.batch, offset, per_process, workers)
-        stack.callback(data.close)
 
         clock = time.perf_counter()
         while not state.finished:
@@ -86,24 +72,60 @@ def training_loop(
                 report.tick(tick, lr_factor)
                 if state.finished or tick.completes(cfg.image_snapshot_ticks):
                     report.save_sheets()
-
                 if state.finished or tick.completes(cfg.network_snapshot_ticks):
-                    path = report.save_snapshot()
-                    save_checkpoint(run.path, state)
-
-                    snapshot_number = state.tick // max(1, cfg.network_snapshot_ticks)
-                    if state.finished or snapshot_number % cfg.metric_every == 0:
-                        distributed.barrier()  # the main process has written the files
-                        for hook in hooks:
-                            hook(SavedSnapshot(cfg, run.path, path, state.G_ema, dataset, device, report.say, stop))
-
+                    _save_networks(report, hooks, stop)
                 state.total_sec += time.perf_counter() - clock
                 clock = time.perf_counter()
 
-            # Asked to stop: keep everything, to the step.
+            # If asked to stop, keep everything up to this step.
             if not state.finished and stop():
                 save_checkpoint(run.path, state, off_tick=True)
                 break
 
         report.end()
         distributed.barrier()
+
+
+def _initial_state(
+    cfg: TrainConfig, run: Run, spec: ImageSpec, device: torch.device, load_weights: LoadWeights
+) -> TrainState:
+    """Return the state that a run starts from: fresh, of a checkpoint, or with the weights of other networks."""
+    state = TrainState(cfg, spec, device)
+    if run.checkpoint:
+        restore(state, run.checkpoint)
+
+        # A new run that goes on from another run's checkpoint needs one of its own, in case it is killed early.
+        if run.checkpoint.parent != run.path:
+            save_checkpoint(run.path, state, off_tick=True)
+    elif cfg.init:
+        run.messages += state.start_from(load_weights(cfg.init))
+    return state
+
+
+def _batches_of_this_process(
+    cfg: TrainConfig, dataset: Dataset, cur_nimg: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Yield this process's part of each batch, from image `cur_nimg` on: images and labels, read ahead."""
+    per_process = cfg.batch // cfg.gpus
+    order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
+    workers = max(1, cpu_count() // cfg.gpus)
+
+    # Processes take successive parts of each batch.
+    return batches(dataset, order, cur_nimg, cfg.batch, distributed.rank() * per_process, per_process, workers)
+
+
+def _save_networks(report: Report, hooks: Sequence[Hook], stop: Callable[[], bool]) -> None:
+    """Write a network snapshot and its checkpoint; call the hooks if it is the turn of this snapshot."""
+    cfg, state, run_dir = report.cfg, report.state, report.run.path
+    report.save_snapshot()
+    save_checkpoint(run_dir, state)
+
+    # Snapshots are counted by the ticks between them.
+    number = state.tick // max(1, cfg.network_snapshot_ticks)
+    if state.finished or number % cfg.metric_every == 0:
+        distributed.barrier()  # hooks may read the files that the main process writes
+        snapshot = SavedSnapshot(
+            cfg, run_dir, report.snapshot_path, state.G_ema, report.dataset, report.device, report.say, stop
+        )
+        for hook in hooks:
+            hook(snapshot)

@@ -1,8 +1,11 @@
 """What a run shows and writes besides checkpoints: progress bar, a line per tick, logs, sheets, network snapshots."""
 
+import functools
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 import torch
 from tqdm import tqdm
@@ -18,58 +21,34 @@ from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
 from training.state import Tick, TrainState
 
+Arguments = ParamSpec("Arguments")
 
-class SilentReport:
-    """The report of processes other than the main one: nothing is shown or written."""
+
+def main_process_only(method: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Make a method do nothing on processes other than the main one."""
+
+    @functools.wraps(method)
+    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if distributed.is_main():
+            method(*args, **kwargs)
+
+    return wrapper
+
+
+class Report:
+    """The main process's report of a run. All processes have one, so that the training loop is the same on each."""
 
     def __init__(self, run: Run, state: TrainState, dataset: Dataset, device: torch.device) -> None:
         self.run, self.state, self.dataset, self.device = run, state, dataset, device
         self.cfg = state.cfg
 
-    @property
-    def tag(self) -> str:
-        """Return the progress as it stands in file names."""
-        return kimg_tag(self.cfg, self.state.cur_nimg)
+        # Files and the progress bar are the main process's alone.
+        if not distributed.is_main():
+            return
 
-    @property
-    def snapshot_path(self) -> Path:
-        """Return where the network snapshot of this moment belongs."""
-        return self.run.path / f"network-snapshot-{self.tag}.safetensors"
-
-    def say(self, text: str) -> None:
-        """Write a line to the terminal and to log.txt."""
-
-    def start(self) -> None:
-        """Say what the run is, and draw the first sheets."""
-
-    def progress(self, seconds: float) -> None:
-        """Move the progress bar after a step that took so long."""
-
-    def tick(self, tick: Tick, lr_factor: float) -> None:
-        """Report a tick that has ended."""
-
-    def save_sheets(self) -> None:
-        """Write a sheet of samples per level."""
-
-    def save_snapshot(self) -> Path:
-        """Write the networks as they are now; return the path of the file."""
-        return self.snapshot_path
-
-    def end(self) -> None:
-        """Say where the run ended, and where its results are."""
-
-    def close(self) -> None:
-        """Close files and the progress bar."""
-
-
-class Report(SilentReport):
-    """The report of the main process."""
-
-    def __init__(self, run: Run, state: TrainState, dataset: Dataset, device: torch.device) -> None:
-        super().__init__(run, state, dataset, device)
         write_config(run, self.cfg)
         self.sheets = Sheets(self.cfg, dataset, device)
-        self.log = RunLog(run.path, state.cur_nimg / 1000 if state.cur_nimg else -1)
+        self.log = RunLog(run.path, state.cur_nimg / 1000)
         self.bar = tqdm(
             total=self.cfg.total_kimg,
             initial=state.cur_nimg / 1000,
@@ -82,112 +61,136 @@ class Report(SilentReport):
         self.session_nimg = state.cur_nimg
         self.session_sec = 0.0
 
+    @property
+    def tag(self) -> str:
+        """Return the progress as it stands in file names."""
+        return kimg_tag(self.cfg, self.state.cur_nimg)
+
+    @property
+    def snapshot_path(self) -> Path:
+        """Return where the network snapshot of this moment belongs."""
+        return self.run.path / f"network-snapshot-{self.tag}.safetensors"
+
+    @main_process_only
     def say(self, text: str) -> None:
+        """Write a line to the terminal and to log.txt."""
         tqdm.write(text)
         self.log.line(text)
 
+    @main_process_only
     def start(self) -> None:
+        """Say what the run is, and draw the first sheets."""
         cfg, state, spec = self.cfg, self.state, self.dataset.spec
-        for message in self.run.messages:
-            self.say(message)
 
-        # Data, networks, hardware.
+        # Data, networks and hardware, after what is to be known about how the run was found.
         labels = f", {spec.c_dim} label values" if spec.c_dim else ""
         size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
-        self.say(f"data      {cfg.data}: {len(self.dataset)} images {size}{labels}")
-        self.say(f"networks  G {len(state.G_opt.flat):,} and D {len(state.D_opt.flat):,} parameters")
         hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         precision = resolve_precision(cfg.precision, self.device)
         compiled = ", compiled" if cfg.compile else ""
-        self.say(f"hardware  {cfg.gpus} x {hardware}, {precision}{compiled}, torch {torch.__version__}")
-
-        self.say(f"run dir   {self.run.path}")
-        if state.cur_nimg:
-            self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
+        for line in (
+            *self.run.messages,
+            f"data      {cfg.data}: {len(self.dataset)} images {size}{labels}",
+            f"networks  G {len(state.G_opt.flat):,} and D {len(state.D_opt.flat):,} parameters",
+            f"hardware  {cfg.gpus} x {hardware}, {precision}{compiled}, torch {torch.__version__}",
+            f"run dir   {self.run.path}",
+        ):
+            self.say(line)
 
         # Sheets of reals, and of the untrained generator.
         self.sheets.save_reals(self.run.path)
         if state.cur_nimg == 0:
             self.save_sheets()
+        else:
+            self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
 
+    @main_process_only
     def progress(self, seconds: float) -> None:
-        nimg = self.state.cur_nimg
+        """Move the progress bar after a step that took this many seconds."""
+        kimg = self.state.cur_nimg / 1000
         self.session_sec += seconds
 
         # The speed shown is that of training alone; the time left includes everything.
-        speed = (nimg - self.session_nimg) / max(self.session_sec, 1e-9)
+        speed = (self.state.cur_nimg - self.session_nimg) / max(self.session_sec, 1e-9)
         self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
-        self.bar.update(min(nimg / 1000, self.bar.total) - self.bar.n)
+        self.bar.update(min(kimg, self.bar.total) - self.bar.n)
 
+    @main_process_only
     def tick(self, tick: Tick, lr_factor: float) -> None:
+        """Write the figures of a tick that has ended to the logs and the terminal."""
         cfg, state = self.cfg, self.state
+
+        # A tick may be empty where a run is resumed just before its end.
+        seconds = max(tick.seconds, 1e-9)
         seconds_per_kimg = tick.seconds / max(tick.nimg / 1000, 1e-9)
-        images_per_second = tick.nimg / max(tick.seconds, 1e-9)
-        wait_share = tick.wait_seconds / max(tick.seconds, 1e-9)
         skipped = int(state.G_opt.skipped.item() + state.D_opt.skipped.item())
         memory = peak_memory(self.device)
 
-        self.log.write(
-            {
-                "kimg": state.cur_nimg / 1000,
-                "tick": tick.number,
-                "sec_per_kimg": seconds_per_kimg,
-                "img_per_sec": images_per_second,
-                "total_sec": state.total_sec,
-                "data_wait_sec": tick.wait_seconds,
-                "data_wait_share": wait_share,
-                **tick.averages,
-                "Progress/lr": cfg.G_opt.lr * lr_factor,
-                "Progress/skipped_steps": skipped,
-                **memory,
-            }
-        )
+        # The same numbers go to stats.jsonl and TensorBoard.
+        row = {
+            "kimg": state.cur_nimg / 1000,
+            "tick": tick.number,
+            "sec_per_kimg": seconds_per_kimg,
+            "img_per_sec": tick.nimg / seconds,
+            "total_sec": state.total_sec,
+            "data_wait_sec": tick.wait_seconds,
+            "data_wait_share": tick.wait_seconds / seconds,
+            **tick.averages,
+            "Progress/lr": cfg.G_opt.lr * lr_factor,
+            "Progress/skipped_steps": skipped,
+            **memory,
+        }
+        self.log.write(row)
 
-        name, peak = next(reversed(memory.items()))
+        # The terminal shows the memory that runs out first: the GPU's, if there is one.
+        name, peak = list(memory.items())[-1]
         self.say(
-            f"tick {tick.number:<5d} kimg {state.cur_nimg / 1000:<8.1f} minibatch {cfg.batch:<4d} "
+            f"tick {tick.number:<5d} kimg {row['kimg']:<8.1f} minibatch {cfg.batch:<4d} "
             f"time {format_time(state.total_sec):<12s} sec/tick {tick.seconds:<7.1f} "
-            f"sec/kimg {seconds_per_kimg:<7.2f} img/s {images_per_second:<7.1f} "
-            f"data wait {100 * wait_share:<4.1f}% {'gpumem' if 'gpu' in name else 'mem'} {peak:<5.2f} "
-            f"D {tick.averages.get('Loss/D', 0):<7.3f} G {tick.averages.get('Loss/G', 0):<7.3f}"
+            f"sec/kimg {seconds_per_kimg:<7.2f} img/s {row['img_per_sec']:<7.1f} "
+            f"data wait {100 * row['data_wait_share']:<4.1f}% {'gpumem' if 'gpu' in name else 'mem'} {peak:<5.2f} "
+            f"D {row.get('Loss/D', 0):<7.3f} G {row.get('Loss/G', 0):<7.3f}"
             + (f" skipped {skipped}" if skipped else "")
         )
 
+    @main_process_only
     def save_sheets(self) -> None:
+        """Write a sheet of samples per level."""
         self.sheets.save_fakes(self.run.path, self.state.G_ema, self.tag)
 
-    def save_snapshot(self) -> Path:
+    @main_process_only
+    def save_snapshot(self) -> None:
+        """Write the networks as they are now to `snapshot_path`."""
         state = self.state
         networks: dict[str, Generator | Discriminator] = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
         save_snapshot(self.snapshot_path, networks, state.spec, state.cur_nimg)
-        return self.snapshot_path
 
+    @main_process_only
     def end(self) -> None:
+        """Say where the run ended, and where its results are."""
         state = self.state
         self.bar.close()
         if not state.finished:
             self.say(f"stopped at {state.cur_nimg / 1000:.3f} kimg; `--resume auto` goes on from here: {self.run.path}")
             return
 
+        # Where to look first.
         size = f"{state.spec.resolution}x{state.spec.resolution}"
         self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}")
         self.say(f"samples   {self.run.path}/{size}/fakes{self.tag}.png")
         self.say(f"network   {self.snapshot_path}")
 
+    @main_process_only
     def close(self) -> None:
+        """Close files and the progress bar."""
         self.bar.close()
         self.log.close()
 
 
-def open_report(run: Run, state: TrainState, dataset: Dataset, device: torch.device) -> SilentReport:
-    """Return the report of this process."""
-    kind = Report if distributed.is_main() else SilentReport
-    return kind(run, state, dataset, device)
-
-
 def peak_memory(device: torch.device) -> dict[str, float]:
-    """Return the most memory that this process has held so far, in GiB by name; the last entry is the telling one."""
-    unit = 1 if sys.platform == "darwin" else 2**10  # of ru_maxrss, bytes
+    """Return the most memory that this process has held so far, in GiB by name; that of a GPU comes last."""
+    # The kernel reports bytes on macOS, and KiB elsewhere.
+    unit = 1 if sys.platform == "darwin" else 2**10
     peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     memory = {"Resources/peak_cpu_mem_gb": peak_rss / 2**30}
     if device.type == "cuda":

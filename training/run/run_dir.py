@@ -1,15 +1,14 @@
-"""Run dirs: `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`, the next free number; and which one to continue."""
+"""Run dirs, `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`: creating the next one, and which one to continue."""
 
-import glob
 import json
 import os
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from dnnlib import distributed, files
+from dnnlib import files
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, os_error, remove_partial
 from training.config import TrainConfig, as_dict
@@ -28,10 +27,16 @@ class Run:
 
     path: Path
     lock: IO[str] | None
-    """Open file; the lock goes with the process, however it ends. None on processes other than the main one."""
-    checkpoint: Path | None
-    messages: list[str]
-    """What the user should know of how it was found."""
+    """Open file that holds the lock, which goes with the process, however it ends; None on other processes."""
+    checkpoint: Path | None = None
+    cur_nimg: int = 0
+    """Progress of the checkpoint in images."""
+    messages: list[str] = field(default_factory=list)
+    """What the user should know about how the run was found."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what other processes need, which is everything but the lock."""
+        return {**vars(self), "lock": None}
 
 
 def description(cfg: TrainConfig, dataset_name: str) -> str:
@@ -39,58 +44,37 @@ def description(cfg: TrainConfig, dataset_name: str) -> str:
     return f"{cfg.G.kind.replace('_', '-')}-{dataset_name}-{cfg.gpus}gpu"
 
 
-def open_run_together(cfg: TrainConfig, dataset: Dataset) -> Run:
-    """Open the run dir on the main process, and tell the others what it found; all processes must call it together."""
-    run: Run | None = None
-    error: UserError | None = None
-    if distributed.is_main():
-        try:
-            run = open_run(cfg, dataset)
-        except UserError as e:
-            error = e
-
-    # An error ends all processes, so that none waits for the main one.
-    found = (run.path, run.checkpoint) if run else (Path(), None)
-    error, (path, checkpoint) = distributed.broadcast_object((error, found))
-    if error:
-        raise error
-    return run or Run(path, None, checkpoint, [])
-
-
 def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
     """Return the run dir that `cfg.resume` asks for, locked and cleaned of half-written files."""
-    if cfg.resume == "none":
-        return _new_run(cfg, dataset.name)
-    if cfg.resume != "auto":
+    if cfg.resume not in ("auto", "none"):
         return _run_at(cfg, Path(cfg.resume), dataset)
 
     # The newest unfinished run of the same description, or else a new one.
     messages: list[str] = []
-    for path in reversed(_runs_of(Path(cfg.result_dir), description(cfg, dataset.name))):
-        unfinished = _unfinished_run(cfg, path, messages)
-        if unfinished:
-            return unfinished
-    run = _new_run(cfg, dataset.name)
-    run.messages[:0] = messages
-    return run
+    if cfg.resume == "auto":
+        name = re.compile(rf"\d+-{re.escape(description(cfg, dataset.name))}")
+        paths = [path for path in Path(cfg.result_dir).glob("*") if name.fullmatch(path.name)]
+        for path in sorted(paths, reverse=True):
+            run = _unfinished_run(cfg, path, messages)
+            if run:
+                return run
+    return _new_run(cfg, dataset.name, messages)
 
 
 def take_lock(path: Path, patience: float = 0) -> IO[str] | None:
-    """Take the run dir for this process; return None if another process still has it after `patience` seconds.
-
-    A worker whose launcher was killed needs a moment to notice.
-    """
+    """Take the run dir for this process; return None if another process still has it after `patience` seconds."""
+    # The file stays open, and the run locked, as long as the process or the Run that holds it.
     try:
-        file = open(path / ".lock", "w")  # noqa: SIM115 - open as long as the process
+        file = open(path / ".lock", "w")  # noqa: SIM115
     except OSError as e:
         raise os_error(e, path, "write") from e
 
-    end = time.monotonic() + patience
-    while not files.lock(file):
-        if time.monotonic() >= end:
-            return None
+    # A worker whose launcher was killed needs a moment to notice.
+    for _ in range(1 + round(patience / 0.1)):
+        if files.lock(file):
+            return file
         time.sleep(0.1)
-    return file
+    return None
 
 
 def write_config(run: Run, cfg: TrainConfig) -> None:
@@ -103,29 +87,36 @@ def write_config(run: Run, cfg: TrainConfig) -> None:
         temporary.write_text(json.dumps(as_dict(cfg), indent=1) + os.linesep, encoding="utf-8")
 
 
-def _runs_of(result_dir: Path, wanted: str) -> list[Path]:
-    """Return the run dirs of a description, oldest first."""
-    paths = result_dir.glob(f"*-{glob.escape(wanted)}")
-    return sorted(path for path in paths if re.fullmatch(rf"\d+-{re.escape(wanted)}", path.name))
-
-
-def _new_run(cfg: TrainConfig, dataset_name: str) -> Run:
+def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str]) -> Run:
     """Create the run dir with the next free number."""
     result_dir = make_dir(Path(cfg.result_dir))
     while True:
         numbers = [int(match[1]) for p in result_dir.iterdir() if (match := re.match(r"(\d+)-", p.name))]
         path = result_dir / f"{max(numbers, default=-1) + 1:05d}-{description(cfg, dataset_name)}"
 
+        # Another run may take the number meanwhile.
         try:
             path.mkdir()
-        except FileExistsError:  # another run took the number meanwhile
+        except FileExistsError:
             continue
         except OSError as e:
             raise os_error(e, path, "create the folder") from e
 
+        # A run with `--resume auto` may have found and taken the new folder already.
         lock = take_lock(path)
         if lock:
-            return Run(path, lock, None, [])
+            return Run(path, lock, messages=messages)
+
+
+def _reopen(path: Path) -> Run | None:
+    """Return the run at `path` with its newest whole checkpoint; return None if another process is training it."""
+    lock = take_lock(path, patience=5)
+    if lock is None:
+        return None
+
+    remove_partial(path)
+    checkpoint, cur_nimg, problems = newest_whole(path)
+    return Run(path, lock, checkpoint, cur_nimg, problems)
 
 
 def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None:
@@ -136,29 +127,26 @@ def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | 
             messages.append(f"{path}: not continued: started with another {', '.join(differing)}")
             return None
 
-    lock = take_lock(path, patience=5)
-    if lock is None:
+    # Now that nobody else writes there, see how far it came.
+    run = _reopen(path)
+    if run is None:
         messages.append(f"{path}: not continued: another process is training it")
         return None
 
-    remove_partial(path)
-    checkpoint, cur_nimg, problems = newest_whole(path)
-    if cur_nimg >= round(cfg.total_kimg * 1000):
-        lock.close()
-        return None
-    if problems and not checkpoint:
-        problems.append(f"{path}: no whole checkpoint is left: starting over")
-    return Run(path, lock, checkpoint, problems)
+    if run.messages and not run.checkpoint:
+        run.messages.append(f"{path}: no whole checkpoint is left: starting over")
+    is_finished = run.cur_nimg >= round(cfg.total_kimg * 1000)
+    return None if is_finished else run
 
 
 def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
     """Return the run of a run dir, or a new run that goes on from a checkpoint file."""
+    # A checkpoint file: leave its run as it is, and go on in a new one.
     if path.is_file():
         check_architecture(load_checkpoint(path), cfg, dataset.spec, path)
-        run = _new_run(cfg, dataset.name)
-        run.checkpoint = path
-        run.messages.append(f"continuing {path} in a new run dir")
-        return run
+        new = _new_run(cfg, dataset.name, [f"continuing {path} in a new run dir"])
+        new.checkpoint = path
+        return new
 
     # Before anything in it is touched, make sure that this is a run dir.
     if not path.is_dir():
@@ -167,17 +155,14 @@ def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
         raise UserError(f"{path}: not a run dir: no config.json in it, expected e.g. results/00000-...")
 
     differing = _differences(cfg, path)
-    lock = take_lock(path, patience=5)
-    if lock is None:
+    run = _reopen(path)
+    if run is None:
         raise UserError(f"{path}: another process is training this run")
-
-    remove_partial(path)
-    checkpoint, _, problems = newest_whole(path)
-    if checkpoint is None:
-        raise UserError(problems[0] if problems else f"{path}: no checkpoint in it, expected checkpoint-*.pt")
+    if run.checkpoint is None:
+        raise UserError(run.messages[0] if run.messages else f"{path}: no checkpoint in it, expected checkpoint-*.pt")
     if differing:
-        problems.append(f"{path}: continued with another {', '.join(differing)}")
-    return Run(path, lock, checkpoint, problems)
+        run.messages.append(f"{path}: continued with another {', '.join(differing)}")
+    return run
 
 
 def _differences(cfg: TrainConfig, path: Path) -> list[str]:

@@ -1,8 +1,7 @@
-"""Sheets of samples from fixed latents: how the generator changes over a run."""
+"""Sheets of samples from fixed latents, which show how the generator changes over a run."""
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dnnlib.images import save_png, sheet
@@ -25,6 +24,7 @@ class Sheets:
         rows = max(2, min(9, 1080 // resolution))
         count = self.columns * rows
 
+        # All levels are scaled up to the full size, so that they can be compared.
         self.size = (resolution, resolution)
         self.images_per_pass, self.precision = cfg.images_per_pass, cfg.precision
 
@@ -43,16 +43,14 @@ class Sheets:
     def save_fakes(self, run_dir: Path, G_ema: Generator, tag: str) -> None:
         """Write `RxR/fakesTAG.png` for every level, scaled up to full size; stored noise, not truncated."""
         # Pyramids of all latents, a few at a time.
-        parts = []
+        z_parts = self.z.split(self.images_per_pass)
+        c_parts = self.c.split(self.images_per_pass)
         with autocast(self.precision, self.z.device):
-            z_parts = self.z.split(self.images_per_pass)
-            c_parts = self.c.split(self.images_per_pass)
-            for z, c in zip(z_parts, c_parts, strict=True):
-                parts.append([pyramid.to_uint8(x).cpu().numpy() for x in G_ema(z, c, noise_mode="const")])
+            pyramids = [G_ema(z, c, noise_mode="const") for z, c in zip(z_parts, c_parts, strict=True)]
 
         # One sheet per level.
-        for level_parts in zip(*parts, strict=True):
-            images = np.concatenate(level_parts)  # [count,C,r,r]
+        for parts in zip(*pyramids, strict=True):
+            images = pyramid.to_uint8(torch.cat(parts)).cpu().numpy()  # [count,C,r,r]
             r = images.shape[-1]
             folder = run_dir / f"{r}x{r}"
             folder.mkdir(exist_ok=True)

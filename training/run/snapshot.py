@@ -11,6 +11,7 @@ from training.config import as_dict
 from training.networks.base import Discriminator, Generator
 from training.spec import ImageSpec
 
+# The one entry of the metadata, and the version of what is in it.
 FORMAT, VERSION = "msg-gan", 1
 
 
@@ -21,16 +22,20 @@ def save_snapshot(
     cur_nimg: int | None,
     origin: str = "",
 ) -> None:
-    """Write the networks (some of `G`, `D`, `G_ema`), tensors named `G_ema.synthesis.b4...`, whole or not at all.
+    """Write the networks (some of `G`, `D`, `G_ema`) to a file, whole or not at all.
 
-    The metadata has one entry, `msg-gan`, so that the same networks give the same bytes: JSON with version, G and D
-    (their configs, null if absent), images, cur_nimg, and origin, what they were converted from.
+    Tensors are named `G_ema.synthesis.b4...`. The metadata has one entry, `msg-gan`, so that the same networks give the
+    same bytes. It is JSON with the version, the configs of G and D (null if absent), the ImageSpec, cur_nimg, and
+    `origin`, the file that the networks were converted from.
     """
+    # Copies, since safetensors refuses tensors that share memory, as flattened parameters do.
     tensors = {
         f"{name}.{key}": t.detach().cpu().clone().contiguous()
         for name, net in networks.items()
         for key, t in net.state_dict().items()
     }
+
+    # What is needed to build the networks again; G and G_ema share a config.
     configs = {name.removesuffix("_ema"): as_dict(net.cfg) for name, net in networks.items()}
     facts = {
         "version": VERSION,
@@ -40,5 +45,6 @@ def save_snapshot(
         "cur_nimg": cur_nimg,
         "origin": origin,
     }
+
     with atomic(path) as temporary:
         temporary.write_bytes(save(tensors, {FORMAT: json.dumps(facts)}))
