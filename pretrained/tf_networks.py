@@ -89,7 +89,7 @@ def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
     if name not in ROLES:
         raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
 
-    # Only plain StyleGAN has a lod, which says how far its growth is. Images have the originals' default sizes.
+    # Only plain StyleGAN has a lod, which says how far its growth is. `images` are the defaults of the original code.
     where = f"{path}: {name}"
     arrays = _variables(state)
     is_plain = "lod" in arrays
@@ -105,6 +105,7 @@ def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
     image_options, _ = options({"resolution": images[0], "num_channels": images[1], **kwargs}, ImageSpec)
     if unknown:
         warnings.warn(printable(f"{where}: ignored unknown options {', '.join(unknown)}"), stacklevel=2)
+
     try:
         spec = from_dict(ImageSpec, image_options, where)
         cfg = from_dict(config, network_options, where)
