@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from dnnlib.errors import UserError
 from metrics import path_length
@@ -22,53 +21,53 @@ MOST = 10**8  # images of a metric
 
 @dataclass(frozen=True)
 class Metric:
-    """name: `{n}` stands where the number of images may be changed, e.g. fid{n} with 50k by default. compute: from a
-    Context and that number to a Measurement, of whose values `key` is the one that is meant. version: grows when
-    figures change. detector: the network through which it looks at images, if any."""
+    """A metric, and the number of images that it usually looks at.
+
+    name: its usual name; if that contains `n`, other numbers take the place of `n` there (fid50k, fid5k), otherwise
+    they follow the name (swd, swd500). compute: measures it with a number of images, `n`. detector: the network
+    through which it looks at images, if any. needs_previous: does it compare with the snapshot before? version: grows
+    when figures change.
+    """
 
     name: str
     compute: Callable[..., Measurement]
     n: str
-    key: str
-    version: int = 1
-    needs_previous: bool = False  # snapshot
     detector: str = ""
+    needs_previous: bool = False
+    version: int = 1
 
-    @property
-    def bare(self) -> bool:
-        """True if it is also known without a number."""
-        return self.name not in ("fid{n}", "fid{n}_full", "kid{n}", "is{n}", "pr{n}3")
+    def name_with(self, count: int) -> str:
+        """Return its name with a number of images: the same one, however it was written."""
+        if count == _count(self.n):
+            return self.name
 
-    @property
-    def usual(self) -> str:
-        """Its name with the usual number."""
-        return self.called(_count(self.n))
-
-    def called(self, count: int) -> str:
-        """Its name with a number of images: one name for one thing, however it was written."""
-        if self.bare and count == _count(self.n):
-            return self.name.replace("{n}", "")
+        # The number must not run into a digit of the name: fd_dinov2_5k.
+        front, _, back = self.name.partition(self.n)
+        separator = "_" if front[-1].isdigit() else ""
         n = str(count) if count % 1000 else f"{count // 1000}k"
-        front, back = self.name.split("{n}")
-        return f"{front}{'_' if front[-1].isdigit() else ''}{n}{back}"
+        return f"{front}{separator}{n}{back}"
 
 
 METRICS = (
-    Metric("fid{n}", fid, "50k", "fid", detector="inception"),
-    Metric("fid{n}_full", fid_full, "50k", "fid", detector="inception"),
-    Metric("kid{n}", kid, "50k", "kid", detector="inception"),
-    Metric("is{n}", inception_score, "50k", "is_mean", detector="inception"),
-    Metric("pr{n}3", precision_recall, "50k", "precision", detector="vgg16"),
-    Metric("ppl_zfull{n}", path_length.ppl_zfull, "100k", "ppl", detector="lpips"),
-    Metric("ppl_wfull{n}", path_length.ppl_wfull, "100k", "ppl", detector="lpips"),
-    Metric("ppl_zend{n}", path_length.ppl_zend, "100k", "ppl", detector="lpips"),
-    Metric("ppl_wend{n}", path_length.ppl_wend, "100k", "ppl", detector="lpips"),
-    Metric("ppl2_wend{n}", path_length.ppl2_wend, "50k", "ppl", detector="lpips"),
-    Metric("fd_dinov2{n}", fd_dinov2, "50k", "fd_dinov2", detector="dinov2"),
-    Metric("swd{n}", swd, "8k", "swd", version=2),
-    Metric("msssim{n}", msssim, "20k", "msssim"),
-    Metric("stability{n}", stability, "36", "stability", needs_previous=True),
-    Metric("consistency{n}", consistency, "1k", "consistency"),
+    # Metrics of features.
+    Metric("fid50k", fid, "50k", "inception"),
+    Metric("fid50k_full", fid_full, "50k", "inception"),
+    Metric("kid50k", kid, "50k", "inception"),
+    Metric("is50k", inception_score, "50k", "inception"),
+    Metric("pr50k3", precision_recall, "50k", "vgg16"),
+    # Path lengths; the number is that of pairs.
+    Metric("ppl_zfull", path_length.ppl_zfull, "100k", "lpips"),
+    Metric("ppl_wfull", path_length.ppl_wfull, "100k", "lpips"),
+    Metric("ppl_zend", path_length.ppl_zend, "100k", "lpips"),
+    Metric("ppl_wend", path_length.ppl_wend, "100k", "lpips"),
+    Metric("ppl2_wend", path_length.ppl2_wend, "50k", "lpips"),
+    # The same distance as FID's, of other features.
+    Metric("fd_dinov2", fd_dinov2, "50k", "dinov2"),
+    # Metrics that need no weights.
+    Metric("swd", swd, "8k", version=2),
+    Metric("msssim", msssim, "20k"),
+    Metric("stability", stability, "36", needs_previous=True),
+    Metric("consistency", consistency, "1k"),
 )
 
 
@@ -80,12 +79,12 @@ class Chosen:
     metric: Metric
     n: int
 
-    def __call__(self, context: Context, *previous: Any) -> Measurement:
-        return self.metric.compute(context, *previous, n=self.n)
+    def __call__(self, context: Context) -> Measurement:
+        return self.metric.compute(context, n=self.n)
 
 
 def choose(text: str) -> list[Chosen]:
-    """Return the metrics named in `fid50k,swd,ppl_wend1k`. UserError for an unknown one."""
+    """Return the metrics named in `fid50k,swd,ppl_wend1k`; raise UserError for an unknown one."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise UserError("--metrics: no metric named, expected e.g. fid50k,swd")
@@ -101,17 +100,19 @@ def several(chosen: list[Chosen]) -> dict[str, int]:
 
 
 def _choose(name: str) -> Chosen:
+    """Return the metric of one name."""
     for metric in METRICS:
-        front, back = metric.name.split("{n}")
-        number = r"(?:\d+k)" if back[:1].isdigit() else r"(?:\d+k?|_\d+k?)"  # digits behind need the k between
-        match = re.fullmatch(rf"{front}({number})?{back}", name)
-        if match and (match[1] or metric.bare):
+        # Before a digit of the name a number ends in k, as in pr50k3.
+        front, usual, back = metric.name.partition(metric.n)
+        number = r"\d+k" if back[:1].isdigit() else r"_?\d+k?"
+        match = re.fullmatch(rf"{front}({number}){'' if usual else '?'}{back}", name)
+        if match:
             count = _count(match[1] or metric.n)
             if not 2 <= count <= MOST:
                 raise UserError(f"{name}: {count} images, expected 2 to {MOST}")
-            return Chosen(metric.called(count), metric, count)
+            return Chosen(metric.name_with(count), metric, count)
 
-    known = ", ".join(m.usual for m in METRICS)
+    known = ", ".join(metric.name for metric in METRICS)
     raise UserError(f"{name}: unknown metric, expected some of {known}, or such with another number, e.g. fid5k")
 
 

@@ -1,43 +1,22 @@
 """What a metric is given, and what it returns."""
 
 from collections.abc import Callable
-from dataclasses import InitVar, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 
-from dnnlib import distributed
 from dnnlib.errors import UserError
-from metrics.detectors.detector import Detector, DetectorOptions
-from metrics.features import FeatureStore
-from metrics.samples import Both, Fakes, Reals, Samples
+from metrics.detectors.detector import Detectors
+from metrics.features import Drawn, Facts, FeatureStore
+from metrics.samples import Fakes, Members, Reals, Samples
 from training.data.dataset import Dataset
-
-Facts = dict[str, Any]
-"""What a result depends on, by name."""
 
 
 class Measurement(NamedTuple):
-    """Named values of a metric, and what they depend on."""
+    """Named values of a metric, the one that its name means first, and what they depend on."""
 
     values: dict[str, float]
-    facts: Facts
-
-
-class DrawnFakes(NamedTuple):
-    """The first n fakes, and what results depend on because of them."""
-
-    samples: Samples
-    n: int
-    facts: Facts
-
-
-class DrawnReals(NamedTuple):
-    """The first n reals, and what results depend on because of them."""
-
-    samples: Reals
-    n: int
     facts: Facts
 
 
@@ -46,66 +25,55 @@ class Context:
     """A set of images to be judged, the reals to judge it by, and how."""
 
     fakes: Samples
+    """Images of a generator or of a second dataset."""
     reals: Dataset | None
+    """The dataset to compare with, if there is one."""
     device: torch.device
-    detectors: DetectorOptions = field(default_factory=DetectorOptions)
+    """Where networks and detectors run."""
+    detectors: Detectors
+    """Detectors by name; they may be shared with other contexts."""
+    features: FeatureStore = field(default_factory=FeatureStore)
+    """What detectors saw in these fakes and reals."""
+    members: Members | None = None
+    """The reals of one class, if only they count."""
     mirror: bool = False
+    """Are reals mirrored?"""
     seed: int = 0
-    crop: str | None = None  # of path lengths: face or none, instead of what a metric has by itself
-    loaded: dict[str, Detector] = field(default_factory=dict)  # detectors so far; may be shared
-    features: FeatureStore = field(init=False)
-    batch: InitVar[int] = 32
-    shared: InitVar[dict[str, int] | None] = None  # see FeatureStore
-    cache_dir: InitVar[Path | None] = None
-    stop: InitVar[Callable[[], bool] | None] = None
-
-    def __post_init__(
-        self,
-        batch: int,
-        shared: dict[str, int] | None,
-        cache_dir: Path | None,
-        stop: Callable[[], bool] | None,
-    ) -> None:
-        self.features = FeatureStore(self.fakes, batch, shared, cache_dir, stop)
+    """Seed of all draws but those of the fakes, which have their own."""
+    crop: str | None = None
+    """What path lengths look at, face or none; None = what the metric prefers."""
+    previous: Callable[[], Any] | None = None
+    """Opens the generator of the snapshot before this one, if there is one."""
 
     def generator(self) -> Fakes:
-        """Return the fakes, for metrics that need a generator."""
+        """Return the fakes; raise UserError if they are not those of a generator."""
         if not isinstance(self.fakes, Fakes):
             raise UserError("this metric looks at a generator, expected --network instead of --images")
         return self.fakes
 
     def dataset(self) -> Dataset:
-        """Return the reals."""
+        """Return the dataset of reals; raise UserError if there is none."""
         if self.reals is None:
             raise UserError("this metric compares with real images, expected --data DATASET")
         return self.reals
 
-    def detector(self, name: str) -> Detector:
-        """Return a detector, loaded once."""
-        if name not in self.loaded:
-            self.loaded[name] = distributed.main_first(lambda: Detector(name, self.detectors, self.device))
-        return self.loaded[name]
-
-    def draw_fakes(self, n: int) -> DrawnFakes:
+    def draw_fakes(self, n: int) -> Drawn:
         """Draw n fakes, or as many as there are."""
         facts = self.fakes.facts
         if isinstance(self.fakes, Reals):
             n = min(n, len(self.fakes))
-            if n < 2:
-                raise UserError(f"{self.fakes.dataset.name}: {n} images, expected at least 2")
+
+            # Facts of the same names are those of the reals.
             facts = {f"fake_{key}": value for key, value in facts.items()}
-        return DrawnFakes(self.fakes, n, facts | {"num_fakes": n})
+        return Drawn("fakes", self.fakes, n, n, facts | {"num_fakes": n})
 
-    def draw_reals(self, n: int | None) -> DrawnReals:
-        """Draw n reals by repeating the set, mirrored at random if so asked; or, for None, all of them once, with their
-        mirror images if so asked."""
-        dataset = self.dataset()
-        if len(dataset) < 2:
-            raise UserError(f"{dataset.name}: {len(dataset)} images, expected at least 2")
+    def draw_reals(self, n: int) -> Drawn:
+        """Draw n reals by repeating the set, each mirrored at random if reals are mirrored."""
+        reals = Reals(self.dataset(), self.mirror, self.seed, members=self.members)
+        return Drawn("reals", reals, n, min(n, len(reals)), reals.facts | {"num_reals": n})
 
-        if n is None:
-            reals = Both(dataset) if self.mirror else Reals(dataset, seed=self.seed)
-            n = len(reals)
-        else:
-            reals = Reals(dataset, self.mirror, self.seed)
-        return DrawnReals(reals, n, reals.facts | {"num_reals": n})
+    def draw_reals_once(self, limit: int | None = None) -> Drawn:
+        """Draw all reals once, but `limit` of them at most; their mirror images too if reals are mirrored."""
+        reals = Reals(self.dataset(), both=self.mirror, members=self.members)
+        n = len(reals) if limit is None else min(limit, len(reals))
+        return Drawn("reals", reals, n, n, reals.facts | {"num_reals": n})

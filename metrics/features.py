@@ -1,186 +1,166 @@
-"""The store of detector features: computed once for all metrics of a detector, and kept on disk for reals."""
+"""The store of detector features, which are computed once for all metrics of a detector and kept on disk for reals."""
 
 import contextlib
 import hashlib
 import json
-import os
-import re
-import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from dnnlib import distributed
-from dnnlib.errors import UserError
-from dnnlib.files import make_dir
-from metrics import tables
+from metrics import cache, tables
+from metrics.blocks import in_blocks
 from metrics.detectors.detector import Detector
 from metrics.moments import Moments
-from metrics.samples import OfClass, Reals, Samples, stream
+from metrics.samples import Fakes, Reals, Samples
 from metrics.tables import Table
 
 CACHE_VERSION = 2
-CACHE_BYTES = 10 * 2**30
+"""Grows when what is kept changes, so that older files are not used."""
+
+Facts = dict[str, Any]
+"""What a result depends on, by name."""
+
+Outputs = tuple[np.ndarray, ...]
 T = TypeVar("T")
 
 
+class Drawn(NamedTuple):
+    """The first n images of the fakes or reals, and what results depend on because of them."""
+
+    kind: Literal["fakes", "reals"]
+    samples: Samples
+    n: int
+    distinct: int  # how many different ones are among them
+    facts: Facts
+
+
+@dataclass
 class FeatureStore:
-    """Features of samples, as batches, as one table, or as moments.
+    """Computes features of images and keeps them; one store for each pair of fakes and reals."""
 
-    shared: by the name of a detector that several metrics use, the largest number of fakes that one of them wants.
-    Those fakes are seen once. cache_dir: where tables and moments of reals are kept; None = nowhere.
-    """
+    batch: int = 32
+    """How many images are computed at a time."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """For each detector that several metrics use: at how many fakes they look at most. It sees those only once."""
+    cache_dir: Path | None = None
+    """Where tables and moments of reals are kept; None = nowhere."""
+    stop: Callable[[], bool] | None = None
+    """Has someone asked the measurement to end? Asked between batches, on all processes together."""
+    outputs_of_fakes: dict[str, tuple[Table, ...]] = field(default_factory=dict, init=False)
+    """What shared detectors have seen so far."""
 
-    def __init__(
-        self,
-        fakes: Samples,
-        batch: int = 32,
-        shared: dict[str, int] | None = None,
-        cache_dir: Path | None = None,
-        stop: Callable[[], bool] | None = None,
-    ) -> None:
-        self.fakes = fakes
-        self.batch = batch
-        self.shared = shared or {}
-        self.cache_dir = cache_dir
-        self.stop = stop
-        self._outputs_of_fakes: dict[str, tuple[Table, ...]] = {}
+    def stream(self, n: int, compute: Callable[[np.ndarray], T], title: str) -> Iterator[T]:
+        """Yield `compute(indices)` for images 0 to n-1 in batches, in order and on all processes.
 
-    def stream(
-        self,
-        samples: Samples,
-        n: int,
-        compute: Callable[[torch.Tensor, np.ndarray], T],
-        title: str,
-        multiple: int = 1,
+        What `compute` returns must be on the host; `title` heads the progress bar.
+        """
+        return in_blocks(n, self.batch, lambda start, end: compute(np.arange(start, end)), title, "img", self.stop)
+
+    def stream_images(
+        self, drawn: Drawn, compute: Callable[[torch.Tensor, np.ndarray], T], title: str, multiple: int = 1
     ) -> Iterator[T]:
-        """Yield `compute(images, indices)` of images 0 to n-1 in batches, in order and on all processes; the size of a
-        batch is divisible by `multiple`. What `compute` returns must be on the host."""
+        """Yield `compute(images, indices)` as `stream` does, for images uint8 [batch,C,H,W].
+
+        The size of a batch is divisible by `multiple`.
+        """
         batch = max(self.batch // multiple, 1) * multiple
-        return stream(n, batch, samples, compute, title, self.stop)
 
-    def batches(
-        self, samples: Samples, n: int, detector: Detector, title: str, output: int = 0
-    ) -> Iterator[np.ndarray]:
-        """Yield features float32 [batch,F] of images 0 to n-1, in order, the same on all processes."""
-        if self._is_shared(samples, n, detector):
-            table = self._shared_outputs(detector)[output]
-            return (table[start : min(start + self.batch, n)] for start in range(0, n, self.batch))
-        return (outputs[output] for outputs in self._outputs(samples, n, detector, title))
+        # Each process reads, or makes, only the images of its own batches.
+        starts = range(0, drawn.n, batch)[distributed.rank() :: distributed.world_size()]
+        groups = (np.arange(start, min(start + batch, drawn.n)) for start in starts)
+        with contextlib.closing(drawn.samples.batches(groups)) as images:
 
-    def table(self, samples: Samples, n: int, detector: Detector, title: str) -> Table:
-        """Return features of images 0 to n-1 as one array [n,F] in a file; that of reals is kept."""
-        if self._is_shared(samples, n, detector):
-            return self._shared_outputs(detector)[0][:n]
+            def compute_block(start: int, end: int) -> T:
+                return compute(next(images), np.arange(start, end))
 
-        # Processes on other machines may have other caches: all must agree to use theirs.
-        path = self._cache_file(samples, n, detector, "npy")
-        cached = distributed.together(lambda: _load(tables.load, path))
-        everywhere = all(distributed.gather_objects(cached is not None))
-        if cached is not None and everywhere:
+            yield from in_blocks(drawn.n, batch, compute_block, title, "img", self.stop)
+
+    def batches(self, drawn: Drawn, detector: Detector, output: int = 0) -> Iterator[np.ndarray]:
+        """Yield one output of a detector, float32 [batch,F], in order, the same on all processes."""
+        if self._is_shared(drawn, detector):
+            table = self._shared_outputs(drawn, detector)[output]
+            return (table[start : min(start + self.batch, drawn.n)] for start in range(0, drawn.n, self.batch))
+        return (outputs[output] for outputs in self._outputs(drawn, detector))
+
+    def table(self, drawn: Drawn, detector: Detector) -> Table:
+        """Return features as one array [n,F] in a file; that of reals is kept."""
+        if self._is_shared(drawn, detector):
+            return self._shared_outputs(drawn, detector)[0][: drawn.n]
+
+        # Processes on other machines may have other caches, so they use theirs only if all can.
+        path = self._cache_file(drawn, detector, "npy")
+        cached = cache.load(path, partial(np.load, mmap_mode="r", allow_pickle=False))
+        available = distributed.gather_objects(cached is not None)
+        if cached is not None and all(available):
             return cached
 
-        features = ((outputs[0],) for outputs in self._outputs(samples, n, detector, title))
-        (table,) = tables.on_disk(features, n)
-        self._keep(path, lambda path: tables.save(table, path))
+        features = ((outputs[0],) for outputs in self._outputs(drawn, detector))
+        (table,) = tables.on_disk(features, drawn.n)
+        cache.keep(path, lambda file: np.save(file, table))
         return table
 
-    def moments(self, samples: Samples, n: int, detector: Detector, title: str) -> Moments:
-        """Return moments of the features of images 0 to n-1, on the main process; those of reals are kept."""
-        path = self._cache_file(samples, n, detector, "npz")
+    def moments(self, drawn: Drawn, detector: Detector) -> Moments:
+        """Return moments of the features on the main process, empty ones on the others; those of reals are kept."""
         is_main = distributed.is_main()
-        cached = distributed.together(lambda: _load(Moments.load, path) if is_main else None)
+        path = self._cache_file(drawn, detector, "npz")
+        cached = cache.load(path, Moments.load) if is_main else None
         if distributed.broadcast_object(cached is not None):
             return cached or Moments(0)
 
+        # All processes compute features; only the main one adds them up.
         moments = Moments(0)
-        seen = 0
-        for features in self.batches(samples, n, detector, title):
+        start = 0
+        for features in self.batches(drawn, detector):
+            indices = np.arange(start, start + len(features))
             if is_main:
-                if not seen:
-                    moments = Moments(features.shape[1])
-                indices = np.arange(seen, seen + len(features))
-                moments.add(features, samples.second_half(indices, n))
-            seen += len(features)
+                moments = moments if start else Moments(features.shape[1])
+                moments.add(features, drawn.samples.second_half(indices, drawn.n))
+            start += len(features)
 
-        self._keep(path, moments.save)
+        cache.keep(path, moments.save)
         return moments
 
-    def _outputs(self, samples: Samples, n: int, detector: Detector, title: str) -> Iterator[tuple[np.ndarray, ...]]:
+    def _outputs(self, drawn: Drawn, detector: Detector) -> Iterator[Outputs]:
         """Yield all outputs of a detector, batch by batch."""
-        return self.stream(samples, n, lambda x, _: tuple(output.cpu().numpy() for output in detector(x)), title)
 
-    def _is_shared(self, samples: Samples, n: int, detector: Detector) -> bool:
-        return samples is self.fakes and n <= self.shared.get(detector.name, 0)
+        def outputs(images: torch.Tensor, indices: np.ndarray) -> Outputs:
+            return tuple(output.cpu().numpy() for output in detector(images))
 
-    def _shared_outputs(self, detector: Detector) -> tuple[Table, ...]:
+        return self.stream_images(drawn, outputs, drawn.kind)
+
+    def _is_shared(self, drawn: Drawn, detector: Detector) -> bool:
+        """Return whether several metrics look at these images through this detector."""
+        return drawn.kind == "fakes" and drawn.n <= self.shared.get(detector.name, 0)
+
+    def _shared_outputs(self, drawn: Drawn, detector: Detector) -> tuple[Table, ...]:
         """Return all outputs for as many fakes as the metric that wants most."""
-        if detector.name not in self._outputs_of_fakes:
+        if detector.name not in self.outputs_of_fakes:
             n = self.shared[detector.name]
-            if isinstance(self.fakes, Reals):
-                n = min(n, len(self.fakes))
-            outputs = self._outputs(self.fakes, n, detector, "fakes")
-            self._outputs_of_fakes[detector.name] = tables.on_disk(outputs, n)
-        return self._outputs_of_fakes[detector.name]
+            if isinstance(drawn.samples, Reals):
+                n = min(n, len(drawn.samples))
+            outputs = self._outputs(drawn._replace(n=n), detector)
+            self.outputs_of_fakes[detector.name] = tables.on_disk(outputs, n)
+        return self.outputs_of_fakes[detector.name]
 
-    def _keep(self, path: Path | None, save: Callable[[Path], None]) -> None:
-        """Write a file of the cache on the main process; a failure is a warning."""
-        if path is None or not distributed.is_main():
-            return
-        try:
-            make_dir(path.parent)
-            save(path)
-        except UserError as e:
-            warnings.warn(f"statistics of the reals are not kept: {e}", stacklevel=2)
-        else:
-            _evict(path.parent, CACHE_BYTES)
+    def _cache_file(self, drawn: Drawn, detector: Detector, suffix: str) -> Path | None:
+        """Return a path that depends on all that the features depend on, or None if they are not kept."""
+        # The files of each of many classes would fill the disk.
+        samples = drawn.samples
+        if self.cache_dir is None or isinstance(samples, Fakes) or samples.members is not None:
+            return None
 
-    def _cache_file(self, samples: Samples, n: int, detector: Detector, form: str) -> Path | None:
-        """Return a name that depends on all that the features depend on: dataset, weight files, options."""
-        if self.cache_dir is None or not isinstance(samples, Reals):
-            return None
-        if isinstance(samples.dataset, OfClass):  # each of many classes would fill the disk
-            return None
         conditions = {
             **samples.facts,
             **detector.facts,
             "seed": samples.seed if samples.mirror else None,
-            "n": n,
+            "n": drawn.n,
             "version": CACHE_VERSION,
         }
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
-        return self.cache_dir / f"{detector.name}-{key}.{form}"
-
-
-def default_cache() -> Path:
-    """Return the folder of this user where statistics of reals are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "msg-gan" / "metrics"
-
-
-def _load(load: Callable[[Path], T], path: Path | None) -> T | None:
-    """Return what a file of the cache holds, and mark it as used; None if it is missing or damaged."""
-    try:
-        if path is None or not path.is_file():
-            return None
-        content = load(path)
-        with contextlib.suppress(OSError):
-            os.utime(path)  # see _evict
-        return content
-    except (ValueError, OSError):  # damaged, or not readable for this user: computed again
-        return None
-
-
-def _evict(folder: Path, limit: int) -> None:
-    """Delete the least recently used files until the rest fits into `limit` bytes; files of other names stay."""
-    with contextlib.suppress(OSError):  # another process may do the same
-        cached = [path for path in folder.iterdir() if re.fullmatch(r"[a-z0-9]+-[0-9a-f]{32}\.np[yz]", path.name)]
-        files = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in cached)
-        total = sum(size for _, size, _ in files)
-        for _, size, path in files[:-1]:  # the last is new
-            if total > limit:
-                path.unlink()
-                total -= size
+        return self.cache_dir / f"{detector.name}-{key}.{suffix}"

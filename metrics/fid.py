@@ -10,13 +10,16 @@ from metrics.moments import BiasKind, bias, frechet
 
 def distance(context: Context, n: int, full: bool, detector_name: str, name: str) -> Measurement:
     """Measure the distance between n fakes and n reals, or all reals; lower is better. Its `bias` is how much of it is
-    due to the numbers of images alone; with fewer images than twice the features the true bias is larger."""
-    detector = context.detector(detector_name)
-    reals = context.draw_reals(None if full else n)
+    due to the numbers of images alone; with fewer images than twice the features the true bias is larger.
+
+    full: all reals instead of n. name: of the distance among the values.
+    """
+    detector = context.detectors[detector_name]
+    reals = context.draw_reals_once() if full else context.draw_reals(n)
     fakes = context.draw_fakes(n)
 
-    real = context.features.moments(reals.samples, reals.n, detector, "reals")
-    fake = context.features.moments(fakes.samples, fakes.n, detector, "fakes")
+    real = context.features.moments(reals, detector)
+    fake = context.features.moments(fakes, detector)
 
     # Only the main process has the moments.
     def distances() -> tuple[float, float, int]:
@@ -25,14 +28,15 @@ def distance(context: Context, n: int, full: bool, detector_name: str, name: str
 
     value, value_bias, width = distributed.on_main(distances)
 
-    images = min(fakes.n, reals.n, len(reals.samples))
+    # Reals that are drawn again count once.
+    images = min(fakes.n, reals.distinct)
     kind = BiasKind.ESTIMATED if images >= 2 * width else BiasKind.LOWER_BOUND
     facts = detector.facts | reals.facts | fakes.facts | {"features": width, "bias_is": kind}
     return Measurement({name: value, f"{name}_bias": value_bias}, facts)
 
 
 fid = partial(distance, full=False, detector_name="inception", name="fid")
-"""As the original: n reals drawn by repeating the set."""
+"""As the original has it: n reals drawn by repeating the set."""
 
 fid_full = partial(distance, full=True, detector_name="inception", name="fid")
 """StyleGAN2's convention: all reals once."""

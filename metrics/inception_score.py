@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from dnnlib.errors import UserError
 from metrics.context import Context, Measurement
@@ -11,43 +12,37 @@ SPLITS = 10
 
 
 def inception_score(context: Context, n: int) -> Measurement:
-    """Measure exp of the mean divergence of p(class | image) from p(class), over ten splits: mean and deviation; higher
-    is better."""
-    detector = context.detector("inception")
+    """Measure exp of the mean divergence of p(class | image) from p(class); higher is better. Values are the mean and
+    deviation over ten parts of the images."""
+    detector = context.detectors["inception"]
     fakes = context.draw_fakes(n)
     if fakes.n < SPLITS:
         raise UserError(f"inception score: {fakes.n} images, expected at least one for each of its {SPLITS} parts")
 
-    logits = context.features.batches(fakes.samples, fakes.n, detector, "fakes", output=1)
+    logits = context.features.batches(fakes, detector, output=1)
     mean, std = score(logits, fakes.n)
     return Measurement({"is_mean": mean, "is_std": std}, detector.facts | fakes.facts)
 
 
 def score(logits: Iterable[np.ndarray], n: int, splits: int = SPLITS) -> tuple[float, float]:
-    """Return mean and deviation for logits [batch,classes] that come in order, n in all; only sums are held."""
+    """Return mean and deviation over `splits` parts of n images, from logits [batch,classes] that come in order."""
     ends = [(k + 1) * n // splits for k in range(splits)]
-    scores: list[float] = []
-    start = seen = 0
-    total = np.zeros(1)
-    negative_entropy = 0.0
+    counts = np.diff([0, *ends])
+    totals = np.zeros((splits, 1))  # becomes [splits,classes]
+    negative_entropy = np.zeros(splits)
 
+    # Only sums are held. A batch may end one part, or several, and begin the next.
+    start = 0
     for batch in logits:
-        x = batch.astype(np.float64)
-        x = x - x.max(1, keepdims=True)
-        log_p = x - np.log(np.exp(x).sum(1, keepdims=True))
+        log_p = torch.from_numpy(batch).double().log_softmax(1).numpy()
         p = np.exp(log_p)
+        split = np.searchsorted(ends, np.arange(start, start + len(batch)), side="right")
+        is_member = np.equal.outer(np.arange(splits), split)  # [splits,batch]
+        totals = totals + is_member @ p
+        negative_entropy += is_member @ (p * log_p).sum(1)
+        start += len(batch)
 
-        # A batch may end one split, or several, and begin the next.
-        while len(p):
-            take = min(len(p), ends[len(scores)] - seen)
-            total = total + p[:take].sum(0)
-            negative_entropy += float((p[:take] * log_p[:take]).sum())
-            seen += take
-            p, log_p = p[take:], log_p[take:]
-
-            while len(scores) < splits and seen == ends[len(scores)]:
-                q = total / (seen - start)
-                scores.append(np.exp(negative_entropy / (seen - start) - (q * np.log(q.clip(min=1e-300))).sum()))
-                start, total, negative_entropy = seen, np.zeros(1), 0.0
-
+    # A class of probability 0 contributes nothing.
+    q = totals / counts[:, None]
+    scores = np.exp(negative_entropy / counts - (q * np.log(q.clip(min=1e-300))).sum(1))
     return float(np.mean(scores)), float(np.std(scores))

@@ -1,11 +1,13 @@
-"""Sums over features, and distances between the Gaussians that they describe; all in float64."""
+"""Sums over features, and distances between the Gaussians that they describe, all in float64."""
 
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
-from dnnlib.files import atomic
+Gaussian = tuple[np.ndarray, np.ndarray]
+"""Mean [F] and covariance [F,F]."""
 
 
 class BiasKind(StrEnum):
@@ -16,65 +18,54 @@ class BiasKind(StrEnum):
 
 
 class Moments:
-    """Mean and covariance of feature vectors [n,F], added up as they come: memory does not grow with n. The first and
-    the second half are kept apart, which tells how much a distance is biased by their number (`bias`)."""
+    """Sums over feature vectors [n,F], added up as they come, so that memory does not grow with n. The first and the
+    second half of the images are kept apart, from which `bias` tells how much a distance owes to their number."""
 
     def __init__(self, features: int) -> None:
+        # The first axis is the half.
         self.n = np.zeros(2)
         self.sum = np.zeros((2, features))
         self.outer = np.zeros((2, features, features))
 
     def add(self, features: np.ndarray, second: np.ndarray) -> None:
-        """Add features [n,F] of images of which those with `second` [n] belong to the second half."""
+        """Add features [n,F]; those where `second` [n] is True belong to the second half."""
         x = features.astype(np.float64)
         for half, part in enumerate((x[~second], x[second])):
-            if len(part):
-                self.n[half] += len(part)
-                self.sum[half] += part.sum(0)
-                self.outer[half] += part.T @ part
+            self.n[half] += len(part)
+            self.sum[half] += part.sum(0)
+            self.outer[half] += part.T @ part
 
-    def total(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean [F] and covariance [F,F] (divided by n-1) of all."""
-        return _moments(self.n.sum(), self.sum.sum(0), self.outer.sum(0))
+    def total(self) -> Gaussian:
+        """Return the mean and covariance (divided by n-1) of all features."""
+        return _gaussian(self.n.sum(), self.sum.sum(0), self.outer.sum(0))
 
-    def half(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same of the first (0) or second half (1)."""
-        return _moments(self.n[k], self.sum[k], self.outer[k])
+    def half(self, k: int) -> Gaussian:
+        """Return the mean and covariance of the first (0) or second half (1)."""
+        return _gaussian(self.n[k], self.sum[k], self.outer[k])
 
-    def save(self, path: Path) -> None:
-        """Write them, whole or not at all."""
-        with atomic(path) as temporary, open(temporary, "wb") as f:
-            np.savez(f, n=self.n, sum=self.sum, outer=self.outer)
+    def save(self, file: IO[bytes]) -> None:
+        """Write the sums into an open file."""
+        np.savez(file, n=self.n, sum=self.sum, outer=self.outer)
 
     @staticmethod
     def load(path: Path) -> "Moments":
-        """Return what `save` wrote; ValueError if it is damaged."""
+        """Return what `save` wrote; raise whatever numpy raises for a damaged file."""
         moments = Moments(0)
-        try:
-            with np.load(path, allow_pickle=False) as f:
-                moments.n = f["n"]
-                moments.sum = f["sum"]
-                moments.outer = f["outer"]
-        except Exception as e:  # numpy raises whatever a damaged file leads it to
-            raise ValueError(str(e)) from e
-
-        features = moments.sum.shape[-1]
-        if moments.n.shape != (2,) or moments.outer.shape != (2, features, features):
-            raise ValueError("not moments")
-        if not np.isfinite(moments.outer).all():
-            raise ValueError("moments that are not finite")
+        with np.load(path, allow_pickle=False) as f:
+            moments.n = f["n"]
+            moments.sum = f["sum"]
+            moments.outer = f["outer"]
         return moments
 
 
-def _moments(n: float, total: np.ndarray, outer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and covariance from sums over n vectors."""
+def _gaussian(n: float, total: np.ndarray, outer: np.ndarray) -> Gaussian:
+    """Return the mean and covariance of n vectors from sums over them."""
     mean = total / n
     return mean, (outer - n * np.outer(mean, mean)) / max(n - 1, 1)
 
 
-def frechet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> float:
-    """Return the Fréchet distance between two Gaussians (mean [F], covariance [F,F]): |m-m'|^2 +
-    tr(C + C' - 2 (C C')^(1/2)) (Dowson & Landau 1982).
+def frechet(a: Gaussian, b: Gaussian) -> float:
+    """Return the Fréchet distance between two Gaussians: |m-m'|^2 + tr(C + C' - 2 (C C')^(1/2)) (Dowson & Landau 1982).
 
     With C = A A^T and C' = B B^T, from their eigenvectors, the trace of the root is the sum of the singular values of
     A^T B: real and exact whatever the rank, so nothing has to be added to the diagonal when n < F.
@@ -87,6 +78,8 @@ def frechet(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) 
 def _root(cov: np.ndarray) -> np.ndarray:
     """Return A with A A^T = cov."""
     values, vectors = np.linalg.eigh(cov)
+
+    # Rounding makes some of the smallest eigenvalues negative.
     return vectors * np.sqrt(values.clip(min=0))  # type: ignore[no-any-return]
 
 

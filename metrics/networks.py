@@ -1,87 +1,87 @@
-"""Which networks a call scores, and what the run they belong to was trained with."""
+"""Which networks a call scores, and what the run that they belong to was trained with."""
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from metrics.options import Options
+from metrics.options import Options, Settings
 from metrics.results import kimg_of
 
-
-class NetworkFile(Protocol):
-    """What metrics need of an opened network file (pretrained.network_file.NetworkFile)."""
-
-    spec: Any
-
-    def generator(self) -> Any: ...
+Load = Callable[[str], Any]
+"""Opens a network file, given its path or URL, as pretrained.network_file.NetworkFile."""
 
 
 class Snapshot(NamedTuple):
-    """A network file and the snapshot that precedes it in its run, if there is one."""
+    """A network file, and the snapshot that precedes it in its run, if there is one."""
 
     network: str
     previous: str | None = None
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """What is scored, and the options that a run's config.json fills in."""
+class Target(NamedTuple):
+    """What is scored, against what, and how."""
 
-    networks: list[Snapshot]  # earliest first; empty = the images of --images
+    snapshots: list[Snapshot]  # earliest first; empty = the images of --images
     run_dir: Path | None
     data: Path | None
     use_labels: bool
-    mirror: bool
-    seed: int
+    settings: Settings
 
 
-def resolve(options: Options) -> Resolved:
-    """Find the networks, and complete the options from the run that they belong to."""
-    networks, run_dir = find_networks(options)
-    if run_dir is None:
-        return Resolved(networks, None, options.data, True, options.mirror, options.seed or 0)
-
-    path = run_dir / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: not readable ({e}), expected that of a run") from e
+def find_target(options: Options) -> Target:
+    """Find the networks, and complete the options from the run that the networks belong to."""
+    snapshots, run_dir = find_snapshots(options)
+    config = _read_config(run_dir / "config.json") if run_dir else {}
 
     data, use_labels = options.data, True
     if data is None and config.get("data"):
         data = Path(config["data"])
         use_labels = config.get("use_labels", True)
+
+        # Some metrics need no dataset.
         if not data.exists():
             tqdm.write(f"warning: {data}: the dataset of the run is not there; --data tells where it is", sys.stderr)
             data = None
 
-    seed = config.get("seed", 0) if options.seed is None else options.seed
-    mirror = options.mirror or bool(config.get("mirror"))
-    return Resolved(networks, run_dir, data, use_labels, mirror, seed)
+    settings = options.settings
+    seed = config.get("seed", 0) if settings.seed is None else settings.seed
+    mirror = settings.mirror or bool(config.get("mirror"))
+    return Target(snapshots, run_dir, data, use_labels, replace(settings, seed=seed, mirror=mirror))
 
 
-def find_networks(options: Options) -> tuple[list[Snapshot], Path | None]:
-    """Return the networks to score, earliest first, and the run dir that they belong to."""
+def find_snapshots(options: Options) -> tuple[list[Snapshot], Path | None]:
+    """Return the networks to score, earliest first, and the run dir that they belong to, if they do."""
     if options.images is not None:
         return [], None
 
     path = Path(options.network or "")
     if options.run_id is not None:
-        path = _find_run(options.result_dir, options.run_id)
+        pattern = f"{options.run_id:05d}-*"
+        run_dirs = sorted(options.result_dir.glob(pattern))
+        if len(run_dirs) != 1:
+            number = f"{len(run_dirs)} run dirs {pattern} in {options.result_dir}"
+            raise UserError(f"--run-id {options.run_id}: {number}, expected one")
+        path = run_dirs[0]
     if path.is_dir():
         return _select(path, options.snapshot), path
 
     # A file may belong to a run as well, also by way of the link best.safetensors.
     path = path.resolve()
-    if not (path.is_file() and (path.parent / "config.json").is_file()):
-        return [Snapshot(options.network or "")], None
+    if path.is_file() and (path.parent / "config.json").is_file():
+        return [snapshot_at(path)], path.parent
+    return [Snapshot(options.network or "")], None
+
+
+def snapshot_at(path: Path) -> Snapshot:
+    """Return the network at `path` in a run dir, with the snapshot that precedes it."""
     known = {snapshot.network: snapshot for snapshot in snapshots_of(path.parent)}
-    return [known.get(str(path), Snapshot(str(path)))], path.parent
+    return known.get(str(path), Snapshot(str(path)))
 
 
 def snapshots_of(run_dir: Path) -> list[Snapshot]:
@@ -91,12 +91,12 @@ def snapshots_of(run_dir: Path) -> list[Snapshot]:
     return [Snapshot(name, previous) for name, previous in zip(names, [None, *names], strict=False)]
 
 
-def _find_run(result_dir: Path, run_id: int) -> Path:
-    """Return the only run dir of this number."""
-    run_dirs = sorted(result_dir.glob(f"{run_id:05d}-*"))
-    if len(run_dirs) != 1:
-        raise UserError(f"--run-id {run_id}: {len(run_dirs)} run dirs {run_id:05d}-* in {result_dir}, expected one")
-    return run_dirs[0]
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return the config.json of a run."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    except (OSError, ValueError) as e:
+        raise UserError(f"{path}: not readable ({e}), expected that of a run") from e
 
 
 def _select(run_dir: Path, choice: str) -> list[Snapshot]:
@@ -104,11 +104,10 @@ def _select(run_dir: Path, choice: str) -> list[Snapshot]:
     snapshots = snapshots_of(run_dir)
     if not snapshots:
         raise UserError(f"{run_dir}: no network-snapshot-*.safetensors in it, expected a run dir of train.py")
-    if choice == "all":
-        return snapshots
-    if choice == "latest":
-        return snapshots[-1:]
+    if choice in ("latest", "all"):
+        return snapshots if choice == "all" else snapshots[-1:]
 
+    # Numbers are compared, not texts: 0.128 finds network-snapshot-000000.128.safetensors.
     by_kimg = {kimg_of(Path(snapshot.network).name): snapshot for snapshot in snapshots}
     try:
         return [by_kimg[float(choice)]]

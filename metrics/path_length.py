@@ -10,21 +10,23 @@ import torch.nn.functional as F
 from dnnlib.errors import UserError
 from dnnlib.seeds import seed_of
 from metrics.context import Context, Measurement
-from metrics.samples import Fakes, NoImages
+from metrics.samples import Fakes
 
 EPSILON = 1e-4
-SMALLEST = 16  # pixels that VGG16's pools leave something of
-LARGEST = 256  # pixels at which VGG16 looks, larger images are reduced by whole factors
+
+# The pools of VGG16 leave nothing of smaller images, and larger ones are reduced by whole factors.
+SMALLEST = 16
+LARGEST = 256
 
 
 def path_length(
     context: Context, n: int, space: str, sampling: str, crop: bool, epsilon: float = EPSILON
 ) -> Measurement:
-    """Measure the mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent.
+    """Measure the mean of LPIPS / epsilon^2 over n pairs, without the lowest and highest percent; lower is better.
 
-    space: z (spherical) or w (linear interpolation). sampling: `full` = anywhere along a path between two latents,
-    `end` = at its start. crop: look at the part of an aligned face only, unless the context says otherwise. Both ends
-    of a step have the same noise and label.
+    space: z (spherical interpolation) or w (linear). sampling: where along the path between two latents a step begins,
+    `full` = anywhere, `end` = at its start. crop: look at the region of an aligned face only, unless the context says
+    otherwise. epsilon: length of a step.
     """
     fakes = context.generator()
     if context.crop is not None:
@@ -33,15 +35,16 @@ def path_length(
     if side < SMALLEST:
         cut = " behind the crop" if crop else ""
         raise UserError(f"path length: images of {side}x{side}{cut}, expected >= {SMALLEST}")
-    detector = context.detector("lpips")
+    detector = context.detectors["lpips"]
 
-    def distances(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
+    def distances(indices: np.ndarray) -> np.ndarray:
         a, b = (reduce_size(cropped(x, crop)) for x in ends(fakes, indices, space, sampling, epsilon))
         return (detector(a, b)[0] / epsilon**2).cpu().numpy().astype(np.float64)
 
-    batches = context.features.stream(NoImages(), n, distances, "pairs")
+    batches = context.features.stream(n, distances, "pairs")
     values = np.concatenate(list(batches))
 
+    # Few steps are so long that they would decide the mean.
     low = np.percentile(values, 1, method="lower")
     high = np.percentile(values, 99, method="higher")
     kept = values[(values >= low) & (values <= high)]
@@ -53,24 +56,23 @@ def path_length(
 def ends(
     fakes: Fakes, indices: np.ndarray, space: str, sampling: str, epsilon: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images of both ends of a step, float [n,C,H,W], 0 to 255."""
+    """Return the images of both ends of a step, float [n,C,H,W], 0 to 255, with the same noise and label."""
     G = fakes.G
     z0 = fakes.latents(indices, "start")
     z1 = fakes.latents(indices, "end")
     c = fakes.conditions(indices)
 
     # Where along the path the step begins.
-    t = torch.zeros(len(indices), 1)
-    if sampling == "full":
-        draws = [np.random.default_rng(seed_of(fakes.seed, int(i), "place")).random() for i in indices]
-        t = torch.tensor(draws, dtype=torch.float32)[:, None]
-    t = t.to(fakes.device)
+    rngs = [np.random.default_rng(seed_of(fakes.seed, int(index), "place")) for index in indices]
+    places = [rng.random() if sampling == "full" else 0.0 for rng in rngs]
+    t = torch.tensor(places, dtype=torch.float32, device=fakes.device)[:, None]
 
+    # z is interpolated between directions, then made as long as it was.
     if space == "w":
         w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
         ws = [torch.lerp(w0, w1, (t + e)[:, :, None]) for e in (0, epsilon)]
     else:
-        ws = [G.mapping(slerp(z0, z1, t + e) * G.cfg.z_dim**0.5, c) for e in (0, epsilon)]  # as long as z is
+        ws = [G.mapping(slerp(z0, z1, t + e) * G.cfg.z_dim**0.5, c) for e in (0, epsilon)]
     if fakes.psi != 1:
         ws = [G.mapping.truncate(w, fakes.psi, fakes.cutoff) for w in ws]
 
@@ -80,22 +82,25 @@ def ends(
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Interpolate spherically between the directions of a and b [n,z_dim] at t [n,1]; returns unit vectors."""
+    """Return unit vectors [n,z_dim] between the directions of a and b [n,z_dim], at the part t [n,1] of the angle."""
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     dot = (a * b).sum(1, keepdim=True)
     angle = t * torch.acos(dot)
-    return F.normalize(a * torch.cos(angle) + F.normalize(b - dot * a, dim=1) * torch.sin(angle), dim=1)
+
+    # In the plane of both, at a right angle to a.
+    across = F.normalize(b - dot * a, dim=1)
+    return F.normalize(a * torch.cos(angle) + across * torch.sin(angle), dim=1)
 
 
 def cropped(x: torch.Tensor, crop: bool) -> torch.Tensor:
-    """Return x [n,C,H,W] or, of aligned faces, the middle half of the columns and rows 3/8 to 7/8: StyleGAN's
-    region."""
+    """Return x [n,C,H,W] or, with `crop`, StyleGAN's region of aligned faces: the middle half of the columns, and the
+    rows from 3/8 to 7/8."""
     eighth = x.shape[2] // 8
     return x[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth] if crop else x
 
 
 def reduce_size(x: torch.Tensor) -> torch.Tensor:
-    """Return means over whole blocks of pixels, so that no more than 256 remain."""
+    """Return means over square blocks of pixels, so that the side of images is less than 512."""
     factor = x.shape[2] // LARGEST
     return F.avg_pool2d(x, factor) if factor > 1 else x
 

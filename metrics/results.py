@@ -1,43 +1,40 @@
-"""Results, and where they go: a line to read, metric-NAME.jsonl and TensorBoard in the run dir, a link to the best
-snapshot."""
+"""What a metric says of a snapshot, as a row of a file and as lines to print."""
 
-import contextlib
 import json
-import math
-import os
 import re
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dnnlib.files import atomic, lock, make_dir
 from dnnlib.stats import format_time
 from metrics.detectors.weights import Origin
+from metrics.moments import BiasKind
 
-BEST = "best.safetensors"
+# The share of a distance from which its bias is reported, and the same if only a lower bound of the bias is known.
+NOTABLE_BIAS = 0.05
+NOTABLE_BOUND = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a metric said of a snapshot, and all that it depends on."""
+    """What a metric says of a snapshot, and all that it depends on."""
 
     metric: str
-    """the name under which it is kept, see `title`"""
+    """The name under which it is kept, see `title`."""
     version: int
-    """of the metric; grows when figures change"""
+    """Version of the metric, which grows when figures change."""
     snapshot: str
-    """name of the network file, empty for images"""
+    """Name of the network file, empty for images."""
     kimg: float | None
-    """of the snapshot, if its name says so"""
+    """Kimg of the snapshot, if its name tells."""
     value: float
-    """the value that is meant by the metric's name"""
+    """The value that the metric's name means."""
     values: dict[str, float]
-    """all values, by name"""
+    """All values, by name."""
     facts: dict[str, Any]
-    """what else the values depend on: seed, dataset, numbers of images, weights of detectors, ..."""
+    """What else the values depend on: seed, dataset, numbers of images, weights of detectors, ..."""
     seconds: float
-    """time it took"""
+    """Time it took."""
 
     def to_row(self) -> dict[str, Any]:
         """Return the object that metric-NAME.jsonl holds."""
@@ -54,7 +51,7 @@ class Result:
 
     @staticmethod
     def from_row(row: dict[str, Any]) -> "Result":
-        """Return what `to_row` wrote; KeyError if it is not a result."""
+        """Return what `to_row` wrote; raise KeyError if it is not a result."""
         facts = dict(row)
         return Result(
             metric=facts.pop("metric"),
@@ -64,74 +61,31 @@ class Result:
             value=facts.pop("value"),
             values=facts.pop("results", {}),
             seconds=facts.pop("seconds", 0.0),
+            # What is left are the facts.
             facts=facts,
         )
 
     def conditions(self) -> dict[str, Any]:
-        """Return what the result depends on, the snapshots aside: results of equal conditions are comparable."""
+        """Return what the result depends on besides the snapshots; results of equal conditions are comparable."""
         facts = {key: value for key, value in self.facts.items() if key != "previous"}
         return {"metric": self.metric, "version": self.version, **facts}
 
-    def line(self) -> str:
-        """Return a line to print."""
+    def lines(self, with_conditions: bool) -> list[str]:
+        """Return lines to print: the values, the bias if it matters, and the conditions if asked for."""
         values = "  ".join(f"{name} {value:.6g}" for name, value in self.values.items())
         snapshot = f"{self.snapshot}  " if self.snapshot else ""
-        return f"{snapshot}{self.metric}: {values}  ({format_time(self.seconds)})"
+        lines = [f"{snapshot}{self.metric}: {values}  ({format_time(self.seconds)})"]
 
+        bias = sum(value for name, value in self.values.items() if name.endswith("_bias"))
+        is_bound = self.facts.get("bias_is") == BiasKind.LOWER_BOUND
+        if bias > abs(self.value) * (NOTABLE_BOUND if is_bound else NOTABLE_BIAS):
+            how = "at least" if is_bound else "about"
+            lines.append(f"  of this, {how} {bias:.3g} is due to the small number of images alone")
 
-def title(name: str, facts: dict[str, Any]) -> str:
-    """Return a metric's name, marked if it is of one class, or of a detector that is not the published one: figures of
-    random weights do not go by the metric's name."""
-    marks = {Origin.RANDOM: "-of-random-weights", Origin.OTHER: "-of-other-weights"}
-    class_idx = facts.get("class")
-    of_class = "" if class_idx is None else f"-class{class_idx}"
-    return name + of_class + marks.get(facts.get("weights", Origin.PUBLISHED), "")
-
-
-def kimg_of(snapshot: str) -> float | None:
-    """Return the number in network-snapshot-000123.safetensors."""
-    number = Path(snapshot).stem.rpartition("-")[2]
-    try:
-        return float(number)
-    except ValueError:
-        return None
-
-
-def append(path: Path, result: Result) -> None:
-    """Add a result to a file of JSON lines."""
-    make_dir(path.parent)
-    with open(path, "a", encoding="utf-8") as f:
-        f.write(json.dumps(result.to_row()) + "\n")
-
-
-def keep(run_dir: Path, result: Result) -> list[Result]:
-    """Write a result into metric-NAME.jsonl, in place of an earlier one of the same snapshot and conditions, and point
-    `best.safetensors` at what is best now; returns the metric's `series`. Other processes may write there too."""
-    result = Result.from_row(json.loads(json.dumps(result.to_row())))  # as it will be read
-    path = run_dir / f"metric-{result.metric}.jsonl"
-
-    with open(run_dir / ".metrics.lock", "w", encoding="utf-8") as f:
-        while not lock(f):
-            time.sleep(0.05)
-
-        replaced = (result.snapshot, result.conditions())
-        others = [other for other in _read(path) if (other.snapshot, other.conditions()) != replaced]
-        results = sorted([*others, result], key=lambda kept: kept.kimg or 0)
-        with atomic(path) as temporary:
-            lines = [json.dumps(kept.to_row()) + "\n" for kept in results]
-            temporary.write_text("".join(lines), encoding="utf-8")
-        link_best(run_dir)
-    return series(results)
-
-
-def _read(path: Path) -> list[Result]:
-    """Return the results in a file; damaged lines are left out."""
-    rows = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(text))
-    required = {"metric", "snapshot", "value"}
-    return [Result.from_row(row) for row in rows if isinstance(row, dict) and required <= row.keys()]
+        if with_conditions:
+            texts = [f"{name} {value}" for name, value in self.conditions().items() if name != "metric"]
+            lines.append("  " + ", ".join(texts))
+        return lines
 
 
 def series(results: list[Result]) -> list[Result]:
@@ -144,64 +98,16 @@ def series(results: list[Result]) -> list[Result]:
     return max(alike.values(), key=len, default=[])
 
 
-def open_events(run_dir: Path) -> Any:
-    """Open a TensorBoard writer for a run."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(run_dir), filename_suffix=".metrics")
-
-
-def to_tensorboard(events: Any, result: Result) -> None:
-    """Add a result to the events of a run."""
-    step = int((result.kimg or 0) * 1000)
-    for name, value in result.values.items():
-        events.add_scalar(f"Metrics/{result.metric}/{name}", value, global_step=step)
-    events.flush()
+def title(name: str, facts: dict[str, Any]) -> str:
+    """Return the name under which a metric's result is kept: that of the metric, marked if the result is of one class
+    or of other weights than the published ones, whose figures must not go by the metric's name."""
+    marks = {Origin.RANDOM: "-of-random-weights", Origin.OTHER: "-of-other-weights"}
+    class_idx = facts.get("class")
+    of_class = "" if class_idx is None else f"-class{class_idx}"
+    return name + of_class + marks.get(facts.get("weights", Origin.PUBLISHED), "")
 
 
-def link_best(run_dir: Path) -> str | None:
-    """Point `best.safetensors` at the snapshot with the lowest FID; returns its name. What counts is the series that
-    covers most snapshots, of equals that with most images; not those of one class, of truncated images and of detectors
-    that are not the published ones."""
-
-    def counts(result: Result) -> bool:
-        published = result.facts.get("weights") == Origin.PUBLISHED
-        whole = re.fullmatch(r"fid\d+k?(_full)?", result.metric) and result.facts.get("truncation_psi", 1) == 1
-        return bool(published and whole) and (run_dir / result.snapshot).is_file()
-
-    candidates = [series(list(filter(counts, _read(path)))) for path in sorted(run_dir.glob("metric-fid*.jsonl"))]
-    chosen = max(candidates, key=lambda s: (len(s), s[0].facts.get("num_fakes", 0) if s else 0), default=[])
-
-    # A file of this name that is not a link is the user's own.
-    own_file = (run_dir / BEST).exists() and not (run_dir / BEST).is_symlink()
-    if not chosen or own_file:
-        return None
-
-    best = min(chosen, key=lambda result: result.value).snapshot
-    with atomic(run_dir / BEST) as temporary:
-        os.symlink(best, temporary)
-    return best
-
-
-def plot(run_dir: Path, name: str, results: list[Result]) -> Path | None:
-    """Draw the values of a metric over kimg, a curve for each, as metric-NAME.png; returns None without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return None
-
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    kimg = [result.kimg or 0 for result in results]
-    for key in results[-1].values:
-        axes.plot(kimg, [result.values.get(key, math.nan) for result in results], marker="o", markersize=3, label=key)
-
-    positive = all(value > 0 for result in results for value in result.values.values())
-    axes.set(xlabel="kimg", ylabel=name, yscale="log" if positive else "linear")
-    axes.legend(fontsize="small")
-    axes.grid(alpha=0.3)
-
-    path = run_dir / f"metric-{name}.png"
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    return path
+def kimg_of(snapshot: str) -> float | None:
+    """Return the number in network-snapshot-000123.safetensors, or None if there is none."""
+    number = re.search(r"(?:^|-)(\d+(\.\d+)?)$", Path(snapshot).stem)
+    return float(number[1]) if number else None

@@ -5,21 +5,22 @@ import numpy as np
 import torch
 
 from metrics.context import Context, Measurement
-from metrics.samples import Fakes, NoImages
 
 
-def stability(context: Context, previous: Fakes, n: int) -> Measurement:
+def stability(context: Context, n: int) -> Measurement:
     """Measure the mean squared difference between fakes and those of the previous snapshot, same latents and noise,
-    images in [-1,1]: for each level, named by its height, and for the largest; falls as training settles."""
+    images in [-1,1]; it falls as training settles. Values are the largest level and each level, named by its height."""
+    assert context.previous is not None
     generator = context.generator()
+    previous = generator.of(context.previous())
     fakes = context.draw_fakes(n)
 
-    def differences(images: torch.Tensor, indices: np.ndarray) -> np.ndarray:
+    def differences(indices: np.ndarray) -> np.ndarray:
         pairs = zip(previous.pyramid(indices), generator.pyramid(indices), strict=True)
         squares = [(before - after).square().mean((1, 2, 3)) for before, after in pairs]
         return torch.stack(squares, 1).double().cpu().numpy()  # [n,levels]
 
-    batches = context.features.stream(NoImages(), n, differences, "fakes")
+    batches = context.features.stream(n, differences, "fakes")
     means = np.concatenate(list(batches)).mean(0)
     levels = {f"stability_{4 << level}": float(mean) for level, mean in enumerate(means)}
     return Measurement({"stability": float(means[-1]), **levels}, fakes.facts)

@@ -9,6 +9,7 @@ import torch
 import tyro
 from torch import nn
 
+from dnnlib import distributed
 from dnnlib.errors import UserError
 from metrics.detectors.dinov2 import DINOv2
 from metrics.detectors.inception import InceptionV3
@@ -18,8 +19,11 @@ from metrics.detectors.weights import DINO, INCEPTION, LPIPS_WEIGHTS, VGG, Origi
 
 
 class Kind(NamedTuple):
-    """A detector: its network, the side of its input (0 = any), its files with the prefix of the tensors that are taken
-    from each (empty = all of them), and how images were resized for the figures that are published."""
+    """What is known of a detector before it is loaded.
+
+    build: makes its network. size: side of its input in pixels, 0 = any. files: its weight files, each with the prefix
+    of the tensors that are taken from it, empty = all of them. resize: how images were resized for published figures.
+    """
 
     build: Callable[[], nn.Module]
     size: int
@@ -40,15 +44,15 @@ class DetectorOptions:
     """Which weights detectors have, and how they run."""
 
     detector_dir: Path | None = None
-    """folder with weight files, for machines that are offline; default: the environment variable MSG_GAN_DETECTORS,
-    then the cache of downloads"""
+    """Folder with weight files, for machines that are offline; default: the environment variable MSG_GAN_DETECTORS,
+    then the cache of downloads."""
     random_detectors: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """use random weights: shows that everything runs, the figures mean nothing"""
+    """Use random weights: this shows that everything runs, but the figures mean nothing."""
     resize: str | None = None
-    """how images reach the detector's size: legacy (TensorFlow 1's) or clean (antialiased, clean-fid's); default: as in
-    published figures, which is legacy, but clean for DINOv2"""
+    """How images reach the detector's size: legacy (TensorFlow 1's) or clean (antialiased, clean-fid's); default: as in
+    published figures, which is clean for DINOv2 and legacy for the others."""
     precision: str = "fp32"
-    """of detectors: fp32 or bf16"""
+    """Precision of detectors: fp32 or bf16."""
 
     def __post_init__(self) -> None:
         if self.resize not in (None, *RESIZES):
@@ -58,24 +62,27 @@ class DetectorOptions:
 
 
 class Detector:
-    """A detector that is ready to see images. `facts` is what results depend on."""
+    """A detector that is ready to see images. `facts` holds what results depend on."""
 
     def __init__(self, name: str, options: DetectorOptions, device: torch.device) -> None:
         kind = DETECTORS[name]
         resize = options.resize or kind.resize
-        precision = options.precision if kind.size else "fp32"  # LPIPS measures steps that bf16 cannot tell from none
+
+        # LPIPS measures steps so short that their ends are the same in bfloat16.
+        precision = options.precision if kind.size else "fp32"
 
         self.name = name
         self.device = device
-        self.size = kind.size
+        self._size = kind.size
         self._resize = RESIZES[resize]
-        self._bf16 = precision == "bf16"
+        self._is_bf16 = precision == "bf16"
 
         if options.random_detectors:
             self.module = random_module(kind)
             origin: dict[str, str] = {"weights": Origin.RANDOM, "file": "", "sha256": ""}
         else:
-            with torch.random.fork_rng(devices=[]):  # initial weights are drawn, and replaced
+            # The constructor draws initial weights, which must not change the draws of a training run.
+            with torch.random.fork_rng(devices=[]):
                 self.module = kind.build()
             origin = load_weights(self.module, name, kind.files, options.detector_dir)
 
@@ -83,28 +90,46 @@ class Detector:
         if kind.size:
             self.facts["resize"] = resize
 
+        # What makes inference faster.
+        self.module.eval().requires_grad_(False)
         if isinstance(self.module, InceptionV3):
             self.module.fold()
-        self.module.eval().requires_grad_(False).to(device)
-        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
     def __call__(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the outputs of the network for images [N,C,h,w], uint8 or float 0 to 255, C 1 or 3: float32, on the
-        device."""
+        """Return the outputs of the network, float32, on the device.
+
+        images: [N,C,h,w], uint8 or float 0 to 255, C 1 or 3; LPIPS takes two of them.
+        """
         prepared = [self._prepare(x) for x in images]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             outputs = self.module(*prepared)
         if not isinstance(outputs, tuple):
             outputs = (outputs,)
         return tuple(output.float() for output in outputs)
 
     def _prepare(self, x: torch.Tensor) -> torch.Tensor:
+        """Return images as the network takes them: float [N,3,size,size]."""
         x = x.to(self.device)
         if x.shape[1] not in (1, 3):
             raise UserError(f"{self.name}: images of {x.shape[1]} channels, expected 1 or 3")
-        x = self._resize(x, self.size) if self.size else x.float()
+        x = self._resize(x, self._size) if self._size else x.float()
         return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+class Detectors(dict[str, Detector]):
+    """Detectors by name, each of which is loaded when it is first looked up, by all processes together."""
+
+    def __init__(self, options: DetectorOptions, device: torch.device) -> None:
+        super().__init__()
+        self.options = options
+        self.device = device
+
+    def __missing__(self, name: str) -> Detector:
+        # The main process may have to download the weights before the others can read them.
+        self[name] = distributed.main_first(lambda: Detector(name, self.options, self.device))
+        return self[name]
 
 
 def random_module(kind: Kind) -> nn.Module:
@@ -115,6 +140,8 @@ def random_module(kind: Kind) -> nn.Module:
         for layer in module.modules():
             if isinstance(layer, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                if layer.weight.shape[0] == 1:  # LPIPS's weights of channels, which are positive
+
+                # LPIPS's weights of channels are positive.
+                if layer.weight.shape[0] == 1:
                     layer.weight.data.abs_()
     return module

@@ -1,4 +1,4 @@
-"""How images reach the size that a detector wants: FID depends on it (Parmar et al. 2022), so each way has a name."""
+"""Ways to resize images to the input of a detector. FID depends on it (Parmar et al. 2022), so each way has a name."""
 
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ def _tf1_weights(n: int, size: int) -> torch.Tensor:
     low = position.long()
     fraction = position - low
 
+    # Each output pixel is a mean of two input pixels; beyond the last one there is none.
     weights = torch.zeros(size, n)
     rows = torch.arange(size)
     weights[rows, low] += 1 - fraction
@@ -24,14 +25,15 @@ def _tf1_weights(n: int, size: int) -> torch.Tensor:
 def legacy(x: torch.Tensor, size: int) -> torch.Tensor:
     """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as the Inception graph of 2015 and torch-fidelity do:
     aliased when it reduces."""
+    # Two matrix products resize rows and columns.
     x = x.float()
     rows, columns = (_tf1_weights(n, size).to(x.device) for n in x.shape[2:])
     return rows @ (x @ columns.T)
 
 
 def clean(x: torch.Tensor, size: int) -> torch.Tensor:
-    """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as clean-fid does it: Pillow's antialiased bicubic
-    filter without rounding in between."""
+    """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as clean-fid does, with Pillow's antialiased bicubic
+    filter and no rounding in between."""
     return F.interpolate(x.float(), (size, size), mode="bicubic", antialias=True).clamp(0, 255)
 
 

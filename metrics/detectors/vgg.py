@@ -5,10 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # 0 = pool
-TAPS = (3, 8, 15, 22, 29)  # the ReLU behind each of the five groups, by its place in `features`
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, values 0 to 1
-LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # the same, values -1 to 1, as LPIPS has it
+# Channels of the convolutional layers; 0 = pool.
+CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
+
+# The ReLU behind each of the five groups: its place in `features`, and its channels.
+TAPS = {3: 64, 8: 128, 15: 256, 22: 512, 29: 512}
+
+# Mean and deviation of ImageNet: of values 0 to 1, and of values -1 to 1 in LPIPS's own figures.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 def _features() -> nn.Sequential:
@@ -30,6 +35,8 @@ class VGG16(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.features = _features()
+
+        # The empty layers take the places of ReLU and dropout, whose numbers are part of the names of tensors.
         self.classifier = nn.Sequential(
             nn.Linear(512 * 7 * 7, 4096), nn.ReLU(inplace=True), nn.Identity(), nn.Linear(4096, 4096),
             nn.Identity(), nn.Identity(), nn.Linear(4096, 1000),
@@ -47,34 +54,30 @@ def imagenet(x: torch.Tensor) -> torch.Tensor:
     return (x - mean) / std
 
 
-class Weights(nn.Module):
-    """One 1x1 convolution without bias, under the name that it has in the file."""
-
-    def __init__(self, n: int) -> None:
-        super().__init__()
-        self.model = nn.Sequential(nn.Identity(), nn.Conv2d(n, 1, 1, bias=False))
-
-
 class LPIPS(nn.Module):
     """Perceptual distance, version 0.1 with VGG16: pairs of images [N,3,h,w], float 0 to 255, to [N]."""
 
     def __init__(self) -> None:
         super().__init__()
         self.features = _features()
-        for k, n in enumerate((64, 128, 256, 512, 512)):
-            setattr(self, f"lin{k}", Weights(n))
+
+        # One weight for each channel of a tap; the file calls the first lin0.model.1.weight.
+        for k, n in enumerate(TAPS.values()):
+            weights = nn.Sequential(nn.Identity(), nn.Conv2d(n, 1, 1, bias=False))
+            self.add_module(f"lin{k}", nn.ModuleDict({"model": weights}))
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        shift = torch.tensor(LPIPS_SHIFT, device=a.device)[:, None, None]
-        scale = torch.tensor(LPIPS_SCALE, device=a.device)[:, None, None]
+        shift, scale = (torch.tensor(v, device=a.device)[:, None, None] for v in (LPIPS_SHIFT, LPIPS_SCALE))
         x = ((torch.cat([a, b]).float() * (2 / 255) - 1) - shift) / scale  # [2N,3,h,w]
+
         distance = x.new_zeros(len(a))
-        for place, layer in enumerate(list(self.features)[: TAPS[-1] + 1]):
+        places = list(TAPS)
+        for place, layer in enumerate(list(self.features)[: places[-1] + 1]):
             x = layer(x)
             if place in TAPS:
-                k = TAPS.index(place)
+                # Compare vectors of unit length, channel by channel.
                 unit = x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)  # [2N,C,h',w']
                 u, v = unit.chunk(2)
-                weights = self.get_submodule(f"lin{k}").model[1].weight  # type: ignore[index,union-attr]
-                distance = distance + F.conv2d((u - v).square(), weights).mean((1, 2, 3))
+                weights = self.get_submodule(f"lin{places.index(place)}.model.1")
+                distance = distance + weights((u - v).square()).mean((1, 2, 3))
         return distance

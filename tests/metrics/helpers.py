@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from metrics.context import Context
-from metrics.detectors.detector import DetectorOptions
+from metrics.detectors.detector import DetectorOptions, Detectors
+from metrics.features import FeatureStore
 from metrics.moments import Moments
 from metrics.samples import Fakes
 
@@ -82,5 +83,7 @@ def few():
     return {"inception": Few()}
 
 
-def context(fakes, reals=None, **options):
-    return Context(fakes, reals, CPU, DetectorOptions(random_detectors=True), **options)
+def context(fakes, reals=None, loaded=None, batch=32, shared=None, cache_dir=None, **options):
+    detectors = Detectors(DetectorOptions(random_detectors=True), CPU)
+    detectors.update(loaded or {})
+    return Context(fakes, reals, CPU, detectors, FeatureStore(batch, shared or {}, cache_dir), **options)

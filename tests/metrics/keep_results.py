@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from metrics.results import Result, keep
+from metrics.result_files import keep
+from metrics.results import Result
 
 
 def result(metric, snapshot, kimg, value, facts):

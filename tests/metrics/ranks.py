@@ -8,12 +8,10 @@ import torch
 from dnnlib import distributed
 from dnnlib.launch import launch
 from metrics.catalog import choose
-from metrics.context import Context
-from metrics.detectors.detector import DetectorOptions
 from metrics.path_length import path_length
 from metrics.samples import Fakes
 from pretrained import load_network
-from tests.metrics.helpers import Few
+from tests.metrics.helpers import Few, context
 from training.data.dataset import open_dataset
 
 
@@ -22,14 +20,13 @@ def work(argument):
     distributed.init(torch.device("cpu"))
     dataset, G = open_dataset(Path(sys.argv[2])), load_network(sys.argv[3]).generator()
     fakes = Fakes(G, torch.device("cpu"), labels=dataset.labels)
-    options = DetectorOptions(random_detectors=True)
+    before = load_network(sys.argv[4]).generator()
     loaded = {"inception": Few(), "vgg16": Few()}
-    ctx = Context(fakes, dataset, torch.device("cpu"), options, batch=4, mirror=True, loaded=loaded)
-    before = fakes.of(load_network(sys.argv[4]).generator())
+    ctx = context(fakes, dataset, batch=4, mirror=True, loaded=loaded, previous=lambda: before)
     names = "fid10,fid10_full,kid10,is10,pr1k3,swd26,msssim16,ppl2_wend10,stability5,consistency11"
     for chosen in choose(names):
         n = min(chosen.n, 20)
-        values = chosen.metric.compute(ctx, *[before] * chosen.metric.needs_previous, n=n).values
+        values = chosen.metric.compute(ctx, n=n).values
         if distributed.is_main():
             print(chosen.name, *[repr(float(v)) for v in values.values()], flush=True)
     z = path_length(ctx, 6, "z", "full", crop=False)

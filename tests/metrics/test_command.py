@@ -11,7 +11,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metrics.results import keep
+from metrics.result_files import keep
 from tests.metrics.keep_results import result
 from tests.runs import ENV, ROOT, SMALL, assert_same_run, make_dataset, run_dirs, script, train
 

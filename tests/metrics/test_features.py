@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from metrics.catalog import choose, several
-from metrics.samples import Fakes, OfClass, Reals
+from metrics.samples import Fakes, Reals, members_of
 from tests.metrics.helpers import context, few, linear
 
 
@@ -20,7 +20,7 @@ def test_reals_are_cached_by_all_that_they_depend_on(dataset, tmp_path, monkeypa
     assert choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few())) == first and not seen
     choose("fid25")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
     choose("fid24")[0](context(fakes, dataset, cache_dir=tmp_path, mirror=True, loaded=few()))
-    choose("fid24")[0](context(fakes, OfClass(dataset, 0), cache_dir=tmp_path, loaded=few()))
+    choose("fid24")[0](context(fakes, dataset, members=members_of(dataset, 0), cache_dir=tmp_path, loaded=few()))
     assert len(seen) == 3 and len(list(tmp_path.iterdir())) == 3  # a class is not kept
     choose("kid24")[0](context(fakes, dataset, cache_dir=tmp_path, loaded=few()))
     assert (
@@ -44,7 +44,7 @@ def test_the_cache_forgets_what_was_not_used_for_longest(dataset, tmp_path, monk
         for k, f in enumerate(names):
             os.utime(f, (k, k))
     size = names[-1].stat().st_size
-    monkeypatch.setattr("metrics.features.CACHE_BYTES", 3 * size)
+    monkeypatch.setattr("metrics.cache.LIMIT", 3 * size)
     choose("fid21")[0](context(linear(), dataset, cache_dir=tmp_path, loaded=few()))  # used again
     choose("fid24")[0](context(linear(), dataset, cache_dir=tmp_path, loaded=few()))
     left = set(tmp_path.iterdir())

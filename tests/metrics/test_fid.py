@@ -29,10 +29,11 @@ def test_sets_that_are_too_small_are_told(dataset, tmp_path):
     rng = np.random.default_rng(0)
     one = open_dataset(write_dataset(tmp_path / "x", rng.integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)))
     for name, fakes, reals in (
-        ("fid", Reals(one), dataset), ("fid", linear(), one), ("kid", linear(), one), ("swd", Reals(one), dataset),
+        ("fid", lambda: Reals(one), dataset), ("fid", linear, one), ("kid", linear, one),
+        ("swd", lambda: Reals(one), dataset),
     ):  # fmt: skip
         with pytest.raises(UserError, match="x: 1 images, expected at least 2"):
-            choose(f"{name}30")[0](context(fakes, reals, loaded=few()))
+            choose(f"{name}30")[0](context(fakes(), reals, loaded=few()))
     with pytest.raises(UserError, match="kid: 3 fakes and 3 reals, expected at least 4 of both"):
         choose("kid3")[0](context(linear(), dataset, loaded=few()))
     with pytest.raises(UserError, match="9 images, expected at least one for each of its 10 parts"):

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metrics import cache
 from metrics.moments import Moments, bias, frechet
 from tests.metrics import fidelity
 from tests.metrics.helpers import features, moments
@@ -69,10 +70,10 @@ def test_bias_of_repeated_reals_is_that_of_the_images():
 
 def test_saved_moments_are_the_same_or_refused(tmp_path):
     m = moments(features(30, 5))
-    m.save(tmp_path / "m.npz")
+    with open(tmp_path / "m.npz", "wb") as f:
+        m.save(f)
     again = Moments.load(tmp_path / "m.npz")
     assert np.array_equal(again.outer, m.outer) and np.array_equal(again.n, m.n)
     raw = (tmp_path / "m.npz").read_bytes()
     (tmp_path / "m.npz").write_bytes(raw[: len(raw) // 2])
-    with pytest.raises(ValueError):
-        Moments.load(tmp_path / "m.npz")
+    assert cache.load(tmp_path / "m.npz", Moments.load) is None

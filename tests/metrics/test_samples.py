@@ -11,7 +11,8 @@ import torch
 from dataprep.convert import convert
 from dnnlib.errors import UserError
 from metrics.catalog import choose
-from metrics.samples import Both, OfClass, Reals
+from metrics.features import Drawn
+from metrics.samples import Reals, members_of
 from tests.datasets import write_dataset
 from tests.metrics.helpers import context, linear
 from training.data.dataset import open_dataset
@@ -27,7 +28,7 @@ def test_reals_repeat_and_mirror(dataset):
     flipped = np.array([np.array_equal(m, w[..., ::-1]) for m, w in zip(mirrored.numpy(), whole, strict=True)])
     same = np.array([np.array_equal(m, w) for m, w in zip(mirrored.numpy(), whole, strict=True)])
     assert (flipped ^ same).all() and 25 < flipped.sum() < 75
-    both = Both(dataset)
+    both = Reals(dataset, both=True)
     (x,) = both.batches([np.arange(80)])
     place, flip = both.place(np.arange(80))
     assert len(both) == 80 and 10 < flip[:40].sum() < 30
@@ -62,9 +63,10 @@ def test_readers_end_with_an_interrupted_measurement(tmp_path):
     rng = np.random.default_rng(0)
     write_dataset(tmp_path / "x", rng.integers(0, 256, (40, 3, 16, 16), dtype=np.uint8))
     convert(tmp_path / "x", tmp_path / "y", to="folder")
-    steps = context(Reals(open_dataset(tmp_path / "y")), batch=2).features.stream
+    reals = Reals(open_dataset(tmp_path / "y"))
+    drawn = Drawn("reals", reals, 40, 40, {})
     with pytest.raises(KeyboardInterrupt):
-        for _ in steps(Reals(open_dataset(tmp_path / "y")), 40, lambda x, i: None, "x"):
+        for _ in context(reals, batch=2).features.stream_images(drawn, lambda x, i: None, "x"):
             raise KeyboardInterrupt
     deadline = time.monotonic() + 30
     while multiprocessing.active_children() and time.monotonic() < deadline:
@@ -73,12 +75,14 @@ def test_readers_end_with_an_interrupted_measurement(tmp_path):
 
 
 def test_images_of_one_class(dataset):
-    part = OfClass(dataset, 1)
-    assert len(part) == 13 and (np.asarray(part.labels)[:, 1] == 1).all()
-    np.testing.assert_array_equal(part[4][0], dataset[13][0])
-    assert part.fingerprint() != dataset.fingerprint()
+    members = members_of(dataset, 1)
+    part = Reals(dataset, members=members)
+    assert len(part) == 13 and (np.asarray(dataset.labels)[members.indices, 1] == 1).all()
+    (images,) = part.batches([np.arange(13)])
+    np.testing.assert_array_equal(images[list(part.order).index(members.indices[4])], dataset[13][0])
+    assert part.facts["fingerprint"] != dataset.fingerprint() and part.facts["dataset_images"] == 13
     with pytest.raises(UserError, match="--class 3: expected 0 to 2"):
-        OfClass(dataset, 3)
+        members_of(dataset, 3)
 
 
 @pytest.mark.parametrize("form", ["TFRecords", "folder", "zip"])
