@@ -83,7 +83,7 @@ def _to_srgb(im: Image.Image) -> Image.Image:
     return out
 
 
-# Making the profile takes longer than using it.
+# One profile serves all images.
 @lru_cache(1)
 def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))

@@ -53,7 +53,7 @@ class ShardedImages:
         if len(self.files) == 1:
             return self.files[0].batch(indices)
 
-        # Shards are of hundreds of megabytes, so their images are large enough to be copied one by one.
+        # Gathering the images of each shard first would take as long as copying them one by one.
         return np.stack([self[i] for i in indices.tolist()])
 
     def verify(self) -> None:
