@@ -1,4 +1,4 @@
-# make demo: install, build the default dataset, train; goes on where it was interrupted.
+# make demo: install, build the default dataset, train. After an interruption, it continues where it stopped.
 # make test: install, lint, types, tests.
 PYTHON ?= python3
 BIN := .venv/bin

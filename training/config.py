@@ -35,8 +35,8 @@ class AdamConfig:
     eps: float = 1e-8
     """Added to the root of the second moment."""
     form: Literal["tf", "torch"] = "tf"
-    """Where eps is added: before (tf, as the published MSG-StyleGAN) or after (torch) bias correction of the second
-    moment. They differ only where gradients are tiny, in the first steps."""
+    """Where eps is added: before (tf, as in the published MSG-StyleGAN) or after (torch) the bias correction of the
+    second moment. The two differ only where gradients are tiny, in the first steps."""
 
     def __post_init__(self) -> None:
         check_range(self, "lr", 0, 1e3, "0 to 1000")
@@ -58,26 +58,26 @@ class LossConfig:
     r2_gamma: float = 0.0
     """Weight of R2, the same on fakes."""
     reg_interval: int = 1
-    """Apply R1/R2 every so many D steps with as many times the weight; 1 = every step, as the original."""
+    """Apply R1 and R2 in every N-th D step at N times the weight; 1 = every step, as in the original."""
     gamma_end: float = 1.0
-    """Factor on r1_gamma and r2_gamma at the end of their schedule, which starts at 1 (R3GAN: 0.1)."""
+    """Factor that r1_gamma and r2_gamma have reached at the end of their schedule, which starts at 1 (R3GAN: 0.1)."""
     gamma_kimg: float = 0.0
-    """Length of that schedule, half a cosine, in thousands of images; 0 = no schedule."""
+    """Length of the schedule of both gammas (half a cosine) in thousands of images; 0 = no schedule."""
 
     # Penalties that belong to some losses.
     gp_weight: float = 10.0
     """Weight of the gradient penalty of wgan-gp and hinge-gp, averaged over levels (TF: wgan_lambda)."""
     gp_target: float = 1.0
-    """Gradient norm that this penalty asks for (TF: wgan_target)."""
+    """Gradient norm that the gradient penalty of wgan-gp and hinge-gp aims at (TF: wgan_target)."""
     drift: float = 0.001
     """Weight of the squared score of reals in wgan and wgan-gp (TF: wgan_epsilon)."""
 
     # What G is given.
     style_mixing_prob: float = 0.0
-    """Share of micro-batches whose layers from a random one on use a second latent (StyleGAN: 0.9; the original
-    MSG-StyleGAN ignored it)."""
+    """Probability that a micro-batch mixes styles, that is, uses a second latent from a random layer onwards (StyleGAN:
+    0.9; the original MSG-StyleGAN ignored it)."""
     same_latents: bool = False
-    """The G step uses the latents and labels of the D step before it, as BMSG-GAN; otherwise fresh ones."""
+    """Use the latents and labels of the preceding D step in the G step, as BMSG-GAN does; otherwise draw fresh ones."""
 
     def __post_init__(self) -> None:
         check_range(self, "r1_gamma r2_gamma gamma_end gp_weight drift", 0, 1e6, "0 to 10^6")
@@ -107,10 +107,10 @@ class TrainConfig:
 
     # Data.
     data: str
-    """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of equal square images (PNG and other,
-    labels in dataset.json)."""
+    """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of square images of one power-of-two
+    size (PNG or another format, labels in dataset.json)."""
     resolution: int | None = None
-    """Train on this level of the dataset, pixels; None = its largest."""
+    """Train on this resolution of the dataset, in pixels; None = its largest one."""
     use_labels: bool = True
     """Condition on the dataset's labels, if it has any (TF: max_label_size)."""
     mirror: bool = False
@@ -118,26 +118,27 @@ class TrainConfig:
 
     # Where.
     preset: str = "robohash"
-    """Name of the preset that the options came from; changes nothing."""
+    """Name of the preset that the options came from. It is only recorded and changes nothing."""
     result_dir: str = "results"
     """Folder that receives run dirs."""
     resume: str = "none"
     """auto = continue the newest unfinished run of the same description in result_dir, or start one; PATH = continue
     from this run dir or checkpoint file; none = start a new run."""
     init: tuple[str, ...] = ()
-    """Network file(s) of any kind that a new run starts from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. What
-    matches by name and shape is copied; but for --G. and --D. options the networks are built as there. A run that is
-    resumed does not look at it."""
+    """Network file(s) of any kind that a new run starts from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. 
+    Weights that match by name and shape are copied. The networks are built as in those files, except where --G. and
+    --D. options say otherwise. Ignored when a run is resumed."""
     dry_run: bool = False
     """Print the resolved options, parameter tables, memory and time forecast; train nothing."""
 
     # Hardware.
     gpus: int = 1
-    """Processes, one per GPU (or plain processes on a CPU)."""
+    """Number of processes, one per GPU (or plain processes on a CPU)."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto = cuda if there is one."""
+    """auto = CUDA if a GPU is available."""
     precision: Precision = "auto"
-    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = what this hardware does fast."""
+    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = bf16 if this hardware is fast at
+    it, otherwise fp32."""
     compile: bool = False
     """Compile the D and G steps with torch.compile: faster after a minute or two; needs a C++ compiler on a CPU."""
 
@@ -153,19 +154,19 @@ class TrainConfig:
     metrics: str = ""
     """Metrics of network snapshots, separated by commas, e.g. fid50k,swd (docs/metrics.md)."""
     metric_every: int = 1
-    """Network snapshots from one scored with `metrics` to the next; the last one always is."""
+    """Score every N-th network snapshot with `metrics`; the last one is always scored."""
     keep_last: int = 2
-    """Checkpoints kept besides every keep_every-th; 0 = all."""
+    """Number of newest checkpoints to keep, besides those that keep_every keeps; 0 = all."""
     keep_every: int = 0
-    """Keep every so-many-th checkpoint for good; 0 = none."""
+    """Keep every N-th checkpoint permanently; 0 = none."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed that determines everything random."""
 
     # Optimisation.
     batch: int = 16
     """Images per step over all processes (TF: minibatch_size)."""
     micro_batch: int | None = None
-    """Images per forward pass on one process; gradients add up over batch / (gpus * micro_batch) of them.
+    """Images per forward pass on one process. Gradients are accumulated over batch / (gpus * micro_batch) passes.
     None = batch / gpus."""
     d_repeats: int = 1
     """D steps per G step."""
@@ -176,8 +177,8 @@ class TrainConfig:
     ema_decay: float | None = None
     """Decay of the moving average per D step, in place of the half-life (BMSG-GAN: 0.999)."""
     ema_rampup: float | None = None
-    """Until the half-life is reached, use at most this share of the images seen so far as half-life, so that short runs
-    forget their start; None = off."""
+    """Limit the half-life to this share of the images seen so far, so that short runs forget their start; None = no
+    limit."""
 
     # Components.
     G: TrainedGeneratorConfig = field(default_factory=GeneratorConfig)

@@ -91,15 +91,15 @@ class StyleNetworkConfig(NetworkConfig):
     """Options that G and D of the StyleGAN family share."""
 
     fmap_base: int = 8192
-    """Feature maps: nf(stage) = min(fmap_base / 2^(stage * fmap_decay), fmap_max)."""
+    """Base of the number of feature maps, nf(stage) = min(fmap_base / 2^(stage * fmap_decay), fmap_max)."""
     fmap_decay: float = 1.0
     """log2 of the feature map reduction from one resolution to the next."""
     fmap_max: int = 512
-    """Most feature maps in any layer."""
+    """Largest number of feature maps in any layer."""
     activation: Activation = "lrelu"
     """Activation of all hidden layers; lrelu has slope 0.2 (TF: nonlinearity)."""
     blur_filter: tuple[int, ...] = (1, 2, 1)
-    """1-d low-pass filter applied after up- and before down-sampling; empty = none."""
+    """1-d low-pass filter applied after up-sampling and before down-sampling; empty = none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,7 +125,7 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     w_dim: int = 512
     """Length of the mapped latent w (TF: dlatent_size)."""
     mapping_layers: int = 8
-    """Dense layers of the mapping network; 0 = w is the normalised z."""
+    """Number of dense layers of the mapping network; 0 = use the normalised z as w."""
     mapping_fmaps: int = 512
     """Units of the mapping's hidden layers."""
     mapping_lrmul: float = 0.01
@@ -135,15 +135,15 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
 
     # Synthesis network.
     fused_scale: FusedScale = "auto"
-    """`true` rotates the kernels of up-sampling layers by 180 degrees against `false`, as the original's fused layers
-    do; pretrained weights depend on it. `auto`: true where the output is >= 128 pixels. (In D the original's two forms
-    are equal, so it has no such option.)"""
+    """`true` rotates the kernels of up-sampling layers by 180 degrees, as the fused layers of the original do; `false`
+    does not. Pretrained weights depend on this. `auto` = true where the output has 128 pixels or more. D has no such
+    option, because the original's two forms are equal there."""
     use_styles: bool = True
-    """Modulate every layer by w; without, w only enters at 4x4."""
+    """Modulate every layer by w; otherwise w enters only at 4x4."""
     use_noise: bool = True
     """Add noise with a learned strength per feature map after every convolution."""
     use_const_input: bool = True
-    """Start from a learned 4x4 constant; without, from a dense layer on w (TF: const_input_layer)."""
+    """Start from a learned 4x4 constant; otherwise from a dense layer applied to w (TF: const_input_layer)."""
     use_pixel_norm: bool = False
     """Normalise each pixel's feature vector."""
     use_instance_norm: bool = True
@@ -188,7 +188,8 @@ class StyleDiscriminatorConfig(StyleNetworkConfig, AnyDiscriminatorConfig):
     """Options that the discriminators of the StyleGAN family share."""
 
     mbstd_num_features: int = 1
-    """Feature maps that minibatch stddev appends, in MSG-StyleGAN in each block, in StyleGAN at 4x4; 0 = off."""
+    """Number of feature maps that minibatch stddev appends, in every block of MSG-StyleGAN and at 4x4 in StyleGAN;
+    0 = off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -210,7 +211,8 @@ class DiscriminatorConfig(StyleDiscriminatorConfig):
     """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
     lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
+    """Resolutions below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
+    None = all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +282,8 @@ class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """How a block merges features and image: lin_cat = concatenate the features with a 1x1 convolution of the image
     (the original), cat_lin = 1x1 convolution over their concatenation, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Resolutions below the full one whose images D sees, e.g. `4 8`: the ablation of the MSG-GAN paper. None = all."""
+    """Resolutions below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
+    None = all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
