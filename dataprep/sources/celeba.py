@@ -24,6 +24,8 @@ def face(path: Path, cx: int, cy: int) -> Picture | Refused:
         im, notes = decode(path)
     except Exception as e:  # decoders raise whatever a damaged file leads them to
         return Refused(decoding_error(e, path))
+
+    # Another size means another version of CelebA, whose faces lie elsewhere.
     if im.size != (178, 218):
         return Refused(f"{im.width}x{im.height} pixels, expected 178x218")
     return Picture(planes(im.convert("RGB").crop((cx - 64, cy - 64, cx + 64, cy + 64))), notes)
@@ -54,11 +56,14 @@ def create_celeba(
     if image is None:
         raise UserError(f"{celeba_dir}: no {' or '.join(PATTERNS)} in it")
     source = ImageFiles(open_files(image.parent), "none")
+
+    # An incomplete download is not taken for the whole.
     require(
         allow_missing or len(source) == CELEBA_IMAGES,
         f"{image.parent}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing",
     )
 
+    # The original shuffled as well.
     build(
         dataset_dir,
         source,

@@ -26,6 +26,8 @@ def slots(folder: Path) -> list[list[Path]]:
     Folders are named `NNN#TAG`. Tags that start with digits give the order of drawing, otherwise NNN does.
     """
     folders = sorted(p for p in folder.iterdir() if p.is_dir())
+
+    # Within a set, either all tags start with digits or none does.
     if any(p.name.split("#")[1][0].isdigit() for p in folders):
         folders.sort(key=lambda p: p.name.split("#")[1])
     return [sorted(p.glob("*.png")) for p in folders]
@@ -34,6 +36,8 @@ def slots(folder: Path) -> list[list[Path]]:
 def load_part(job: tuple[Path, int]) -> np.ndarray:
     """Return a part file scaled to R x R, premultiplied uint8 [4,R,R]."""
     path, resolution = job
+
+    # With colours multiplied by alpha, transparent pixels do not bleed into visible ones when they are averaged.
     with Image.open(path) as im:
         small = im.convert("RGBa").resize((resolution, resolution), Image.Resampling.LANCZOS)
         return np.asarray(small).transpose(2, 0, 1)
@@ -58,7 +62,9 @@ def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
     image = np.ones_like(parts[0][0][:3])
     for slot in parts:
         part = slot[rng.integers(len(slot))]
-        image = part[:3] + image * (1 - part[3])  # over
+        # The part over what is drawn so far.
+        image = part[:3] + image * (1 - part[3])
+
     return np.rint(image * 255).clip(0, 255).astype(np.uint8)
 
 
@@ -80,6 +86,7 @@ class Characters(Source):
 
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         variants = load_sets(self.sets, self.resolution, self.workers)
+
         for i in map(int, indices):
             # A generator for each image: what it looks like does not depend on those before it.
             rng = np.random.default_rng((self.seed, i))

@@ -32,6 +32,7 @@ def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     names, key = BATCHES[classes]
     content = _read(source, names)
     images, labels = [], []
+
     for name in names:
         where = f"{source}: {name}"
         require(name in content, f"{source}: no {name} in it, expected the `python version` of CIFAR")
@@ -41,16 +42,19 @@ def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise UserError(f"{where}: {e!r}, expected a batch with `data` and `{key}`") from e
 
+        # A row is an image, its colour channels one after the other.
         require(x.dtype == np.uint8 and x.shape == (len(y), 3072), f"{where}: data is not uint8 [{len(y)},3072]")
         low, high = min(y, default=0), max(y, default=0)
         require(0 <= low <= high < classes, f"{where}: labels from {low} to {high}, expected 0 to {classes - 1}")
         images.append(x.reshape(-1, 3, 32, 32))
         labels.append(y)
+
     return np.concatenate(images), np.concatenate(labels)
 
 
 def _array(value: Any) -> np.ndarray:
     """Return an array of the file, or a list of whole numbers as an array."""
+    # Only whole numbers: strings and fractions raise TypeError.
     return value if isinstance(value, np.ndarray) else np.array([operator.index(v) for v in value], np.int64)
 
 
@@ -61,6 +65,7 @@ def _read(source: Path, names: list[str]) -> dict[str, bytes]:
     """
     batches: dict[str, bytes] = {}
     with reading(source, "not a whole tar archive, expected the folder or .tar.gz of CIFAR"):
+        # The archive unpacks to a folder of its own, e.g. cifar-10-batches-py.
         if source.is_dir():
             folders = [source, *sorted(source.glob("cifar-*"))]
             folder = next((f for f in folders if (f / names[0]).is_file()), source)

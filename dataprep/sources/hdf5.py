@@ -31,6 +31,7 @@ def create_from_hdf5(
     """
     h5py = import_extra("h5py", "create_from_hdf5")
     require(hdf5_filename.is_file(), f"{hdf5_filename}: no such file, expected an HDF5 archive")
+
     with reading(hdf5_filename, "not a readable HDF5 archive"), h5py.File(hdf5_filename, "r") as archive:
         # The archive has every resolution; smaller ones are computed anew from the largest.
         stored = [v for k, v in archive.items() if k.startswith("data") and getattr(v, "ndim", 0) == 4]
@@ -58,8 +59,12 @@ def _labels(path: Path, n: int) -> np.ndarray | None:
     """Return a table of labels float32 [n,c_dim], None without a file."""
     if not path.is_file():
         return None
+
+    # A pickle inside the file would run code: it is refused.
     with reading(path, "not a readable array"):
         labels = np.load(path, allow_pickle=False)
+
+    # Numbers of any type become float32.
     require(
         labels.ndim == 2 and len(labels) == n and labels.dtype.kind in "fiub",
         f"{path}: {labels.dtype} {list(labels.shape)}, expected numbers [{n},classes]",

@@ -1,7 +1,8 @@
 """Hugging Face image datasets on this machine: parquet files, or what `Dataset.save_to_disk` writes.
 
 The library `datasets` (an extra) reads these files as streams. Nothing is downloaded, nothing is copied to its cache,
-and no code that comes with a dataset runs: only .parquet and .arrow files are opened.
+and no code that comes with a dataset runs: only .parquet and .arrow files are opened. A row group of a parquet file is
+read as a whole, so that memory grows with the largest of them, to about three times its size.
 """
 
 import glob
@@ -37,6 +38,8 @@ class HuggingFace(Stream):
     def __init__(self, path: Path, split: str | None = None, image: str = "auto", label: str = "auto") -> None:
         datasets = import_extra("datasets", "create_from_hf")
         logging.getLogger("datasets").setLevel(logging.CRITICAL)  # errors are reported here, once
+
+        # Every file is opened now, which reads no rows, so that a damaged one is noticed before the work begins.
         self._parts = [(file, *_open(file)) for file in _files(path, split)]
         self.length = sum(rows for _, _, rows in self._parts)
         require(self.length > 0, f"{path}: no rows")
@@ -46,6 +49,8 @@ class HuggingFace(Stream):
         features = part.features
         types = {field.name: str(field.type) for field in features.arrow_schema}
         self.image = _image_column(types, image, file)
+
+        # Only columns that were stored as class labels have names for their numbers.
         classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
         self.label = _label_column(types, label, classes, file)
         self.class_names = features[self.label].names if self.label in classes else None
@@ -70,11 +75,12 @@ def _files(path: Path, split: str | None) -> list[Path]:
         require(split is None, f"--split {split}: {path} is a file, expected a folder with --split")
         return [path]
 
-    # `datasets` leaves caches beside the files that it writes.
+    # Files in the order of their paths. `datasets` leaves caches beside the files that it writes.
     tables = sorted(p for p in path.rglob("*") if p.suffix in (".parquet", ".arrow") and p.is_file())
     by_file = {p: _split(p, path) for p in tables if not p.name.startswith((".", "cache-"))}
     require(by_file, f"{path}: no such file, or no *.parquet or *.arrow in it")
 
+    # Splits are never mixed.
     splits = sorted(set(by_file.values()))
     several = f"{path}: has the splits {', '.join(splits)}, expected one to be chosen with --split"
     require(split is not None or len(splits) == 1, several)
@@ -92,13 +98,22 @@ def _split(file: Path, root: Path) -> str:
 def _open(file: Path) -> tuple[Any, int]:
     """Return a file as a `datasets.IterableDataset`, and its number of rows."""
     datasets = import_extra("datasets", "create_from_hf")
+    import pyarrow.dataset
+    import pyarrow.parquet
+
     with reading(file, "not readable"), tempfile.TemporaryDirectory() as cache:
         if file.suffix == ".arrow":
             return datasets.IterableDataset.from_file(str(file)), datasets.Dataset.from_file(str(file)).num_rows
 
-        # The cache stays empty, but `datasets` wants a place for it. Names of files may look like patterns to it.
-        part = datasets.IterableDataset.from_parquet(glob.escape(str(file)), cache_dir=cache, batch_size=ROWS)
-        return part, import_extra("pyarrow.parquet", "create_from_hf").read_metadata(file).num_rows
+        # The cache stays empty, but `datasets` wants a place for it. To it, names of files are patterns.
+        part = datasets.Dataset.from_parquet(
+            glob.escape(str(file)),
+            streaming=True,
+            cache_dir=cache,
+            batch_size=ROWS,
+            fragment_scan_options=pyarrow.dataset.ParquetFragmentScanOptions(use_buffered_stream=True),
+        )
+        return part, pyarrow.parquet.ParquetFile(file).metadata.num_rows
 
 
 def _image_column(types: dict[str, str], wanted: str, file: Path) -> str:
@@ -113,6 +128,7 @@ def _label_column(types: dict[str, str], wanted: str, classes: list[str], file: 
     """Return the name of the label column; None if there is none, or none is wanted."""
     if wanted == "auto":
         wanted = next(iter(classes), "label" if "label" in types else "none")
+
     if wanted == "none":
         return None
     require(wanted in types, f"--label {wanted}: no such column in {file}, found {list(types)}")
@@ -123,10 +139,13 @@ def _label_column(types: dict[str, str], wanted: str, classes: list[str], file: 
 
 def _data(cell: dict[str, Any] | None, file: Path) -> bytes | Path | Refused:
     """Return an encoded image, or the file beside the table that has it."""
+    # A row without an image has no struct, or an empty one.
     cell = cell or {}
     path = cell.get("path")
     if cell.get("bytes") is not None or not path:
         return cell.get("bytes") or Refused("no image")
+
+    # A dataset must not reach other files of this machine.
     if outside(path) or not (file.parent / path).is_file():
         return Refused(f"its image is not in the file but at {path}, expected there or beside the file")
     return file.parent / path

@@ -29,11 +29,14 @@ class ImageFiles(Source):
         self.names = image_names(files)
         self.length = len(self.names)
         self.refused = files.refused
+
+        # Say what is there instead, e.g. videos.
         if not self.names:
             others = other_suffixes(files)
             actual = f" but {others}" if others else ""
             raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
 
+        # Labels come from folders, from dataset.json, or there are none.
         table: LabelTable | None = None
         if labels == "folders":
             numbers, self.class_names = _classes(self.names, files.path)
@@ -52,6 +55,8 @@ class ImageFiles(Source):
         # Worker processes read the files of a folder themselves.
         if isinstance(self.files, FolderFiles):
             return self.files.path / name
+
+        # A damaged member of a zip is skipped like a damaged file; the reason need not name it again.
         try:
             return self.files.read(name)
         except UserError as e:
@@ -62,6 +67,8 @@ def open_files(path: Path) -> Files:
     """Open a folder or a zip archive; raise UserError if `path` is neither."""
     if path.is_dir():
         return FolderFiles(path)
+
+    # Whatever else exists has to be a zip archive; opening it tells.
     require(path.exists(), f"{path}: no such file or folder, expected a folder or zip of images")
     return ZipFiles(path)
 
@@ -78,6 +85,8 @@ def _classes(names: list[str], path: Path) -> tuple[np.ndarray, list[str]]:
         outside is None,
         f"{path}: {outside}: not in a sub-folder, expected one folder per class with `--labels folders`",
     )
+
+    # Numbers follow the alphabetical order of names.
     classes, numbers = np.unique([n.split("/")[level] for n in names], return_inverse=True)
     return numbers, classes.tolist()
 

@@ -27,10 +27,13 @@ class LSUN(Stream):
             self.path.is_file(),
             f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb",
         )
+
+        # Opened once to count, and anew to read.
         with self._opened() as database:
             self.length = int(database.stat()["entries"])
 
     def stream(self) -> Iterator[Entry]:
+        # LMDB keeps its keys sorted.
         with self._opened() as database, database.begin() as transaction:
             for key, value in transaction.cursor():
                 yield Entry(f"{self.path}: {key.decode('utf-8', 'replace')}", value)
@@ -39,6 +42,8 @@ class LSUN(Stream):
     def _opened(self) -> Iterator[Any]:
         """Open the database for reading; raise its library's errors as UserError."""
         lmdb = import_extra("lmdb", "create_lsun")
+
+        # No lock file: the database may be on a disk that cannot be written.
         options = {"subdir": False, "readonly": True, "lock": False, "readahead": False}
         with reading(self.path, "not a readable LMDB"), lmdb.open(str(self.path), **options) as database:
             yield database
@@ -62,7 +67,7 @@ def wide(data: bytes, width: int, height: int) -> Picture | Refused:
         return Refused(f"{w}x{h} pixels, too small for {width}x{height}")
     im = im.convert("RGB").crop((0, (h - rows) // 2, w, (h + rows) // 2))
 
-    # The square around them.
+    # The square around them, which is black.
     canvas = Image.new("RGB", (width, width))
     canvas.paste(im.resize((width, height), Image.Resampling.LANCZOS), (0, (width - height) // 2))
     return Picture(planes(canvas), notes)
@@ -85,6 +90,8 @@ def create_lsun(
         resolution: Height and width in pixels, a power of two.
     """
     _check_size("--resolution", resolution)
+
+    # The same pixels as the original's: a centre crop, scaled by Pillow.
     build(
         dataset_dir,
         LSUN(lmdb_dir),
@@ -113,7 +120,9 @@ def create_lsun_wide(
         height: Height of the picture in pixels.
     """
     _check_size("--width", width)
+    # The picture lies inside its square.
     require(1 <= height <= width, f"--height {height}: expected 1 to {width}")
+
     build(
         dataset_dir,
         LSUN(lmdb_dir),

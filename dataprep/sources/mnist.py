@@ -17,6 +17,7 @@ LARGEST = 2**30  # bytes of a file that are read; all variants of MNIST have les
 
 def find(folder: Path, name: str) -> Path:
     """Return `folder/name` or `folder/name.gz`, whichever exists; raise UserError if neither does."""
+    # Downloads are packed; many programs unpack them.
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
@@ -29,16 +30,19 @@ def read_idx(path: Path) -> np.ndarray:
     Raise UserError if the file is damaged or of another kind.
     """
     with reading(path, "damaged or truncated"):
+        # The content tells whether a file is packed, not its name.
         with open(path, "rb") as f:
             packed = f.read(2) == b"\x1f\x8b"  # how gzip files begin
         with gzip.open(path) if packed else open(path, "rb") as f:
             data = f.read(LARGEST)
 
-    # Bytes 0 to 2 give the type (8: unsigned bytes), the next the number of dimensions, and four more each of them.
+    # Bytes 0 to 2 give the type (8: unsigned bytes), byte 3 the number of dimensions.
     require(
         data[:3] == b"\0\0\x08" and b"\1" <= data[3:4] <= b"\4",
         f"{path}: begins with {data[:4].hex()}, expected 000008 and the number of dimensions (idx)",
     )
+
+    # The size of each dimension, and then as many bytes as they make.
     start = 4 + 4 * data[3]
     require(len(data) >= start, f"{path}: truncated within its header")
     shape = np.frombuffer(data[4:start], ">u4").tolist()

@@ -26,10 +26,13 @@ class Entry(NamedTuple):
 class Source(ABC):
     """A collection of entries."""
 
+    # Number of entries.
     length: int
-    classes: int = 0  # the collection has at least so many
-    class_names: list[str] | None = None  # None if they are not known
-    refused: Sequence[str] = ()  # what was left out while the collection was opened, and why
+    # Least number of classes, and their names if they are known.
+    classes: int = 0
+    class_names: list[str] | None = None
+    # What was left out while the collection was opened, and why.
+    refused: Sequence[str] = ()
 
     def __len__(self) -> int:
         return self.length
@@ -51,6 +54,8 @@ class Items(Source):
     ) -> None:
         self.length = n
         self.item = item
+
+        # The width of the table counts, also for classes that no item has.
         self.labels = no_labels(n) if labels is None else labels
         self.classes = int(self.labels.shape[1])
         self.class_names = class_names
@@ -78,11 +83,15 @@ def as_label(value: Any, name: str) -> Label:
 
     Raise UserError for anything else, rather than guess.
     """
+    # Booleans are whole numbers as well: False is class 0, True class 1.
     if isinstance(value, int) and value >= 0:
         return int(value)
+
+    # A single number is a vector of one.
     value = [value] if isinstance(value, float) else value
     if isinstance(value, list) and all(isinstance(x, (int, float)) for x in value):
         return tuple(map(float, value))
+
     raise UserError(f"{name}: label {value!r:.40}, expected a class number or a list of numbers; or --label none")
 
 
@@ -99,6 +108,8 @@ def reading(path: Path, problem: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+
+    # Readers raise whatever a damaged file leads them to.
     except Exception as e:
         # The operating system numbers its errors; the others come from the reader.
         if isinstance(e, OSError) and e.errno:
@@ -111,5 +122,6 @@ def import_extra(module: str, command: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as e:
+        # A package is named by the first part of its modules.
         package = module.split(".")[0]
         raise UserError(f"{command}: needs {package}: pip install {package}") from e

@@ -19,6 +19,7 @@ def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
         content = loadmat(str(path), variable_names=["X", "y"])
         images, labels = np.asarray(content["X"]), np.asarray(content["y"]).reshape(-1)
 
+    # Images are stored as columns: [height, width, channel, image].
     require(
         images.dtype == np.uint8 and images.shape == (32, 32, 3, len(labels)),
         f"{path}: X is {images.dtype} {list(images.shape)}, expected uint8 [32,32,3,{len(labels)}]",

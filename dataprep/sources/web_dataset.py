@@ -50,6 +50,7 @@ class WebDataset(Stream):
     def stream(self) -> Iterator[Entry]:
         for shard in self.shards:
             for sample in _samples(shard, []):
+                # Of several images in a sample the first one counts.
                 extension = next(filter(_is_image, sample))
                 name = f"{shard}: {sample['__key__']}"
                 yield Entry(f"{name}.{extension}", sample[extension], _label(sample, self.label, name))
@@ -59,6 +60,7 @@ def _shards(path: Path) -> list[Path]:
     """Return the shards in a folder, or the file alone; raise UserError if there is none."""
     if path.is_file():
         return [path]
+
     shards = sorted(p for p in path.glob("*") if p.name.endswith(SUFFIXES))
     require(shards, f"{path}: no such file, or no *.tar in it, expected the shards of a WebDataset")
     return shards
@@ -71,6 +73,7 @@ def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
     """
     webdataset = import_extra("webdataset.tariterators", "create_from_webdataset")
 
+    # `webdataset` calls this for a second file of the same name in a sample.
     def skip_file(error: Exception) -> bool:
         refused.append(f"{shard}: {error.args[0]}")
         return True
@@ -82,7 +85,9 @@ def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
                 if any(map(_is_image, sample)):
                     count += 1
                     yield sample
-        except Exception as e:  # tarfile raises whatever a damaged archive leads it to
+
+        # tarfile raises whatever a damaged archive leads it to. What came before the damage is kept.
+        except Exception as e:
             if not count:
                 raise
             refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
@@ -92,10 +97,12 @@ def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
     """Yield the files of a shard as `webdataset` groups them; raise tarfile.ReadError where it is damaged."""
     with tarfile.open(shard, "r|*") as tar:
         while member := tar.next():
-            tar.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+            # Memory stays bounded: tarfile would keep every header, and reads a file as large as its header says.
+            tar.members.clear()  # type: ignore[attr-defined]
             if member.size > LARGEST:
                 raise tarfile.ReadError(f"{member.name}: {member.size} bytes, expected at most {LARGEST}")
 
+            # What cannot be trusted is left out and counted.
             reason = outside(member.name) or (None if member.isfile() or member.isdir() else "a link or device")
             if reason:
                 refused.append(f"{shard}: {member.name}: {reason}")
@@ -108,6 +115,7 @@ def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
 
 
 def _is_image(extension: str) -> bool:
+    # Pillow knows the suffixes of its formats only after this.
     Image.init()
     return "." + extension.rpartition(".")[2] in Image.EXTENSION
 
@@ -116,8 +124,11 @@ def _label(sample: Sample, label: str, name: str) -> Label:
     """Return the label of a sample; raise UserError if there is none."""
     if label == "none":
         return None
+
     extension, _, field = label.partition(":")
     require(extension in sample, f"{name}: no .{extension} beside it, expected its label; or --label none")
+
+    # The rest is a number as text: nothing of a sample is unpickled, whatever its extension.
     try:
         data = sample[extension]
         if extension == "npy":
