@@ -1,5 +1,6 @@
 """Features, generators and detectors whose values are known."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,9 @@ from metrics.detectors.detector import DetectorOptions, Detectors
 from metrics.features import FeatureStore
 from metrics.moments import Moments
 from metrics.samples import Fakes
+from tests.datasets import write_dataset
+from tests.runs import script
+from training.data.dataset import open_dataset
 
 CPU = torch.device("cpu")
 
@@ -87,3 +91,19 @@ def context(fakes, reals=None, loaded=None, batch=32, shared=None, cache_dir=Non
     detectors = Detectors(DetectorOptions(random_detectors=True), CPU)
     detectors.update(loaded or {})
     return Context(fakes, reals, CPU, detectors, FeatureStore(batch, shared or {}, cache_dir), **options)
+
+
+def run_metrics(*args, check=True):
+    """Run run_metrics.py in a process of its own."""
+    return script("run_metrics.py", *args, check=check)
+
+
+def rows(run_dir, name):
+    return [json.loads(line) for line in (run_dir / f"metric-{name}.jsonl").read_text().splitlines()]
+
+
+def write_dataset_of(path, classes):
+    """A dataset of random images of these classes."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (len(classes), 3, 16, 16), dtype=np.uint8)
+    return open_dataset(write_dataset(path, images, np.eye(max(classes) + 1)[classes]))
