@@ -33,6 +33,7 @@ def in_blocks(
     def compute_block(index: int) -> T:
         return compute(starts[index], min(starts[index] + size, total))
 
+    # All processes stop in the same round.
     def check_stop() -> None:
         if stop is not None and stop():
             raise Stopped

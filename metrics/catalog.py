@@ -88,6 +88,8 @@ def choose(text: str) -> list[Chosen]:
     names = [part.strip() for part in text.split(",") if part.strip()]
     if not names:
         raise UserError("--metrics: no metric named, expected e.g. fid50k,swd")
+
+    # Equal metrics are measured once, however they are written.
     return list({chosen.name: chosen for chosen in map(_choose, names)}.values())
 
 

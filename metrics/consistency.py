@@ -17,6 +17,7 @@ def consistency(context: Context, n: int) -> Measurement:
     fakes = context.draw_fakes(n)
 
     def differences(indices: np.ndarray) -> np.ndarray:
+        # From the smallest level to the largest.
         levels = generator.pyramid(indices)
         squares = [(small - F.avg_pool2d(large, 2)).square().mean((1, 2, 3)) for small, large in pairwise(levels)]
         return torch.stack(squares, 1).double().cpu().numpy()  # [n,levels-1]

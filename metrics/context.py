@@ -60,6 +60,8 @@ class Context:
     def draw_fakes(self, n: int) -> Drawn:
         """Draw n fakes, or as many as there are."""
         facts = self.fakes.facts
+
+        # A generator makes as many as are asked for, a set of images ends.
         if isinstance(self.fakes, Reals):
             n = min(n, len(self.fakes))
 
@@ -69,11 +71,13 @@ class Context:
 
     def draw_reals(self, n: int) -> Drawn:
         """Draw n reals by repeating the set, each mirrored at random if reals are mirrored."""
+        # The convention of the original metrics.
         reals = Reals(self.dataset(), self.mirror, self.seed, members=self.members)
         return Drawn("reals", reals, n, min(n, len(reals)), reals.facts | {"num_reals": n})
 
     def draw_reals_once(self, limit: int | None = None) -> Drawn:
         """Draw all reals once, but `limit` of them at most; their mirror images too if reals are mirrored."""
+        # The convention of StyleGAN2.
         reals = Reals(self.dataset(), both=self.mirror, members=self.members)
         n = len(reals) if limit is None else min(limit, len(reals))
         return Drawn("reals", reals, n, n, reals.facts | {"num_reals": n})

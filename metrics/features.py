@@ -20,8 +20,8 @@ from metrics.moments import Moments
 from metrics.samples import Fakes, Reals, Samples
 from metrics.tables import Table
 
+# Grows when what is kept changes, so that older files are not used.
 CACHE_VERSION = 2
-"""Grows when what is kept changes, so that older files are not used."""
 
 Facts = dict[str, Any]
 """What a result depends on, by name."""
@@ -83,6 +83,7 @@ class FeatureStore:
 
     def batches(self, drawn: Drawn, detector: Detector, output: int = 0) -> Iterator[np.ndarray]:
         """Yield one output of a detector, float32 [batch,F], in order, the same on all processes."""
+        # What was seen for another metric is read instead.
         if self._is_shared(drawn, detector):
             table = self._shared_outputs(drawn, detector)[output]
             return (table[start : min(start + self.batch, drawn.n)] for start in range(0, drawn.n, self.batch))
@@ -141,6 +142,7 @@ class FeatureStore:
     def _shared_outputs(self, drawn: Drawn, detector: Detector) -> tuple[Table, ...]:
         """Return all outputs for as many fakes as the metric that wants most."""
         if detector.name not in self.outputs_of_fakes:
+            # A set of images may have fewer than the metrics ask for.
             n = self.shared[detector.name]
             if isinstance(drawn.samples, Reals):
                 n = min(n, len(drawn.samples))
@@ -150,11 +152,12 @@ class FeatureStore:
 
     def _cache_file(self, drawn: Drawn, detector: Detector, suffix: str) -> Path | None:
         """Return a path that depends on all that the features depend on, or None if they are not kept."""
-        # The files of each of many classes would fill the disk.
+        # Files of fakes would be read by nobody, and those of each of many classes would fill the disk.
         samples = drawn.samples
         if self.cache_dir is None or isinstance(samples, Fakes) or samples.members is not None:
             return None
 
+        # Flips depend on the seed, the order of images does not.
         conditions = {
             **samples.facts,
             **detector.facts,

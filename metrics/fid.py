@@ -17,7 +17,6 @@ def distance(context: Context, n: int, full: bool, detector_name: str, name: str
     detector = context.detectors[detector_name]
     reals = context.draw_reals_once() if full else context.draw_reals(n)
     fakes = context.draw_fakes(n)
-
     real = context.features.moments(reals, detector)
     fake = context.features.moments(fakes, detector)
 
@@ -27,7 +26,6 @@ def distance(context: Context, n: int, full: bool, detector_name: str, name: str
         return value, bias(fake, real, value), real.sum.shape[1]
 
     value, value_bias, width = distributed.on_main(distances)
-
     # Reals that are drawn again count once.
     images = min(fakes.n, reals.distinct)
     kind = BiasKind.ESTIMATED if images >= 2 * width else BiasKind.LOWER_BOUND

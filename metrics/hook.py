@@ -40,6 +40,7 @@ class ScoreSnapshots:
         # run_metrics.py can make up for what is missing.
         name = snapshot.path.name
         in_run = distributed.on_main(lambda: snapshot_at(snapshot.path))
+
         try:
             self._session.score_generator(snapshot.G_ema, in_run, keep_going=True)
         except Stopped:
@@ -55,8 +56,8 @@ def missing_weights(metrics: str) -> list[str]:
     """Fetch the weight files of the detectors that these metrics need, and return what is wrong with them."""
     problems = []
     for chosen in choose(metrics):
-        # Some metrics need no detector.
         detector = chosen.metric.detector
+
         for file in DETECTORS[detector].files if detector else ():
             try:
                 find_weights(detector, file, None)

@@ -26,6 +26,7 @@ def inception_score(context: Context, n: int) -> Measurement:
 
 def score(logits: Iterable[np.ndarray], n: int, splits: int = SPLITS) -> tuple[float, float]:
     """Return mean and deviation over `splits` parts of n images, from logits [batch,classes] that come in order."""
+    # Where each part ends, and how many images it has.
     ends = [(k + 1) * n // splits for k in range(splits)]
     counts = np.diff([0, *ends])
     totals = np.zeros((splits, 1))  # becomes [splits,classes]

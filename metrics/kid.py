@@ -23,7 +23,6 @@ def kid(context: Context, n: int, subsets: int = 100, subset_size: int = 1000) -
     real = context.features.table(reals, detector)
     fake = context.features.table(fakes, detector)
     mean, error = distributed.on_main(lambda: polynomial_mmd(fake, real, subsets, size, context.seed))
-
     facts = detector.facts | reals.facts | fakes.facts | {"subsets": subsets, "subset_size": size}
     return Measurement({"kid": mean, "kid_standard_error": error}, facts)
 

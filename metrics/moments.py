@@ -55,12 +55,15 @@ class Moments:
             moments.n = f["n"]
             moments.sum = f["sum"]
             moments.outer = f["outer"]
+
         return moments
 
 
 def _gaussian(n: float, total: np.ndarray, outer: np.ndarray) -> Gaussian:
     """Return the mean and covariance of n vectors from sums over them."""
     mean = total / n
+
+    # A single vector has a covariance of 0.
     return mean, (outer - n * np.outer(mean, mean)) / max(n - 1, 1)
 
 
@@ -70,8 +73,10 @@ def frechet(a: Gaussian, b: Gaussian) -> float:
     With C = A A^T and C' = B B^T, from their eigenvectors, the trace of the root is the sum of the singular values of
     A^T B: real and exact whatever the rank, so nothing has to be added to the diagonal when n < F.
     """
+    # The trace of the root of the product.
     (mean, cov), (mean2, cov2) = a, b
     trace = np.linalg.svd(_root(cov).T @ _root(cov2), compute_uv=False).sum()
+
     return float(((mean - mean2) ** 2).sum() + np.trace(cov) + np.trace(cov2) - 2 * trace)
 
 
@@ -89,5 +94,6 @@ def bias(a: Moments, b: Moments, distance: float) -> float:
     To first order the bias falls as 1/n (Chong & Forsyth 2020), so it is as much as the distance grows when only half
     of both is used. Below 2F images the distance grows more slowly than that, and this is a lower bound.
     """
+    # Both halves are as good, and their mean varies less.
     halves = [frechet(a.half(k), b.half(k)) for k in (0, 1)]
     return float(np.mean(halves)) - distance

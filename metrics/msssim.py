@@ -33,7 +33,6 @@ def msssim(context: Context, n: int) -> Measurement:
 
 def multi_scale(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the similarity [N], 0 to 1, of images [N,C,h,w], 0 to 255."""
-    # Luminance counts at the smallest scale only.
     factors = []
     for k, weight in enumerate(WEIGHTS):
         similarity, contrast = single_scale(a, b)

@@ -39,6 +39,7 @@ def find_target(options: Options) -> Target:
     snapshots, run_dir = find_snapshots(options)
     config = _read_config(run_dir / "config.json") if run_dir else {}
 
+    # Without --data the reals are those that the run was trained with.
     data, use_labels = options.data, True
     if data is None and config.get("data"):
         data = Path(config["data"])
@@ -49,6 +50,7 @@ def find_target(options: Options) -> Target:
             tqdm.write(f"warning: {data}: the dataset of the run is not there; --data tells where it is", sys.stderr)
             data = None
 
+    # Options that were given go before those of the run.
     settings = options.settings
     seed = config.get("seed", 0) if settings.seed is None else settings.seed
     mirror = settings.mirror or bool(config.get("mirror"))
@@ -60,6 +62,7 @@ def find_snapshots(options: Options) -> tuple[list[Snapshot], Path | None]:
     if options.images is not None:
         return [], None
 
+    # A run dir, by its number or its path.
     path = Path(options.network or "")
     if options.run_id is not None:
         pattern = f"{options.run_id:05d}-*"

@@ -53,6 +53,7 @@ class Settings:
         ):
             if value < lowest:
                 raise ValueError(f"--{name} {value}: expected >= {lowest}")
+        # The range that networks accept.
         if not -10 <= self.trunc <= 10:
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
 

@@ -18,10 +18,8 @@ def precision_recall(context: Context, n: int, k: int = 3) -> Measurement:
     detector = context.detectors["vgg16"]
     reals = context.draw_reals_once(n)
     fakes = context.draw_fakes(n)
-
     real = context.features.table(reals, detector)
     fake = context.features.table(fakes, detector)
-
     precision = covered(fake, real, k, context.device)
     recall = covered(real, fake, k, context.device)
     return Measurement({"precision": precision, "recall": recall}, detector.facts | reals.facts | fakes.facts)
@@ -33,14 +31,12 @@ def covered(points: np.ndarray, manifold: np.ndarray, k: int, device: torch.devi
     k = min(k, len(manifold) - 1)
     starts = range(0, len(manifold), ROWS)
 
-    def distances(x: torch.Tensor, start: int) -> torch.Tensor:
-        return squared_distances(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
-
     # Each point is its own nearest, so one more is looked for.
     def radius(x: torch.Tensor) -> torch.Tensor:
         nearest = torch.full((len(x), k + 1), torch.inf, device=device)
         for start in starts:
-            nearest = torch.cat([nearest, distances(x, start)], 1).topk(k + 1, largest=False).values
+            distances = squared_distances(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
+            nearest = torch.cat([nearest, distances], 1).topk(k + 1, largest=False).values
         return nearest[:, -1]
 
     radii = _on(by_rows(manifold, radius, device), device)
@@ -49,7 +45,8 @@ def covered(points: np.ndarray, manifold: np.ndarray, k: int, device: torch.devi
     def inside(x: torch.Tensor) -> torch.Tensor:
         is_covered = torch.zeros(len(x), dtype=torch.bool, device=device)
         for start in starts:
-            is_covered |= (distances(x, start) <= radii[start : start + ROWS]).any(1)
+            distances = squared_distances(x, _on(manifold[start : start + ROWS], device))  # [rows,ROWS]
+            is_covered |= (distances <= radii[start : start + ROWS]).any(1)
         return is_covered
 
     return float(by_rows(points, inside, device).mean())
@@ -68,7 +65,6 @@ def squared_distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return the squared distances [n,m] between all rows of float64 [n,F] and [m,F]."""
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     distances = lengths - 2 * a @ b.T
-
     # Rounding leaves some distance between equal rows, which must be at none.
     return distances.where(distances > 1e-12 * lengths, 0)
 

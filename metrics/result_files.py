@@ -17,6 +17,7 @@ from dnnlib.files import atomic, lock, make_dir
 from metrics.detectors.weights import Origin
 from metrics.results import Result, series
 
+# The link to the best snapshot in a run dir.
 BEST = "best.safetensors"
 
 
@@ -38,6 +39,8 @@ class ResultFiles:
         for place, write in ((self.out, append), (self.run_dir, self._keep_in_run)):
             if place is None:
                 continue
+
+            # What was measured is printed in any case.
             try:
                 write(place, result)
             except (UserError, OSError) as e:
@@ -82,6 +85,7 @@ def keep(run_dir: Path, result: Result) -> list[Result]:
         while not lock(f):
             time.sleep(0.05)
 
+        # Results of other conditions stay; the file is in the order of training.
         replaced = (result.snapshot, result.conditions())
         others = [other for other in _read(path) if (other.snapshot, other.conditions()) != replaced]
         results = sorted([*others, result], key=lambda kept: kept.kimg or 0)
@@ -114,6 +118,7 @@ def link_best(run_dir: Path) -> None:
         is_whole = re.fullmatch(r"fid\d+k?(_full)?", result.metric) and result.facts.get("truncation_psi", 1) == 1
         return bool(is_published and is_whole) and (run_dir / result.snapshot).is_file()
 
+    # One series for each kind of FID, of which the longest is the most telling.
     candidates = [series(list(filter(counts, _read(path)))) for path in sorted(run_dir.glob("metric-fid*.jsonl"))]
     chosen = max(candidates, key=lambda s: (len(s), s[0].facts.get("num_fakes", 0) if s else 0), default=[])
 

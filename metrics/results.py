@@ -10,7 +10,7 @@ from dnnlib.stats import format_time
 from metrics.detectors.weights import Origin
 from metrics.moments import BiasKind
 
-# The share of a distance from which its bias is reported, and the same if only a lower bound of the bias is known.
+# A bias is reported if it is this share of the distance, or this one where only a lower bound of it is known.
 NOTABLE_BIAS = 0.05
 NOTABLE_BOUND = 0.01
 
@@ -52,6 +52,7 @@ class Result:
     @staticmethod
     def from_row(row: dict[str, Any]) -> "Result":
         """Return what `to_row` wrote; raise KeyError if it is not a result."""
+        # Older rows lack some keys.
         facts = dict(row)
         return Result(
             metric=facts.pop("metric"),
@@ -72,29 +73,35 @@ class Result:
 
     def lines(self, with_conditions: bool) -> list[str]:
         """Return lines to print: the values, the bias if it matters, and the conditions if asked for."""
+        # The snapshot, the metric, its values and the time that it took.
         values = "  ".join(f"{name} {value:.6g}" for name, value in self.values.items())
         snapshot = f"{self.snapshot}  " if self.snapshot else ""
         lines = [f"{snapshot}{self.metric}: {values}  ({format_time(self.seconds)})"]
 
+        # Fréchet distances have a bias among their values.
         bias = sum(value for name, value in self.values.items() if name.endswith("_bias"))
         is_bound = self.facts.get("bias_is") == BiasKind.LOWER_BOUND
         if bias > abs(self.value) * (NOTABLE_BOUND if is_bound else NOTABLE_BIAS):
             how = "at least" if is_bound else "about"
             lines.append(f"  of this, {how} {bias:.3g} is due to the small number of images alone")
 
+        # The name of the metric is in the first line already.
         if with_conditions:
             texts = [f"{name} {value}" for name, value in self.conditions().items() if name != "metric"]
             lines.append("  " + ", ".join(texts))
+
         return lines
 
 
 def series(results: list[Result]) -> list[Result]:
     """Return the results that were measured in the same way and cover most snapshots; of equals, the first of them."""
+    # Results of files whose names tell no kimg have no place on a curve.
     alike: dict[str, list[Result]] = {}
     for result in results:
         if result.kimg is not None:
             conditions = json.dumps(result.conditions(), sort_keys=True)
             alike.setdefault(conditions, []).append(result)
+
     return max(alike.values(), key=len, default=[])
 
 
@@ -102,6 +109,7 @@ def title(name: str, facts: dict[str, Any]) -> str:
     """Return the name under which a metric's result is kept: that of the metric, marked if the result is of one class
     or of other weights than the published ones, whose figures must not go by the metric's name."""
     marks = {Origin.RANDOM: "-of-random-weights", Origin.OTHER: "-of-other-weights"}
+
     class_idx = facts.get("class")
     of_class = "" if class_idx is None else f"-class{class_idx}"
     return name + of_class + marks.get(facts.get("weights", Origin.PUBLISHED), "")
@@ -109,5 +117,6 @@ def title(name: str, facts: dict[str, Any]) -> str:
 
 def kimg_of(snapshot: str) -> float | None:
     """Return the number in network-snapshot-000123.safetensors, or None if there is none."""
+    # Steps of less than a kimg have a fraction: 000000.064.
     number = re.search(r"(?:^|-)(\d+(\.\d+)?)$", Path(snapshot).stem)
     return float(number[1]) if number else None

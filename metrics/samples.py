@@ -69,10 +69,12 @@ class Reals:
         if self.images < 2:
             raise UserError(f"{dataset.name}: {self.images} images, expected at least 2")
 
-        # `shown` holds places in `order`; those beyond its end stand for flipped images.
+        # Seeds are constants: the order is the same in every call. `shown` holds places in `order`, and those beyond
+        # its end stand for flipped images.
         self.order = indices[np.random.RandomState(0).permutation(self.images)]
         self.shown = np.random.RandomState(1).permutation(2 * self.images) if both else np.arange(self.images)
 
+        # A part of a dataset must not be taken for the whole.
         of_class = "" if members is None else f" class {members.class_idx}"
         self.facts: dict[str, Any] = {
             "dataset": dataset.name,
@@ -88,6 +90,7 @@ class Reals:
         """Return the place in `order` of each index's image, and whether it is flipped."""
         shown = self.shown[indices % len(self)]
         flip = shown >= self.images
+
         if self.mirror:
             flip = np.array([seed_of(self.seed, int(index), "mirror") & 1 for index in indices], bool)
         return shown % self.images, flip
@@ -133,6 +136,8 @@ class Fakes:
         self.seed = seed
         self.psi = psi
         self.class_idx = class_idx
+
+        # Labels of another dataset may have another length.
         self.labels = labels if labels is not None and labels.shape[1] == G.spec.c_dim else None
         self.cutoff = None if psi == 1 else G.cfg.truncation_cutoff
 
@@ -168,6 +173,7 @@ class Fakes:
     def latents(self, indices: np.ndarray, purpose: str = "z") -> torch.Tensor:
         """Draw z [n,z_dim], the same on all devices."""
         cpu = torch.device("cpu")
+        # One generator for each image, so that the size of a batch changes nothing.
         z = [torch.randn(1, self.G.cfg.z_dim, generator=self._rng(index, purpose, cpu)) for index in indices]
         return torch.cat(z).to(self.device)
 
@@ -178,6 +184,7 @@ class Fakes:
             return None
 
         rngs = [np.random.default_rng(seed_of(self.seed, index, "label")) for index in indices.tolist()]
+        # Rows of the dataset's labels, or else one-hot rows.
         if self.class_idx is None and self.labels is not None:
             rows = np.asarray(self.labels[np.array([rng.integers(len(self.labels)) for rng in rngs])])
         else:

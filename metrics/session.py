@@ -47,11 +47,14 @@ class Session:
         self.dataset = dataset
         self.say = say if distributed.is_main() else lambda text: None
         self.stop = stop
+
+        # Loaded and opened when they are first needed.
         self.detectors = Detectors(settings.detectors, device)
         self.files = ResultFiles(run_dir, settings.out, self.say)
 
     def load_detectors(self) -> None:
         """Load all detectors that will be needed, so that a missing file is reported at once and not after hours."""
+        # Looking up a detector loads it.
         for chosen in self.metrics:
             if chosen.metric.detector:
                 self.detectors[chosen.metric.detector]
@@ -79,6 +82,7 @@ class Session:
         if settings.per_class:
             classes += range(G.spec.c_dim)
 
+        # Fakes have labels as the dataset has them.
         metrics = self._measurable(snapshot)
         labels = self.dataset.labels if self.dataset else None
         for class_idx in dict.fromkeys(classes):
@@ -86,6 +90,7 @@ class Session:
             def draw(seed: int, class_idx: int | None = class_idx) -> Fakes:
                 return Fakes(G, self.device, seed, labels, settings.trunc, class_idx)
 
+            # A class may have too few images to be compared with.
             is_optional = keep_going or (settings.per_class and class_idx is not None)
             with self._or_warn(is_optional, f"{name}: class {class_idx} is left out"):
                 self._score(snapshot, metrics, draw, class_idx, is_optional)
@@ -119,6 +124,7 @@ class Session:
         if self.dataset is not None and class_idx is not None:
             members = members_of(self.dataset, class_idx)
 
+        # Each seed draws other images, so nothing is shared between them but the detectors.
         name = Path(snapshot.network).name
         values: dict[str, list[float]] = {}
         first = settings.seed or 0
@@ -140,6 +146,7 @@ class Session:
                     result = self._measure(chosen, context, snapshot)
                     values.setdefault(result.metric, []).append(result.value)
 
+        # The deviation is that of single measurements, not of their mean.
         for metric, repeated in values.items():
             if len(repeated) > 1:
                 mean, std = np.mean(repeated), np.std(repeated, ddof=1)
@@ -178,7 +185,7 @@ class Session:
             seconds=round(seconds, 1),
         )
 
-        # Kept before it is printed: what has been read is safe.
+        # A result is kept before it is printed, so that one that was read is never lost.
         if distributed.is_main():
             self.files.keep(result)
         for line in result.lines(with_conditions=not (self.files.run_dir or self.files.out)):
@@ -192,6 +199,7 @@ def _check_fit(spec: ImageSpec, dataset: Dataset, name: str) -> None:
     if spec.c_dim and expected.c_dim and spec.c_dim != expected.c_dim:
         raise UserError(f"{name}: has {spec.c_dim} classes, expected {expected.c_dim} as in {dataset.name}")
 
+    # Only the largest level is compared: the others follow from it.
     made_size, size = (f"{s.channels}x{s.resolution}x{s.resolution}" for s in (spec, expected))
     if made_size != size:
         raise UserError(f"{name}: makes images of {made_size}, expected {size} as in {dataset.name}")

@@ -10,12 +10,14 @@ from metrics.context import Context, Measurement
 def stability(context: Context, n: int) -> Measurement:
     """Measure the mean squared difference between fakes and those of the previous snapshot, same latents and noise,
     images in [-1,1]; it falls as training settles. Values are the largest level and each level, named by its height."""
+    # The catalogue says that this metric needs a previous snapshot.
     assert context.previous is not None
     generator = context.generator()
     previous = generator.of(context.previous())
     fakes = context.draw_fakes(n)
 
     def differences(indices: np.ndarray) -> np.ndarray:
+        # The same indices give the same latents, noise and labels.
         pairs = zip(previous.pyramid(indices), generator.pyramid(indices), strict=True)
         squares = [(before - after).square().mean((1, 2, 3)) for before, after in pairs]
         return torch.stack(squares, 1).double().cpu().numpy()  # [n,levels]

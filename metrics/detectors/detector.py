@@ -31,6 +31,7 @@ class Kind(NamedTuple):
     resize: str = "legacy"
 
 
+# To add a detector: its network in a file of its own, its weight file in weights.py, and a row here.
 DETECTORS = {
     "inception": Kind(InceptionV3, 299, {INCEPTION: ""}),
     "vgg16": Kind(VGG16, 224, {VGG: ""}),
@@ -90,7 +91,7 @@ class Detector:
         if kind.size:
             self.facts["resize"] = resize
 
-        # What makes inference faster.
+        # What makes inference faster: folded normalisation, and channels last.
         self.module.eval().requires_grad_(False)
         if isinstance(self.module, InceptionV3):
             self.module.fold()
@@ -105,6 +106,8 @@ class Detector:
         prepared = [self._prepare(x) for x in images]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
             outputs = self.module(*prepared)
+
+        # Some networks have one output, some have several.
         if not isinstance(outputs, tuple):
             outputs = (outputs,)
         return tuple(output.float() for output in outputs)

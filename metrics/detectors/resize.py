@@ -14,7 +14,7 @@ def _tf1_weights(n: int, size: int) -> torch.Tensor:
     low = position.long()
     fraction = position - low
 
-    # Each output pixel is a mean of two input pixels; beyond the last one there is none.
+    # Each output pixel is a mean of two input pixels; the last one is its own neighbour.
     weights = torch.zeros(size, n)
     rows = torch.arange(size)
     weights[rows, low] += 1 - fraction
@@ -25,8 +25,9 @@ def _tf1_weights(n: int, size: int) -> torch.Tensor:
 def legacy(x: torch.Tensor, size: int) -> torch.Tensor:
     """Resize uint8 [N,C,h,w] to float [N,C,size,size], 0 to 255, as the Inception graph of 2015 and torch-fidelity do:
     aliased when it reduces."""
-    # Two matrix products resize rows and columns.
     x = x.float()
+
+    # Two matrix products resize rows and columns.
     rows, columns = (_tf1_weights(n, size).to(x.device) for n in x.shape[2:])
     return rows @ (x @ columns.T)
 

@@ -26,6 +26,7 @@ def _features() -> nn.Sequential:
             n = n_out
         else:
             layers.append(nn.MaxPool2d(2, 2))
+
     return nn.Sequential(*layers)
 
 

@@ -54,6 +54,7 @@ def load_weights(module: nn.Module, name: str, files: dict[WeightFile, str], fol
     """
     paths = [find_weights(name, file, folder) for file in files]
 
+    # The tensors of all files together must be those of the network.
     tensors: dict[str, torch.Tensor] = {}
     for path, prefix in zip(paths, files.values(), strict=True):
         content = read_tensors(path)

@@ -20,9 +20,10 @@ def test_a_result_is_kept_in_all_places(tmp_path):
     run_dir.mkdir()
     said = []
     files = ResultFiles(run_dir, out, said.append)
-    for kimg in (2, 1):
-        files.keep(result("swd", f"network-snapshot-{kimg}", kimg, 3.0, {"seed": 0}))
-    files.keep(result("swd", "network-snapshot-2", 2, 4.0, {"seed": 0}))  # in place of the first
+    for kimg, value in ((2, 2.0), (1, 3.0), (2, 4.0)):  # the last in place of the first
+        kept = result("swd", f"network-snapshot-{kimg}", kimg, value, {"seed": 0})
+        kept.values["swd"] = value
+        files.keep(kept)
     assert [row["value"] for row in rows(run_dir, "swd")] == [3.0, 4.0]
     assert len(out.read_text().splitlines()) == 3 and not said
     assert (run_dir / "metric-swd.png").read_bytes().startswith(b"\x89PNG")

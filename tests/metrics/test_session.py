@@ -83,7 +83,7 @@ def test_classes_are_scored_by_themselves_and_small_ones_left_out(tmp_path):
 
 def test_a_network_that_does_not_fit_is_an_error(dataset, tmp_path):
     measuring, _ = session(dataset, class_idx=3)
-    with pytest.raises(UserError, match="--class 3: network-snapshot-000002.safetensors has 3 classes"):
+    with pytest.raises(UserError, match=r"--class 3: network-snapshot-000002\.safetensors has 3 classes"):
         measuring.score_generator(Linear(c_dim=3), SNAPSHOT)
     with pytest.raises(UserError, match="has 4 classes, expected 3 as in"):
         session(dataset)[0].score_generator(Linear(c_dim=4), SNAPSHOT)

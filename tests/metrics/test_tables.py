@@ -29,5 +29,5 @@ def test_a_full_disk_is_reported_before_anything_is_computed(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tables, "_reserve", full)
-    with pytest.raises(UserError, match="no room for 28 bytes .*set TMPDIR to another folder"):
+    with pytest.raises(UserError, match=r"no room for 28 bytes .*set TMPDIR to another folder"):
         tables.on_disk(parts(), 7)
