@@ -2,21 +2,10 @@
 
 import subprocess
 import sys
-import time
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
 
-from config import tiny
-from dnnlib.errors import UserError
 from tests.runs import ENV, ROOT, losses, make_dataset, newest_checkpoint, run_dirs, tensors, train
-from training.data.sampler import SampleOrder, read_batch
-from training.data.tfrecord import TFRecordDataset
-from training.latents import generator_inputs, random_labels
-from training.state import TrainState
-from training.update import Updater
 
 ARGS = ["tiny", "--resolution", "16", "--batch", "8", "--micro-batch", "4", "--total-kimg", "0.024",
         "--tick-kimg", "0.024", "--precision", "fp32", "--loss.style-mixing-prob", "0.5", "--mirror"]  # fmt: skip
@@ -63,46 +52,9 @@ def test_error_in_the_workers_is_one_line(data, tmp_path):
     assert len([line for line in out.stderr.splitlines() if line.startswith("error:")]) == 1
 
 
-def _fail_on_rank_1(kind):
-    import os
-
-    if os.environ["RANK"] == "1":
-        raise UserError("only rank 1 knows") if kind == "user" else RuntimeError("a bug")
-    time.sleep(60)
-
-
 @pytest.mark.parametrize(("kind", "status", "text"), [("user", 2, "error: only rank 1 knows"), ("bug", 1, "a bug")])
 def test_error_of_any_rank_is_told(kind, status, text):
-    code = (
-        "from dnnlib import cli, launch\nfrom tests.training.test_distributed import _fail_on_rank_1\n"
-        f"if __name__ == '__main__': cli.run(lambda: launch.launch(_fail_on_rank_1, '{kind}', 2))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100)
+    command = [sys.executable, "-m", "tests.failing_rank", kind]
+    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100)
     assert out.returncode == status and text in out.stderr
     assert ("Traceback" in out.stderr) == (kind == "bug")
-
-
-def test_w_avg_and_gradients_average_over_everything(data):
-    """Micro-batches of one step add up to its mean: w_avg after one D and one G evaluation, by hand."""
-    cfg = replace(tiny(), batch=8, micro_batch=4, precision="fp32")
-    dataset = TFRecordDataset(Path(data))
-    state = TrainState(cfg, dataset.spec, torch.device("cpu"))
-    G = state.G
-    means = []
-    images, labels = read_batch(dataset, SampleOrder(len(dataset), 0, False), 0, 8)
-    for j in range(2):
-        c = torch.from_numpy(labels[4 * j : 4 * j + 4])
-        means.append(G.mapping(generator_inputs(G, c, (0, "D", 0, j)).z, c)[:, 0].mean(0))
-    expected = 0.005 * torch.stack(means).mean(0)
-    updater = Updater(state, dataset.labels)
-    updater.d_update(images, labels, 0.003)
-    torch.testing.assert_close(G.mapping.w_avg, expected.detach())
-    state.cur_nimg += 8
-    means = []
-    for j in range(2):
-        key = (0, "G", 8, j)
-        c = torch.from_numpy(random_labels(dataset.labels, 4, key))
-        means.append(G.mapping(generator_inputs(G, c, key).z, c)[:, 0].mean(0))
-    expected = 0.995 * expected + 0.005 * torch.stack(means).mean(0)
-    updater.g_update(0.003)
-    torch.testing.assert_close(G.mapping.w_avg, expected.detach())

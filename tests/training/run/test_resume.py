@@ -186,14 +186,11 @@ def test_full_disk_loses_nothing(reference, tmp_path):
     data, whole = reference
     args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--resume", "auto"]
     size = min(p.stat().st_size for p in whole.glob("checkpoint-*.pt"))
-    limit = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size - 1000},) * 2)"
-    code = f"{limit}; sys.argv[0] = 'train.py'; runpy.run_path('train.py', run_name='__main__')"
     train(*args, "--total-kimg", "0.064")
     (run,) = run_dirs(tmp_path)
     before = {p.name: p.read_bytes() for p in run.glob("*0.064*")}
-    out = subprocess.run(
-        [sys.executable, "-c", code, *map(str, args)], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100
-    )
+    limited = [sys.executable, "-m", "tests.small_disk", str(size - 1000), *map(str, args)]
+    out = subprocess.run(limited, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100)
     assert out.returncode == 2 and "Traceback" not in out.stderr
     errors = [line for line in out.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "cannot write: file too large" in errors[0]

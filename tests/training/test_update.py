@@ -1,0 +1,78 @@
+"""One optimizer step: what it moves, and that micro-batches add up."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from config import tiny
+from tests.runs import make_dataset
+from training.data.dataset import open_dataset
+from training.data.sampler import SampleOrder, read_batch
+from training.latents import generator_inputs, random_labels
+from training.spec import ImageSpec
+from training.state import TrainState
+from training.update import Updater
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "blobs")
+
+
+def test_each_step_moves_its_own_network():
+    state = TrainState(replace(tiny(), resolution=8, batch=4, precision="fp32"), ImageSpec(resolution=8), CPU)
+    updater = Updater(state, np.zeros((1, 0), np.float32))
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, 8, 8), dtype=np.uint8)
+    G, D = state.G_opt.flat.clone(), state.D_opt.flat.clone()
+
+    updater.d_update(images, np.zeros((4, 0), np.float32), 0.01)
+    assert torch.equal(state.G_opt.flat, G) and not torch.equal(state.D_opt.flat, D)
+
+    D = state.D_opt.flat.clone()
+    updater.g_update(0.01)
+    assert not torch.equal(state.G_opt.flat, G) and torch.equal(state.D_opt.flat, D)
+    assert all(p.requires_grad for p in state.D.parameters())
+    assert set(state.averages.take()) == {"Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty"}
+
+
+def test_updates_repeat_bit_for_bit():
+    """They follow from the seed and the progress, not from torch's global generator."""
+    weights = []
+    for seed in (1, 2):
+        state = TrainState(replace(tiny(), resolution=8, batch=4), ImageSpec(resolution=8), CPU)
+        updater = Updater(state, np.zeros((1, 0), np.float32))
+        torch.manual_seed(seed)
+        updater.d_update(np.zeros((4, 3, 8, 8), np.uint8), np.zeros((4, 0), np.float32), 0.01)
+        updater.g_update(0.01)
+        weights.append(torch.cat([state.G_opt.flat, state.D_opt.flat]))
+    assert torch.equal(*weights)
+
+
+def test_w_avg_and_gradients_average_over_everything(data):
+    """Micro-batches of one step add up to its mean: w_avg after one D and one G evaluation, by hand."""
+    cfg = replace(tiny(), batch=8, micro_batch=4, precision="fp32")
+    dataset = open_dataset(data)
+    state = TrainState(cfg, dataset.spec, torch.device("cpu"))
+    G = state.G
+    means = []
+    images, labels = read_batch(dataset, SampleOrder(len(dataset), 0, False), 0, 8)
+    for j in range(2):
+        c = torch.from_numpy(labels[4 * j : 4 * j + 4])
+        means.append(G.mapping(generator_inputs(G, c, (0, "D", 0, j)).z, c)[:, 0].mean(0))
+    expected = 0.005 * torch.stack(means).mean(0)
+    updater = Updater(state, dataset.labels)
+    updater.d_update(images, labels, 0.003)
+    torch.testing.assert_close(G.mapping.w_avg, expected.detach())
+    state.cur_nimg += 8
+    means = []
+    for j in range(2):
+        key = (0, "G", 8, j)
+        c = torch.from_numpy(random_labels(dataset.labels, 4, key))
+        means.append(G.mapping(generator_inputs(G, c, key).z, c)[:, 0].mean(0))
+    expected = 0.995 * expected + 0.005 * torch.stack(means).mean(0)
+    updater.g_update(0.003)
+    torch.testing.assert_close(G.mapping.w_avg, expected.detach())
