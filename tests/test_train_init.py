@@ -9,15 +9,11 @@ import torch
 
 import train as train_script
 from pretrained import load_network
-from pretrained.warm_start import load_initial
 from tests.golden_data import GOLDEN
 from tests.runs import make_dataset, newest_checkpoint, run_dirs, train
 from training.config import as_dict
-from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import GeneratorConfig
 from training.run.snapshot import save_snapshot
-from training.spec import ImageSpec
-from training.warm_start import copy_fitting, table
 
 C2 = str(GOLDEN / "c2_network-final.pkl")  # 32x32, RGB, 3 classes
 SG1 = str(GOLDEN / "stylegan_tf" / "sg1_network-final.pkl")  # 32x32, RGB
@@ -85,20 +81,6 @@ def test_another_resolution_or_number_of_classes(data, tmp_path, size, rows):
     for key in ("synthesis.b16.layer1.source.weight", "synthesis.torgb8.weight", "mapping.fc1.weight"):
         assert torch.equal(state["G"][key], net.G.state_dict()[key])
     assert torch.equal(state["D"]["b8.conv1.weight"], net.D.state_dict()["b8.conv1.weight"])
-
-
-def test_another_number_of_channels():
-    spec = ImageSpec(resolution=32, channels=1, c_dim=3)
-    initial, net = load_initial([C2]), load_network(C2)
-    G, D = build_generator(net.G.cfg, spec), build_discriminator(net.D.cfg, spec)
-    copy_fitting(G, initial, "G"), copy_fitting(D, initial, "D")
-    assert torch.equal(G.state_dict()["synthesis.b32.layer1.source.weight"], net.G.synthesis.b32.layer1.source.weight)
-    assert torch.equal(D.state_dict()["b32.conv0.weight"], net.D.b32.conv0.weight)
-    rows = table(G, initial, "G") + table(D, initial, "D")
-    (torgb,) = (r for r in rows if r.startswith("synthesis.torgb32"))
-    (b32,) = (r for r in rows if r.startswith("b32"))
-    assert "weight [3, 16, 1, 1] there, [1, 16, 1, 1] here" in torgb
-    assert "fromrgb.weight [16, 3, 1, 1] there, [16, 1, 1, 1] here" in b32
 
 
 def test_bmsg_gan_files(data, tmp_path):
