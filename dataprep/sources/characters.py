@@ -27,7 +27,7 @@ def slots(folder: Path) -> list[list[Path]]:
     """
     folders = sorted(p for p in folder.iterdir() if p.is_dir())
 
-    # Within a set, either all tags start with digits or none does.
+    # Tags without digits come behind those with digits: they are drawn last.
     if any(p.name.split("#")[1][0].isdigit() for p in folders):
         folders.sort(key=lambda p: p.name.split("#")[1])
     return [sorted(p.glob("*.png")) for p in folders]

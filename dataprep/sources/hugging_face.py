@@ -98,6 +98,8 @@ def _split(file: Path, root: Path) -> str:
 def _open(file: Path) -> tuple[Any, int]:
     """Return a file as a `datasets.IterableDataset`, and its number of rows."""
     datasets = import_extra("datasets", "create_from_hf")
+
+    # `datasets` is built on pyarrow.
     import pyarrow.dataset
     import pyarrow.parquet
 
@@ -106,12 +108,13 @@ def _open(file: Path) -> tuple[Any, int]:
             return datasets.IterableDataset.from_file(str(file)), datasets.Dataset.from_file(str(file)).num_rows
 
         # The cache stays empty, but `datasets` wants a place for it. To it, names of files are patterns.
+        options = pyarrow.dataset.ParquetFragmentScanOptions(use_buffered_stream=True, pre_buffer=False)
         part = datasets.Dataset.from_parquet(
             glob.escape(str(file)),
             streaming=True,
             cache_dir=cache,
             batch_size=ROWS,
-            fragment_scan_options=pyarrow.dataset.ParquetFragmentScanOptions(use_buffered_stream=True),
+            fragment_scan_options=options,
         )
         return part, pyarrow.parquet.ParquetFile(file).metadata.num_rows
 

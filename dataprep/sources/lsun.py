@@ -133,6 +133,7 @@ def create_lsun_wide(
 
 
 def _check_size(option: str, pixels: int) -> None:
+    """Raise UserError unless datasets can have this size."""
     require(
         is_power_of_two(pixels) and 8 <= pixels <= 2**14,
         f"{option} {pixels}: expected a power of two, 8 to 16384",

@@ -108,13 +108,11 @@ def reading(path: Path, problem: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-
-    # Readers raise whatever a damaged file leads them to.
     except Exception as e:
         # The operating system numbers its errors; the others come from the reader.
         if isinstance(e, OSError) and e.errno:
             raise os_error(e, Path(e.filename or path), "read") from e
-        raise UserError(f"{path}: {problem}: {e!s:.200}") from e
+        raise UserError(f"{path}: {problem}: {e!r:.200}") from e
 
 
 def import_extra(module: str, command: str) -> ModuleType:

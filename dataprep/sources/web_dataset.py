@@ -18,7 +18,6 @@ from PIL import Image
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures
 from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
-from dnnlib.errors import UserError
 from training.data.archives import LARGEST, outside
 from training.data.labels import Label
 
@@ -85,9 +84,8 @@ def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
                 if any(map(_is_image, sample)):
                     count += 1
                     yield sample
-
-        # tarfile raises whatever a damaged archive leads it to. What came before the damage is kept.
-        except Exception as e:
+        except Exception as e:  # tarfile raises whatever a damaged archive leads it to
+            # What came before the damage is kept.
             if not count:
                 raise
             refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
@@ -115,6 +113,7 @@ def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
 
 
 def _is_image(extension: str) -> bool:
+    """Return whether files with this extension, e.g. `jpg` or `left.png`, are images."""
     # Pillow knows the suffixes of its formats only after this.
     Image.init()
     return "." + extension.rpartition(".")[2] in Image.EXTENSION
@@ -128,16 +127,15 @@ def _label(sample: Sample, label: str, name: str) -> Label:
     extension, _, field = label.partition(":")
     require(extension in sample, f"{name}: no .{extension} beside it, expected its label; or --label none")
 
-    # The rest is a number as text: nothing of a sample is unpickled, whatever its extension.
-    try:
+    # Anything but these forms has to be a number as text: nothing is unpickled, whatever its extension.
+    file = f"{name}.{extension}"
+    with reading(Path(file), "not a label, expected a number or a list"):
         data = sample[extension]
         if extension == "npy":
             value = np.load(io.BytesIO(data), allow_pickle=False).tolist()
         else:
             value = json.loads(data)[field] if field else int(data)
-        return as_label(value, "--label")
-    except Exception as e:  # of json, numpy and int
-        raise UserError(f"{name}.{extension}: not a label ({e!r:.100}), expected a number or a list") from e
+    return as_label(value, f"{file}: not a label")
 
 
 def create_from_webdataset(
