@@ -179,8 +179,11 @@ def test_the_index_is_small(tmp_path):
     with zipfile.ZipFile(buffer, "w") as z:
         for i in range(2000):
             z.writestr(f"{i // 1000:05d}/img{i:08d}.png", b"x")
+        z.writestr("large.png", b"x" * 10**6)
     (tmp_path / "x.zip").write_bytes(buffer.getvalue())
-    assert len(pickle.dumps(ZipFiles(tmp_path / "x.zip"))) < 2000 * 100
+    files = ZipFiles(tmp_path / "x.zip")
+    files.read("large.png")
+    assert len(pickle.dumps(files)) < 2000 * 100
 
 
 def test_images_are_told_from_other_files(tmp_path):

@@ -165,6 +165,18 @@ def test_a_record_unlike_the_first_is_reported(tmp_path, second, message):
         file[1]
 
 
+def test_pixels_that_end_too_early_are_not_those_of_the_next_record(tmp_path):
+    """The pixels come last here, so nothing follows them that would differ."""
+    pixels = random_images(1)[0].tobytes()
+    shape = (b"shape", _field(3, _field(1, bytes([3, 8, 8]))))
+    whole = example(shape, (b"data", _field(1, _field(1, pixels))))
+    file = RecordFile(write_records(tmp_path, [whole, whole[:-1], whole]))
+    for i in (0, 2):
+        assert file[i].tobytes() == pixels
+    with pytest.raises(UserError, match="record 1: not an image"):
+        file[1]
+
+
 def test_huge_length_field_is_refused_without_allocation(tmp_path):
     length = struct.pack("<Q", 2**62)
     path = tmp_path / "x-r03.tfrecords"

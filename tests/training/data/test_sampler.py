@@ -89,6 +89,17 @@ def test_ranks_and_restarts_see_the_same_stream(steps_before, ranks):
         p.close()
 
 
+def test_batches_are_mirrored_as_read_batch_does():
+    data, order = Numbers(13), SampleOrder(13, 0, mirror=True)
+    stream = batches(data, order, 10, 8, 4, 4)
+    for k in range(5):
+        images, labels = next(stream)
+        expected, expected_labels = read_batch(data, order, 14 + 8 * k, 4)
+        np.testing.assert_array_equal(images, expected)
+        np.testing.assert_array_equal(labels, expected_labels)
+    stream.close()
+
+
 def test_closing_ends_the_reading_thread():
     reader = batches(Numbers(4), SampleOrder(4, 0, False), 0, 4, 0, 4)
     next(reader)
