@@ -21,7 +21,7 @@ from dnnlib.pickles import ARRAYS, MAX_OPCODES, TENSORFLOW, read_pickle
 from pretrained import load_network
 from pretrained.tf_networks import generator_table, options
 from tests import tf_pickles
-from tests.golden_data import GOLDEN
+from tests.golden_data import GOLDEN, golden
 from tests.runs import ENV, ROOT
 from training.config import from_dict
 from training.networks.architectures import build_generator
@@ -231,6 +231,15 @@ def sharing():
     return tf_pickles.dumps(net, cls)
 
 
+def repeated():
+    """A small network that a tuple names a hundred thousand times."""
+    g = golden("c1")
+    cls = tf_pickles.network_class()
+    variables = [(name.removeprefix("D/"), array) for name, array in g.arrays.items() if name.startswith("D/")]
+    net = tf_pickles.network(cls, version=2, name="D", static_kwargs=g.meta["D_static_kwargs"], variables=variables)
+    return tf_pickles.dumps((net,) * 100_000, cls)
+
+
 GREEDY = {
     "bytes of 2^40": opcodes(b"\x8e" + struct.pack("<Q", 2**40) + b"x"),
     "bytes of 2^31": opcodes(b"B" + struct.pack("<I", 2**31 - 1) + b"x"),
@@ -273,6 +282,7 @@ GREEDY = {
         b"(" + b"h\x00" * 20_000 + b"t", FLOAT32, b"\x89C\x04abcdtb",
     ),
     "one array for a hundred layers": sharing(),
+    "one network a hundred thousand times": repeated(),
     **{f"{what} as {name}": state(name, value) for what, value in TRAPS.items()
        for name in PLACES},
 }  # fmt: skip
