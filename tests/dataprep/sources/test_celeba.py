@@ -23,3 +23,17 @@ def test_celeba(form, tmp_path):
         with Image.open(folder / f"{i:06d}.{form}") as im:
             expected.append(np.asarray(im)[57:185, 26:154].transpose(2, 0, 1))
     check_dataset(tmp_path / "out", expected)
+
+
+def test_images_of_other_sizes_are_skipped(tmp_path):
+    folder = tmp_path / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    image = np.arange(218 * 178 * 3, dtype=np.uint32).astype(np.uint8).reshape(218, 178, 3)
+    Image.fromarray(image).save(folder / "0.jpg")
+    Image.fromarray(image[:200]).save(folder / "1.jpg")
+    (folder / "2.jpg").write_bytes(b"broken")
+    create_celeba(tmp_path / "out", tmp_path / "celeba", allow_missing=True)
+    listed = (tmp_path / "out" / "skipped.txt").read_text()
+    assert listed.count("\n") == 2 and "1.jpg: 178x200 pixels, expected 178x218" in listed and "2.jpg: not a" in listed
+    with pytest.raises(UserError, match="--cx 63 --cy 121: expected 64 to 114 and 64 to 154"):
+        create_celeba(tmp_path / "x", tmp_path / "celeba", cx=63)

@@ -1,8 +1,11 @@
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
 from dataprep.sources.hdf5 import create_from_hdf5
+from dnnlib.errors import UserError
 from tests.dataprep.sources.samples import order
 from training.data.tfrecord import TFRecordDataset
 
@@ -20,3 +23,31 @@ def test_hdf5(shuffle, tmp_path):
     dataset = TFRecordDataset(tmp_path / "out")
     np.testing.assert_array_equal(np.stack([dataset[i][0] for i in range(6)]), images[n])
     np.testing.assert_array_equal(dataset.labels, labels[n])
+
+
+@pytest.mark.parametrize(
+    ("data", "labels", "message"),
+    [
+        (np.zeros((2, 3, 16, 8), np.uint8), None, r"data is uint8 \[2, 3, 16, 8\], expected uint8 \[N,C,R,R\]"),
+        (np.zeros((2, 3, 8, 8), np.float32), None, "data is float32"),
+        (np.zeros((0, 3, 8, 8), np.uint8), None, "data is uint8"),
+        (np.zeros((2, 3, 12, 12), np.uint8), None, "data is uint8"),
+        (np.zeros((2, 8, 8), np.uint8), None, r"no data\* of four dimensions in it, found \['data'\]"),
+        (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((3, 5)), r"a-labels\.npy: float64 \[3, 5\], expected numbers"),
+        (np.zeros((2, 3, 8, 8), np.uint8), np.array([[None], [1]]), r"a-labels\.npy: not a readable array"),
+    ],
+)
+def test_bad_archives_are_reported(data, labels, message, tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as f:
+        f["data"] = data
+    if labels is not None:
+        np.save(tmp_path / "a-labels.npy", labels, allow_pickle=True)
+    with pytest.raises(UserError, match=message):
+        create_from_hdf5(tmp_path / "out", tmp_path / "a.h5")
+    assert not (tmp_path / "out").exists()
+
+
+def test_hdf5_without_its_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match="create_from_hdf5: needs h5py: pip install h5py"):
+        create_from_hdf5(tmp_path / "out", tmp_path / "a.h5")

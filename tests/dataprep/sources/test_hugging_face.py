@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import datasets
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from dataprep.sources.hugging_face import create_from_hf
 from dnnlib.errors import UserError
 from tests.dataprep.sources.samples import check_images, image, png
-from tests.runs import script
+from tests.runs import ENV, ROOT, script
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_plain_parquet_with_files_beside_it(tmp_path):
         ({"i": [b"x"]}, {}, "no image to write; 1 skipped"),
     ],
 )
-def test_bad_tables_are_told(table, options, message, tmp_path):
+def test_bad_tables_are_reported(table, options, message, tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "a.parquet")
     with pytest.raises(UserError) as e:
         create_from_hf(tmp_path / "out", tmp_path / "a.parquet", **options)
@@ -88,7 +90,7 @@ def test_bad_tables_are_told(table, options, message, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
-def test_damaged_tables_are_told(name, tmp_path):
+def test_damaged_tables_are_reported(name, tmp_path):
     (tmp_path / name).write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(UserError, match="not readable"):
         create_from_hf(tmp_path / "out", tmp_path / name)
@@ -100,3 +102,36 @@ def test_booleans_are_classes_of_a_hugging_face_dataset(tmp_path):
     check_images(tmp_path / "out", [0, 1], [[0, 1], [1, 0]])
     with pytest.raises(UserError, match=r"--split test: .* is a file"):
         create_from_hf(tmp_path / "x", tmp_path / "a.parquet", split="test")
+
+
+def test_files_without_the_columns_of_the_first_are_reported(tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"i": [png(0)], "label": [1]}), tmp_path / "train-0.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"i": [png(1)]}), tmp_path / "train-1.parquet")
+    with pytest.raises(UserError, match=r"train-1\.parquet: not readable: .*label"):
+        create_from_hf(tmp_path / "out", tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["train-0.parquet", "train-1.parquet"]
+
+
+def test_nothing_is_left_in_the_home_folder(hub, tmp_path):
+    """No cache, and no progress bar beside ours."""
+    (tmp_path / "home").mkdir()
+    env = {k: v for k, v in ENV.items() if not k.startswith(("HF_", "XDG_"))} | {"HOME": str(tmp_path / "home")}
+    args = ["create_from_hf", tmp_path / "out", hub / "hub", "--split", "test", "--workers", "1"]
+    command = [sys.executable, "dataset_tool.py", *map(str, args)]
+    out = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert out.returncode == 0, out.stderr
+    assert "img/s" in out.stderr and "examples" not in out.stderr
+    assert not [p for p in (tmp_path / "home").rglob("*") if "datasets" in str(p) or "huggingface" in str(p)]
+
+
+def test_hugging_face_without_its_library(hub, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match="create_from_hf: needs datasets: pip install datasets"):
+        create_from_hf(tmp_path / "out", hub / "hub", split="test")
+
+
+def test_names_of_files_are_not_patterns(tmp_path):
+    for k, name in enumerate(("a[0].parquet", "a0.parquet")):
+        pyarrow.parquet.write_table(pyarrow.table({"i": [png(k)]}), tmp_path / name)
+    create_from_hf(tmp_path / "out", tmp_path / "a[0].parquet")
+    check_images(tmp_path / "out", [0])

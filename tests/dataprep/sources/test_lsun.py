@@ -69,3 +69,31 @@ def test_lsun_wide(lsun_dir, tmp_path):
     small = np.asarray(Image.fromarray(x[10:30]).resize((32, 16), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
     np.testing.assert_array_equal(dataset[0][0][:, 8:24], small)
     assert not dataset[0][0][:, :8].any() and not dataset[0][0][:, 24:].any()
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        (create_lsun, {"resolution": 48}, "--resolution 48: expected a power of two, 8 to 16384"),
+        (create_lsun, {"resolution": 4}, "--resolution 4: expected"),
+        (create_lsun_wide, {"width": 100}, "--width 100: expected a power of two"),
+        (create_lsun_wide, {"width": 32, "height": 33}, "--height 33: expected 1 to 32"),
+    ],
+)
+def test_sizes_are_checked(command, options, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        command(tmp_path / "out", tmp_path, **options)
+
+
+def test_a_subset_keeps_the_order_of_the_database(lsun_dir, tmp_path):
+    """The file itself may be named, and what is taken is the same as in the whole."""
+    source, _ = lsun_dir
+    create_lsun(tmp_path / "all", source / "data.mdb", resolution=8)
+    create_lsun(tmp_path / "part", source / "data.mdb", resolution=8, output=Output(subset=4))
+    chosen = sorted(np.random.RandomState(123).permutation(6)[:4].tolist())
+    readable = [i for i in range(6) if i not in (2, 4)]  # 015 and 025 in the order of keys
+    whole, part = TFRecordDataset(tmp_path / "all"), TFRecordDataset(tmp_path / "part")
+    kept = [readable.index(i) for i in chosen if i in readable]
+    assert len(part) == len(kept)
+    for i, k in enumerate(kept):
+        np.testing.assert_array_equal(part[i][0], whole[k][0])

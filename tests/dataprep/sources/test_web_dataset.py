@@ -1,11 +1,13 @@
 import gzip
 import io
+import sys
 import tarfile
 
 import numpy as np
 import pytest
 import webdataset
 
+from dataprep.sources import web_dataset
 from dataprep.sources.web_dataset import create_from_webdataset
 from dnnlib.errors import UserError
 from tests.dataprep.sources.samples import check_images, png, tar
@@ -80,7 +82,7 @@ def test_tar_members_that_lead_out_are_left_out_and_listed(tmp_path, capsys):
         (lambda p: tar(p, ("1.png", png(1)), ("1.cls", b"70000")), "class 70000, expected 0 to 65535"),
     ],
 )
-def test_bad_shards_are_told(make, message, tmp_path):
+def test_bad_shards_are_reported(make, message, tmp_path):
     make(tmp_path / "a.tar")
     with pytest.raises(UserError) as e:
         create_from_webdataset(tmp_path / "out", (tmp_path / "a.tar",))
@@ -88,7 +90,7 @@ def test_bad_shards_are_told(make, message, tmp_path):
 
 
 @pytest.mark.parametrize("cut", ["header", "member", "middle of a header"])
-def test_a_cut_shard_is_told(cut, tmp_path):
+def test_a_cut_shard_is_reported(cut, tmp_path):
     """What comes before it is kept, and what is lost is listed."""
     path = tar(tmp_path / "a.tar", *[(f"{i}.png", png(i)) for i in range(6)])
     with tarfile.open(path) as t:
@@ -137,3 +139,38 @@ def test_labels_are_found_behind_an_empty_shard(tmp_path):
     check_images(tmp_path / "out", [1], [[0, 1]])
     with pytest.raises(UserError, match="no shards named"):
         create_from_webdataset(tmp_path / "x", ())
+
+
+def test_webdataset_without_its_library(tmp_path, monkeypatch):
+    path = tar(tmp_path / "a.tar", ("1.png", png(1)))
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    monkeypatch.setitem(sys.modules, "webdataset.tariterators", None)
+    with pytest.raises(UserError, match="create_from_webdataset: needs webdataset: pip install webdataset"):
+        create_from_webdataset(tmp_path / "out", (path,))
+
+
+def test_a_second_file_of_one_name_is_left_out_and_listed(tmp_path):
+    path = tar(tmp_path / "a.tar", ("1.png", png(1)), ("1.PNG", png(2)), ("3.png", png(3)), (".4.png", png(4)))
+    create_from_webdataset(tmp_path / "out", (path,))
+    check_images(tmp_path / "out", [1, 3])
+    assert "1.PNG: duplicate file name" in (tmp_path / "out" / "skipped.txt").read_text()
+
+
+def test_a_file_that_is_too_large_ends_its_shard(tmp_path, monkeypatch):
+    """Nothing is read on the word of a header."""
+    path = tar(tmp_path / "a.tar", ("1.png", png(1)), ("2.png", png(2)), ("3.png", bytes(5000)), ("4.png", png(4)))
+    monkeypatch.setattr(web_dataset, "LARGEST", 4000)
+    create_from_webdataset(tmp_path / "out", (path, tar(tmp_path / "b.tar", ("5.png", png(5)))))
+    check_images(tmp_path / "out", [1, 5])
+    listed = (tmp_path / "out" / "skipped.txt").read_text()
+    assert "a.tar: damaged after 1 samples" in listed and "3.png: 5000 bytes, expected at most 4000" in listed
+
+
+def test_no_label_is_unpickled(tmp_path):
+    """A pickle that would make a folder, under every extension that could be taken for one."""
+    code = b"cos\nmkdir\n(S'" + str(tmp_path / "made").encode() + b"'\ntR."
+    for extension in ("pkl", "pickle", "pyd", "pth", "npy", "cls"):
+        path = tar(tmp_path / f"{extension}.tar", ("1.png", png(1)), (f"1.{extension}", code))
+        with pytest.raises(UserError, match=f"1.{extension}: not a label"):
+            create_from_webdataset(tmp_path / "out", (path,), label=extension)
+    assert not (tmp_path / "made").exists()
