@@ -53,11 +53,22 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def start(folder, *args):
-    """dataset_tool.py as a process group of its own, once it has begun to write the dataset `folder`/x."""
+@pytest.fixture(scope="module")
+def many_pictures(tmp_path_factory):
+    """So many images that their conversion takes seconds: one file under 20,000 names."""
+    folder = tmp_path_factory.mktemp("many") / "in"
+    folder.mkdir()
+    Image.fromarray(numbers(1, 32)[0].transpose(1, 2, 0)).save(folder / "x.png")
+    for i in range(20000):
+        os.link(folder / "x.png", folder / f"{i:05d}.png")
+    return folder
+
+
+def start(folder, pictures):
+    """A conversion of pictures to `folder`/x by a process group of its own, once it has begun to write."""
     with open(folder / "stderr", "w") as log:
         process = subprocess.Popen(
-            [sys.executable, "dataset_tool.py", *map(str, args)],
+            [sys.executable, "dataset_tool.py", "create_from_images", folder / "x", pictures, "--workers", "2"],
             cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a test run in the background ignores it
         )  # fmt: skip
@@ -68,17 +79,17 @@ def start(folder, *args):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_conversion_leaves_nothing(number, status, tmp_path):
+def test_an_interrupted_conversion_leaves_nothing(number, status, many_pictures, tmp_path):
     """Ctrl-C reaches the whole process group, as in a terminal; SIGTERM the main process, as from a scheduler."""
-    process = start(tmp_path, "create_robohash", tmp_path / "x", "--num-images", 1000000, "--resolution", 32)
+    process = start(tmp_path, many_pictures)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     assert process.wait(30) == status
     assert "Traceback" not in (tmp_path / "stderr").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"stderr"}
 
 
-def test_a_killed_conversion_does_not_hinder_the_next_one(tmp_path):
-    process = start(tmp_path, "create_robohash", tmp_path / "x", "--num-images", 1000000, "--resolution", 32)
+def test_a_killed_conversion_does_not_hinder_the_next_one(many_pictures, tmp_path):
+    process = start(tmp_path, many_pictures)
     process.kill()
     assert process.wait(30) == -9 and not (tmp_path / "x").exists()
     assert len(TFRecordDataset(write_dataset(tmp_path / "x", numbers()))) == 40
