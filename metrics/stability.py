@@ -10,7 +10,7 @@ from metrics.context import Context, Measurement
 def stability(context: Context, n: int) -> Measurement:
     """Measure the mean squared difference between fakes and those of the previous snapshot, same latents and noise,
     images in [-1,1]; it falls as training settles. Values are the largest level and each level, named by its height."""
-    # The catalogue says that this metric needs a previous snapshot.
+    # The session leaves this metric out where there is none.
     assert context.previous is not None
     generator = context.generator()
     previous = generator.of(context.previous())
