@@ -161,4 +161,5 @@ def new_writer(form: Form, path: Path, name: str, shard_mb: int | None) -> Write
     """Return a writer that creates the folder or file `path`; `name` is the dataset's."""
     if form == "tfrecords":
         return TFRecordFiles(path, name, shard_mb)
+
     return ImageFolder(path) if form == "folder" else ImageZip(path)
