@@ -51,13 +51,13 @@ def create_celeba(
     """
     require(64 <= cx <= 114 and 64 <= cy <= 154, f"--cx {cx} --cy {cy}: expected 64 to 114 and 64 to 154")
 
-    # Where both are, the images without losses are preferred.
+    # If both folders exist, the lossless images are preferred.
     image = next((path for pattern in PATTERNS for path in celeba_dir.glob(pattern)), None)
     if image is None:
         raise UserError(f"{celeba_dir}: no {' or '.join(PATTERNS)} in it")
     source = ImageFiles(open_files(image.parent), "none")
 
-    # An incomplete download is not taken for the whole.
+    # An incomplete download must not pass for the whole set.
     require(
         allow_missing or len(source) == CELEBA_IMAGES,
         f"{image.parent}: {len(source)} images, expected {CELEBA_IMAGES}, or --allow-missing",

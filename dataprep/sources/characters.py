@@ -69,9 +69,9 @@ def draw(parts: Parts, rng: np.random.Generator) -> np.ndarray:
 
 
 class Characters(Source):
-    """`n` pictures uint8 [3,R,R] with labels 0-4. Image i depends on (seed, i), the resolution and the sets.
+    """A collection of `n` pictures uint8 [3,R,R] with labels 0-4.
 
-    The artwork is decoded by `workers` processes.
+    Image i depends on (seed, i), the resolution and the sets. The artwork is decoded by `workers` processes.
     """
 
     classes = len(CLASSES)

@@ -54,7 +54,7 @@ def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _array(value: Any) -> np.ndarray:
     """Return an array of the file, or a list of whole numbers as an array."""
-    # Only whole numbers: strings and fractions raise TypeError.
+    # Lists may hold whole numbers only: strings and fractions raise TypeError.
     return value if isinstance(value, np.ndarray) else np.array([operator.index(v) for v in value], np.int64)
 
 

@@ -31,8 +31,9 @@ NUMBERS = re.compile(r"(\w*list<\w+: )?(u?int|\w*float|double|bool)")
 class HuggingFace(Stream):
     """The rows of a dataset with an image column (structs of `bytes` and `path`, or bytes), in the order of its files.
 
-    path: a .parquet or .arrow file, or a folder with them at any depth. split: only files whose name, or the folder
-    that they are in, begins with it, e.g. `train`. image, label: names of columns; `auto` finds them; label `none`.
+    path: a .parquet or .arrow file, or a folder that has such files at any depth.
+    split: the files to take, named by the first part of their names or by their folder, e.g. `train`.
+    image, label: names of columns; `auto` finds them, and label `none` takes no labels.
     """
 
     def __init__(self, path: Path, split: str | None = None, image: str = "auto", label: str = "auto") -> None:
@@ -80,7 +81,7 @@ def _files(path: Path, split: str | None) -> list[Path]:
     by_file = {p: _split(p, path) for p in tables if not p.name.startswith((".", "cache-"))}
     require(by_file, f"{path}: no such file, or no *.parquet or *.arrow in it")
 
-    # Splits are never mixed.
+    # The images of several splits are never mixed.
     splits = sorted(set(by_file.values()))
     several = f"{path}: has the splits {', '.join(splits)}, expected one to be chosen with --split"
     require(split is not None or len(splits) == 1, several)

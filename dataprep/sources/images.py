@@ -30,7 +30,7 @@ class ImageFiles(Source):
         self.length = len(self.names)
         self.refused = files.refused
 
-        # Say what is there instead, e.g. videos.
+        # The message says what is there instead, e.g. videos.
         if not self.names:
             others = other_suffixes(files)
             actual = f" but {others}" if others else ""
@@ -52,6 +52,7 @@ class ImageFiles(Source):
             yield Entry(f"{self.files.path}: {name}", self._data(name), label_of(self.labels, i))
 
     def _data(self, name: str) -> Path | bytes | Refused:
+        """Return a file or its content, or why it cannot be read."""
         # Worker processes read the files of a folder themselves.
         if isinstance(self.files, FolderFiles):
             return self.files.path / name

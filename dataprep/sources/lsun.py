@@ -28,7 +28,7 @@ class LSUN(Stream):
             f"{folder}: no data.mdb in it, expected an unpacked LMDB such as bedroom_train_lmdb",
         )
 
-        # Opened once to count, and anew to read.
+        # The database is opened now to count its images, and again to read them.
         with self._opened() as database:
             self.length = int(database.stat()["entries"])
 
@@ -133,7 +133,7 @@ def create_lsun_wide(
 
 
 def _check_size(option: str, pixels: int) -> None:
-    """Raise UserError unless datasets can have this size."""
+    """Raise UserError unless a dataset can have this resolution."""
     require(
         is_power_of_two(pixels) and 8 <= pixels <= 2**14,
         f"{option} {pixels}: expected a power of two, 8 to 16384",
