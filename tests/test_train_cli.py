@@ -14,7 +14,7 @@ from PIL import Image
 import config
 from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, newest_checkpoint, run_dirs, train
+from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, run_dirs, train
 from train import parse
 from training.config import TrainConfig, as_dict, from_dict
 from training.networks.architectures import build_discriminator, build_generator
@@ -51,14 +51,6 @@ def test_run_dir(finished):
         assert all(np.isfinite(r[key]) for r in rows), key
     assert "tick 7" in out.stdout and "img/s" in out.stdout and "data wait" in out.stdout
     assert (run / "log.txt").read_text() in out.stdout.replace("\r", "")
-
-
-def test_whole_kimg_names(finished, tmp_path):
-    data, _, _ = finished
-    train("tiny", "--resolution", 16, "--data", data, "--result-dir", tmp_path, "--total-kimg", 1)
-    (run,) = run_dirs(tmp_path)
-    assert (run / "network-snapshot-000001.safetensors").exists() and (run / "checkpoint-000001.pt").exists()
-    assert sorted(p.name for p in (run / "16x16").iterdir()) == ["fakes000000.png", "fakes000001.png"]
 
 
 def test_config_json_launches_the_same_run_again(finished, tmp_path):
@@ -129,7 +121,7 @@ def test_bad_options_are_one_line(args, message):
     [
         ("{", "c.json: not JSON: Expecting"),
         ('{"data": "x", "nope": 1}', "unknown option nope"),
-        ('{"data": "x", "G": {"z_dim": "a"}}', "G: z_dim: found 'a', expected <class 'int'>"),
+        ('{"data": "x", "G": {"z_dim": "a"}}', "G: z_dim: found 'a', expected int"),
         ('{"data": "x", "batch": 0}', "batch: found 0"),
         ("[]", "expected an object"),
     ],
@@ -190,25 +182,6 @@ def test_dry_run_tells_everything_and_trains_nothing(tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_warmup_raises_the_learning_rate(finished, tmp_path):
-    train(*SMALL, "--data", finished[0], "--result-dir", tmp_path, "--lr-warmup-kimg", "0.256", "--total-kimg", "0.384")
-    rates = [r["Progress/lr"] for r in losses(run_dirs(tmp_path)[0])]
-    np.testing.assert_allclose(rates, 0.003 * np.array([56, 120, 184, 248, 256, 256]) / 256)
-
-
-def test_every_training_option_at_once(finished, tmp_path):
-    """R2, lazy regularisation, D repeats, mixing, mirror, accumulation, fp32, no labels, torch's Adam."""
-    train(
-        *SMALL, "--data", finished[0], "--result-dir", tmp_path, "--total-kimg", "0.064", "--loss.r2-gamma", 0.5,
-        "--loss.reg-interval", 2, "--d-repeats", 2, "--loss.style-mixing-prob", 0.5, "--mirror", "--micro-batch", 4,
-        "--precision", "fp32", "--no-use-labels", "--G-opt.form", "torch", "--keep-every", 1, "--ema-rampup", 0.05,
-    )  # fmt: skip
-    (row,) = losses(run_dirs(tmp_path)[0])
-    assert row["Loss/r2_penalty"] > 0 and row["Progress/skipped_steps"] == 0
-    assert newest_checkpoint(run_dirs(tmp_path)[0])["D_opt"]["t"] == 8
-    assert newest_checkpoint(run_dirs(tmp_path)[0])["G_opt"]["t"] == 4
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -225,29 +198,6 @@ def test_networks_that_cannot_be_built_are_one_line(finished, tmp_path, args, me
         out = train(*command, check=False)
         assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
     assert not (tmp_path / "r").exists()
-
-
-def test_ticks_are_numbered_without_gaps(finished, tmp_path):
-    """Ticks of 100 images end between steps of 8."""
-    train(*SMALL, "--data", finished[0], "--result-dir", tmp_path, "--tick-kimg", "0.1")
-    assert [r["tick"] for r in losses(run_dirs(tmp_path)[0])] == [1, 2, 3, 4]
-
-
-def test_zero_means_only_at_the_end_and_keep_all(finished, tmp_path):
-    args = ["--data", finished[0], "--result-dir", tmp_path / "a", "--total-kimg", "0.2"]
-    train(*SMALL, *args, "--image-snapshot-ticks", 0, "--network-snapshot-ticks", 0)
-    (run,) = run_dirs(tmp_path / "a")
-    assert [p.name for p in run.glob("network*")] == ["network-snapshot-000000.200.safetensors"]
-    assert sorted(p.name for p in (run / "4x4").iterdir()) == ["fakes000000.000.png", "fakes000000.200.png"]
-    train(*SMALL, *args[:2], "--result-dir", tmp_path / "b", "--keep-last", 0)
-    assert len(list(run_dirs(tmp_path / "b")[0].glob("checkpoint-*"))) == 7
-
-
-def test_keep_every(finished, tmp_path):
-    args = ["--data", finished[0], "--result-dir", tmp_path, "--keep-last", 1, "--keep-every", 2]
-    train(*SMALL, *args, "--network-snapshot-ticks", 1)
-    kept = sorted(p.name for p in run_dirs(tmp_path)[0].glob("checkpoint-*"))
-    assert kept == [f"checkpoint-000000.{n}.pt" for n in (128, 256, 384, 400)]
 
 
 def test_torchrun_is_understood(finished, tmp_path):
