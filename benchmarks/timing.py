@@ -32,6 +32,7 @@ def time_in_turns(functions: Mapping[str, Callable[[], object]], repeats: int, w
     They are called in turns, so that a machine that gets slower or faster meanwhile does so for all of them. The first
     `warm_up` turns do not count.
     """
+    # Seconds by the clock, and CPU seconds of this process and its children: user, system, theirs.
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in functions}
     for _ in range(warm_up + repeats):
         for name, function in functions.items():
