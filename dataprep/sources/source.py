@@ -75,6 +75,8 @@ class Stream(Source):
     def entries(self, indices: np.ndarray) -> Iterator[Entry]:
         """Yield the entries with these indices, which have to ascend."""
         wanted = set(indices.tolist())
+
+        # Everything before an entry has to be read as well.
         return (entry for i, entry in enumerate(self.stream()) if i in wanted)
 
 
@@ -112,6 +114,7 @@ def reading(path: Path, problem: str) -> Iterator[None]:
         # The operating system numbers its errors; the others come from the reader.
         if isinstance(e, OSError) and e.errno:
             raise os_error(e, Path(e.filename or path), "read") from e
+
         raise UserError(f"{path}: {problem}: {e!r:.200}") from e
 
 
