@@ -64,7 +64,7 @@ import torch
 assert dict(os.environ) == before
 assert signal.getsignal(signal.SIGINT) is handler
 assert not torch.cuda.is_initialized()
-for m in ("lmdb", "h5py", "onnx", "gradio", "wandb", "submitit", "huggingface_hub", "robohash", "torchvision"):
+for m in ("lmdb", "h5py", "datasets", "webdataset", "scipy", "pyarrow", "av", "onnx", "gradio", "wandb", "submitit", "huggingface_hub", "robohash", "torchvision"):
     assert m not in sys.modules, m
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
