@@ -10,6 +10,7 @@ from dnnlib.errors import UserError
 from metrics.detectors.detector import Detectors
 from metrics.features import Drawn, Facts, FeatureStore
 from metrics.samples import Fakes, Members, Reals, Samples
+from metrics.settings import Settings
 from training.data.dataset import Dataset
 
 
@@ -36,12 +37,10 @@ class Context:
     """What detectors saw in these fakes and reals."""
     members: Members | None = None
     """The reals of one class, if only they count."""
-    mirror: bool = False
-    """Are reals mirrored?"""
+    settings: Settings = field(default_factory=Settings)
+    """Options of the call, some of which are for single metrics."""
     seed: int = 0
-    """Seed of all draws but those of the fakes, which have their own."""
-    crop: str | None = None
-    """What path lengths look at, face or none; None = what the metric prefers."""
+    """Seed of all draws but those of the fakes, which have their own. Repetitions have one each."""
     previous: Callable[[], Any] | None = None
     """Opens the generator of the snapshot before this one, if there is one."""
 
@@ -72,12 +71,12 @@ class Context:
     def draw_reals(self, n: int) -> Drawn:
         """Draw n reals by repeating the set, each mirrored at random if reals are mirrored."""
         # The convention of the original metrics.
-        reals = Reals(self.dataset(), self.mirror, self.seed, members=self.members)
+        reals = Reals(self.dataset(), self.settings.mirror, self.seed, members=self.members)
         return Drawn("reals", reals, n, min(n, len(reals)), reals.facts | {"num_reals": n})
 
     def draw_reals_once(self, limit: int | None = None) -> Drawn:
         """Draw all reals once, but `limit` of them at most; their mirror images too if reals are mirrored."""
         # The convention of StyleGAN2.
-        reals = Reals(self.dataset(), both=self.mirror, members=self.members)
+        reals = Reals(self.dataset(), both=self.settings.mirror, members=self.members)
         n = len(reals) if limit is None else min(limit, len(reals))
         return Drawn("reals", reals, n, n, reals.facts | {"num_reals": n})

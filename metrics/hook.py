@@ -7,8 +7,8 @@ from metrics.catalog import choose
 from metrics.detectors.detector import DETECTORS
 from metrics.detectors.weights import find_weights
 from metrics.networks import Load, snapshot_at
-from metrics.options import Settings
 from metrics.session import Session
+from metrics.settings import Settings
 from training.run.hooks import SavedSnapshot
 
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
-from metrics.options import Options, Settings
+from metrics.options import Options
 from metrics.results import kimg_of
+from metrics.settings import Settings
 
 Load = Callable[[str], Any]
 """Opens a network file, given its path or URL, as pretrained.network_file.NetworkFile."""

@@ -29,8 +29,8 @@ def path_length(
     otherwise. epsilon: length of a step.
     """
     fakes = context.generator()
-    if context.crop is not None:
-        crop = context.crop == "face"
+    if context.settings.crop is not None:
+        crop = context.settings.crop == "face"
     side = fakes.G.spec.resolution // (2 if crop else 1)
     if side < SMALLEST:
         cut = " behind the crop" if crop else ""

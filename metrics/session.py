@@ -19,10 +19,10 @@ from metrics.context import Context
 from metrics.detectors.detector import Detectors
 from metrics.features import Facts, FeatureStore
 from metrics.networks import Load, Snapshot
-from metrics.options import Settings
 from metrics.result_files import ResultFiles
 from metrics.results import Result, kimg_of, title
 from metrics.samples import Fakes, Reals, Samples, members_of
+from metrics.settings import Settings
 from training.data.dataset import Dataset
 from training.spec import ImageSpec
 
@@ -136,9 +136,8 @@ class Session:
                 self.detectors,
                 FeatureStore(settings.batch, several(metrics), settings.cache_dir or cache.default_folder(), self.stop),
                 members=members,
-                mirror=settings.mirror,
+                settings=settings,
                 seed=seed,
-                crop=settings.crop,
                 previous=partial(self._open, snapshot.previous) if snapshot.previous else None,
             )
             for chosen in metrics:

@@ -12,6 +12,7 @@ from metrics.detectors.detector import DetectorOptions, Detectors
 from metrics.features import FeatureStore
 from metrics.moments import Moments
 from metrics.samples import Fakes
+from metrics.settings import Settings
 from tests.datasets import write_dataset
 from tests.runs import script
 from training.data.dataset import open_dataset
@@ -90,7 +91,10 @@ def few():
 def context(fakes, reals=None, loaded=None, batch=32, shared=None, cache_dir=None, **options):
     detectors = Detectors(DetectorOptions(random_detectors=True), CPU)
     detectors.update(loaded or {})
-    return Context(fakes, reals, CPU, detectors, FeatureStore(batch, shared or {}, cache_dir), **options)
+    settings = Settings(**{name: options.pop(name) for name in ("mirror", "crop") if name in options})
+    return Context(
+        fakes, reals, CPU, detectors, FeatureStore(batch, shared or {}, cache_dir), settings=settings, **options
+    )
 
 
 def run_metrics(*args, check=True):

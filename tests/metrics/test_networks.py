@@ -7,7 +7,8 @@ import pytest
 
 from dnnlib.errors import UserError
 from metrics.networks import find_target
-from metrics.options import Options, Settings
+from metrics.options import Options
+from metrics.settings import Settings
 
 KIMG = (64, 128, 1000)
 

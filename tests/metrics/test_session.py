@@ -8,8 +8,8 @@ import pytest
 from dnnlib.errors import UserError
 from metrics.blocks import Stopped
 from metrics.networks import Snapshot
-from metrics.options import Settings
 from metrics.session import Session
+from metrics.settings import Settings
 from tests.metrics.helpers import CPU, Few, Linear, rows, write_dataset_of
 from tests.runs import make_dataset
 from training.data.dataset import open_dataset

@@ -1,0 +1,54 @@
+"""How to measure: options of run_metrics.py that training hands in as well, and that metrics look at."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from metrics.detectors.detector import DetectorOptions
+
+Flag = tyro.conf.FlagCreatePairsOff
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure."""
+
+    metrics: str = "swd"
+    """Names of metrics, separated by commas: fid50k, kid50k, is50k, pr50k3, ppl_wend, swd, ...; see docs/metrics.md."""
+    mirror: Annotated[bool, Flag] = False
+    """Mirror reals at random; done anyway for the snapshots of a run that was trained so."""
+    trunc: float = 1.0
+    """Truncation psi of the fakes; 1 = none, as in published figures."""
+    crop: Literal["face", "none"] | None = None
+    """What path lengths look at: the region of an aligned face, or all; default: face, but all for ppl2_wend."""
+    class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
+    """Measure fakes of this class only, against reals of the same class."""
+    per_class: Annotated[bool, Flag] = False
+    """Also score each class by itself."""
+    seed: int | None = None
+    """Seed of latents and all other draws; default: that of the run, else 0."""
+    repeats: int = 1
+    """How many times to measure, each with the next seed; mean and deviation are printed."""
+    batch: int = 32
+    """Images at a time; changes no result beyond rounding."""
+    cache_dir: Path | None = None
+    """Folder where statistics of reals are kept; default: ~/.cache/msg-gan/metrics."""
+    out: Path | None = None
+    """File to which results are added as JSON lines, besides those of the run dir."""
+    detectors: Annotated[DetectorOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=DetectorOptions)
+    """Options of detectors."""
+
+    def __post_init__(self) -> None:
+        # Ranges that tyro does not check.
+        for name, value, lowest in (
+            ("seed", self.seed or 0, 0),
+            ("repeats", self.repeats, 1),
+            ("batch", self.batch, 1),
+        ):
+            if value < lowest:
+                raise ValueError(f"--{name} {value}: expected >= {lowest}")
+        # The range that networks accept.
+        if not -10 <= self.trunc <= 10:
+            raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
