@@ -188,6 +188,7 @@ def test_dry_run_tells_everything_and_trains_nothing(tmp_path):
         (["--G.mapping-layers", 0], "w_dim: found 16, expected 32"),
         (["--D.resolutions", 64], "D.resolutions: found [64]"),
         (["--D.mbstd-num-features", 3], "expected a divisor of the"),
+        (["--loss.name", "wgann"], "loss.name: found wgann, expected one of logistic, "),
         (["--G.mapping-lrmul", 0], "mapping_lrmul: found 0"),
         (["--total-kimg", "inf"], "total_kimg: found inf"),
     ],

@@ -171,6 +171,13 @@ LOSSES = {
 }
 
 
+def find_loss(name: str) -> Loss:
+    """Return the loss of this name; raise ValueError if there is none."""
+    if name not in LOSSES:
+        raise ValueError(f"loss.name: found {name}, expected one of {', '.join(LOSSES)}")
+    return LOSSES[name]
+
+
 # Gradient penalties.
 
 

@@ -8,6 +8,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.stats import Averages
 from training.config import TrainConfig
+from training.losses import find_loss
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Generator
 from training.optimizer import Adam, flatten_parameters
@@ -136,9 +137,10 @@ def ticks_after(cfg: TrainConfig, nimg: float) -> int:
 
 
 def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
-    """Return G without values; raise UserError if no networks can be built from these options for these images."""
+    """Return G without values; raise UserError if these options name no loss, or no networks for these images."""
     # Tensors on this device have shapes only, so that even large networks cost nothing.
     try:
+        find_loss(cfg.loss.name)
         with torch.device("meta"):
             build_discriminator(cfg.D, spec)
             return build_generator(cfg.G, spec)

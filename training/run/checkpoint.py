@@ -83,6 +83,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     # Statistics of version 2 come as [processes,names,2]; now there is one tensor [processes,2] per name.
     if content["version"] == 2:
         content["averages"] = dict(zip(VERSION_2_STATS, content["averages"].unbind(1), strict=True))
+
+    # Options under their former names.
+    architecture = content["architecture"]
+    if "D.levels" in architecture:
+        architecture["D.resolutions"] = architecture.pop("D.levels")
     return content
 
 

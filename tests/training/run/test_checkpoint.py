@@ -56,6 +56,16 @@ def test_version_2_is_read(tmp_path):
     assert state.end_tick().averages == {"Loss/D": 2.0}
 
 
+def test_options_of_d_are_found_under_their_former_names(tmp_path):
+    D = replace(tiny().D, resolutions=(4,))
+    save_checkpoint(tmp_path, make_state(D=D))
+    path = tmp_path / "checkpoint-000001.pt"
+    content = torch.load(path, weights_only=True)
+    content["architecture"]["D.levels"] = content["architecture"].pop("D.resolutions")
+    torch.save(content, path)
+    restore(make_state(D=D), path)
+
+
 def test_version_1_and_foreign_files_are_refused(tmp_path):
     for content in ({"version": 1}, {"x": torch.zeros(1)}, [1]):
         torch.save(content, tmp_path / "c.pt")

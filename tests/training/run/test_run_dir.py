@@ -65,6 +65,16 @@ def test_options_about_length_and_rhythm_may_change(cfg):
     assert open_run(replace(cfg, total_kimg=8, tick_kimg=2, keep_last=5, compile=True), DATASET).path == path
 
 
+def test_a_run_with_former_names_of_options_is_continued(cfg):
+    cfg = replace(cfg, D=replace(cfg.D, resolutions=(4,)))
+    path = make_run(cfg, 1000)
+    values = json.loads((path / "config.json").read_text())
+    values["D"]["levels"] = values["D"].pop("resolutions")
+    values["minibatch_repeats"] = 4
+    (path / "config.json").write_text(json.dumps(values))
+    assert open_run(cfg, DATASET).path == path
+
+
 def test_auto_leaves_a_run_alone_that_is_being_trained(cfg, monkeypatch):
     monkeypatch.setattr(run_dir.time, "sleep", lambda seconds: None)
     path = make_run(cfg, 1000)
