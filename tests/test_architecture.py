@@ -16,6 +16,11 @@ MAY_IMPORT = {
     "pretrained": {"dnnlib", "training"},
     "generation": {"dnnlib", "training", "metrics", "pretrained"},
 }
+# Packages of the extras are imported only where they are used, and so is the artwork of robohash.
+EXTRAS = (
+    *("datasets", "webdataset", "lmdb", "h5py", "scipy", "pyarrow", "av"),
+    *("onnx", "gradio", "wandb", "submitit", "huggingface_hub", "robohash", "torchvision"),
+)
 PACKAGES = set(MAY_IMPORT) | {p.stem for p in ROOT.glob("*.py")}
 
 
@@ -64,7 +69,7 @@ import torch
 assert dict(os.environ) == before
 assert signal.getsignal(signal.SIGINT) is handler
 assert not torch.cuda.is_initialized()
-for m in ("lmdb", "h5py", "datasets", "webdataset", "scipy", "pyarrow", "av", "onnx", "gradio", "wandb", "submitit", "huggingface_hub", "robohash", "torchvision"):
+for m in {EXTRAS}:
     assert m not in sys.modules, m
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
