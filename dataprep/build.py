@@ -21,6 +21,7 @@ from tqdm import tqdm
 from dataprep.rules import Picture, Refused
 from dataprep.sources.source import Entry, Items, Source
 from dataprep.writers import Form, Packed, new_writer, pack
+from dnnlib.cli import Switch
 from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic, make_dir
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
@@ -34,7 +35,6 @@ SEED = 123  # of the original's shuffle
 SHOWN = 20  # skipped files that are printed
 
 Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
-Flag = tyro.conf.FlagCreatePairsOff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Output:
     """split the files of a dataset into shards of about this many MB (TFRecords only)"""
     workers: int = 0
     """processes that decode and encode; 0 = one per core; the result does not depend on it"""
-    strict: Annotated[bool, Flag] = False
+    strict: Switch = False
     """stop at the first entry that cannot be read, instead of skipping and listing it"""
 
     def __post_init__(self) -> None:

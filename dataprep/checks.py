@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from dnnlib.cli import Place
 from dnnlib.errors import UserError, printable
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 from training.data.dataset import FORMATS, Dataset, class_names, open_dataset
@@ -21,7 +21,6 @@ from training.data.records import RecordFile
 from training.data.sampler import crash
 from training.data.tfrecord import TFRecordDataset
 
-Place = tyro.conf.Positional[Path]
 PIECE = 64  # images that one task of a worker reads
 SHOWN = 20  # problems that are printed; classes whose images are counted one by one
 

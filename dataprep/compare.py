@@ -1,19 +1,17 @@
 """dataset_tool.py compare: the differences of two datasets."""
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 from tqdm import tqdm
 
+from dnnlib.cli import Place
 from training.data.dataset import open_dataset
 
-Folder = tyro.conf.Positional[Path]
 SHOWN = 10  # differences of each kind that are printed
 
 
-def compare(tfrecord_dir_a: Folder, tfrecord_dir_b: Folder, *, ignore_labels: Literal[0, 1] = 0) -> int:
+def compare(tfrecord_dir_a: Place, tfrecord_dir_b: Place, *, ignore_labels: Literal[0, 1] = 0) -> int:
     """Compare two datasets image by image and label by label; exit status 1 if they differ.
 
     Args:

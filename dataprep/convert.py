@@ -1,19 +1,16 @@
 """dataset_tool.py convert and extract: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture
 from dataprep.sources.source import Items
 from dataprep.writers import Form
+from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from training.data.dataset import Dataset, class_names, open_dataset
-
-Place = tyro.conf.Positional[Path]
 
 
 def _picture(dataset: Dataset, i: int) -> Picture:

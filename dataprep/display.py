@@ -2,25 +2,22 @@
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 
+from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
 from dnnlib.images import save_png, sheet
 from training.data.dataset import open_dataset
 
-Folder = tyro.conf.Positional[Path]
-
 
 def display(
-    tfrecord_dir: Folder,
+    tfrecord_dir: Place,
     *,
     output: Path | None = None,
     first: int = 0,
-    open: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    open: Switch = False,
 ) -> None:
     """Write a contact sheet of a dataset's images.
 

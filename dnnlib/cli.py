@@ -9,13 +9,20 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import tyro
 
 from dnnlib.errors import UserError, printable
 
 T = TypeVar("T")
+
+# Types of the arguments of commands.
+Place = tyro.conf.Positional[Path]
+"""A file or folder that is given without an option's name."""
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option that is off unless its name is given."""
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -1,9 +1,10 @@
 """The processes of one run: their ranks, sums and agreement over them. One process needs no set-up, pays nothing."""
 
 import datetime
+import functools
 import os
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,7 @@ import torch.distributed as dist
 from dnnlib.errors import UserError
 
 T = TypeVar("T")
+Arguments = ParamSpec("Arguments")
 
 
 def rank() -> int:
@@ -31,6 +33,17 @@ def local_rank() -> int:
 def is_main() -> bool:
     """Return whether this is the process that writes files and prints."""
     return rank() == 0
+
+
+def main_process_only(function: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Make a function do nothing on processes other than the main one."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if is_main():
+            function(*args, **kwargs)
+
+    return wrapper
 
 
 def pick_device(name: str) -> torch.device:

@@ -6,9 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dnnlib.cli import Switch
 from metrics.detectors.detector import DetectorOptions
-
-Flag = tyro.conf.FlagCreatePairsOff
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +16,7 @@ class Settings:
 
     metrics: str = "swd"
     """Names of metrics, separated by commas: fid50k, kid50k, is50k, pr50k3, ppl_wend, swd, ...; see docs/metrics.md."""
-    mirror: Annotated[bool, Flag] = False
+    mirror: Switch = False
     """Mirror reals at random; done anyway for the snapshots of a run that was trained so."""
     trunc: float = 1.0
     """Truncation psi of the fakes; 1 = none, as in published figures."""
@@ -25,7 +24,7 @@ class Settings:
     """What path lengths look at: the region of an aligned face, or all; default: face, but all for ppl2_wend."""
     class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Measure fakes of this class only, against reals of the same class."""
-    per_class: Annotated[bool, Flag] = False
+    per_class: Switch = False
     """Also score each class by itself."""
     seed: int | None = None
     """Seed of latents and all other draws; default: that of the run, else 0."""

@@ -17,6 +17,7 @@ def load_initial(files: Sequence[str]) -> InitialWeights:
     """Return the networks of `files` to start from. G and G_ema replace each other where one is missing."""
     net = load_network(*files)
 
+    # A file may hold one generator only.
     parts = dict(net.parts)
     for name, other in (("G", "G_ema"), ("G_ema", "G")):
         if name not in parts and other in parts:
@@ -57,12 +58,13 @@ def _run_begun_with(cfg: TrainConfig) -> TrainConfig | None:
     if cfg.resume == "none":
         return None
 
+    # Newest first.
     folders = sorted(Path(cfg.result_dir).glob("*/"), reverse=True) if cfg.resume == "auto" else [Path(cfg.resume)]
     for folder in folders:
         try:
             values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             begun: TrainConfig = from_dict(TrainConfig, values, str(folder))
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError, RecursionError):  # not a run dir, or a damaged one
             continue
 
         if begun.init == cfg.init:

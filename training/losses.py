@@ -76,11 +76,6 @@ def d_relativistic_hinge(real: Scores, fake: Scores) -> torch.Tensor:
     return F.relu(1 - (real - fake.mean())) + F.relu(1 + (fake - real.mean()))
 
 
-def g_relativistic_hinge(real: Scores, fake: Scores) -> torch.Tensor:
-    """The same with reals and fakes exchanged."""
-    return d_relativistic_hinge(fake, real)
-
-
 def d_relativistic_pairing(real: Scores, fake: Scores) -> torch.Tensor:
     """softplus(fake - real), each fake against one real (R3GAN: Huang et al. 2024, eq. 2)."""
     return F.softplus(fake - real)
@@ -163,19 +158,14 @@ LOSSES = {
         lambda real, fake: d_lsgan(real.sigmoid(), fake.sigmoid()),
         lambda real, fake: g_lsgan(fake.sigmoid()),
     ),
-    # Each score is compared with those of the other side.
-    "relativistic-hinge": Loss(d_relativistic_hinge, g_relativistic_hinge, g_compares=True),
+    # Each score is compared with those of the other side; for G the sides are exchanged.
+    "relativistic-hinge": Loss(
+        d_relativistic_hinge, lambda real, fake: d_relativistic_hinge(fake, real), g_compares=True
+    ),
     "relativistic-pairing": Loss(
         d_relativistic_pairing, lambda real, fake: d_relativistic_pairing(fake, real), g_compares=True
     ),
 }
-
-
-def find_loss(name: str) -> Loss:
-    """Return the loss of this name; raise ValueError if there is none."""
-    if name not in LOSSES:
-        raise ValueError(f"loss.name: found {name}, expected one of {', '.join(LOSSES)}")
-    return LOSSES[name]
 
 
 # Gradient penalties.

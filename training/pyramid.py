@@ -43,4 +43,5 @@ def total_gradients(partial: Sequence[torch.Tensor]) -> Pyramid:
 
 def to_uint8(images: torch.Tensor) -> torch.Tensor:
     """Convert float [-1,1] to uint8 by rounding (x+1) * 127.5 to the nearest even, as the original's image grids do."""
+    # bf16 has too few digits for 256 levels.
     return ((at_least_fp32(images) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

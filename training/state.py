@@ -8,7 +8,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.stats import Averages
 from training.config import TrainConfig
-from training.losses import find_loss
+from training.losses import LOSSES
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Generator
 from training.optimizer import Adam, flatten_parameters
@@ -138,9 +138,11 @@ def ticks_after(cfg: TrainConfig, nimg: float) -> int:
 
 def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
     """Return G without values; raise UserError if these options name no loss, or no networks for these images."""
+    if cfg.loss.name not in LOSSES:
+        raise UserError(f"loss.name: found {cfg.loss.name}, expected one of {', '.join(LOSSES)}")
+
     # Tensors on this device have shapes only, so that even large networks cost nothing.
     try:
-        find_loss(cfg.loss.name)
         with torch.device("meta"):
             build_discriminator(cfg.D, spec)
             return build_generator(cfg.G, spec)

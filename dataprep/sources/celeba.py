@@ -2,18 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import Picture, Refused
 from dataprep.sources.images import ImageFiles, open_files
 from dataprep.sources.source import require
+from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from training.data.decode import decode, decoding_error, planes
 
-Folder = tyro.conf.Positional[Path]
 CELEBA_IMAGES = 202599
 PATTERNS = ("img_align_celeba_png/*.png", "img_align_celeba/*.jpg")
 
@@ -32,12 +29,12 @@ def face(path: Path, cx: int, cy: int) -> Picture | Refused:
 
 
 def create_celeba(
-    dataset_dir: Folder,
-    celeba_dir: Folder,
+    dataset_dir: Place,
+    celeba_dir: Place,
     *,
     cx: int = 89,
     cy: int = 121,
-    allow_missing: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    allow_missing: Switch = False,
     output: Options = DEFAULT,
 ) -> None:
     """Make a dataset from CelebA: the 128x128 pixels around a point of each aligned face, without labels.

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.sources.source import Entry, Source, import_extra, require
+from dnnlib.cli import Place
 from dnnlib.pool import cpu_count, ordered_map
 
 CLASSES = ["robots", "monsters", "robot heads", "cats", "humans"]  # sets 1-5 = labels 0-4
@@ -96,7 +96,7 @@ class Characters(Source):
 
 
 def create_robohash(
-    dataset_dir: tyro.conf.Positional[Path],
+    dataset_dir: Place,
     *,
     resolution: int = 64,
     num_images: int = 4000,

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build_classes
 from dataprep.sources.source import reading, require
+from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from dnnlib.pickles import read_arrays_pickle
 
-Folder = tyro.conf.Positional[Path]
 LARGEST = 2**29  # bytes of a batch
 BATCHES = {  # number of classes -> names of the training batches, key of their labels
     10: ([f"data_batch_{i}" for i in range(1, 6)], "labels"),
@@ -81,7 +80,7 @@ def _read(source: Path, names: list[str]) -> dict[str, bytes]:
     return batches
 
 
-def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options = DEFAULT) -> None:
+def create_cifar10(dataset_dir: Place, cifar10_dir: Place, *, output: Options = DEFAULT) -> None:
     """Make a dataset from the 50,000 training images of CIFAR-10: photographs in ten classes, 32x32 RGB.
 
     Args:
@@ -91,7 +90,7 @@ def create_cifar10(dataset_dir: Folder, cifar10_dir: Folder, *, output: Options 
     build_classes(dataset_dir, *load_cifar(cifar10_dir, 10), 10, output, "create_cifar10", cifar10_dir)
 
 
-def create_cifar100(dataset_dir: Folder, cifar100_dir: Folder, *, output: Options = DEFAULT) -> None:
+def create_cifar100(dataset_dir: Place, cifar100_dir: Place, *, output: Options = DEFAULT) -> None:
     """Make a dataset from the 50,000 training images of CIFAR-100: photographs in a hundred classes, 32x32 RGB.
 
     Args:

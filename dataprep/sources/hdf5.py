@@ -4,13 +4,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.sources.source import Items, import_extra, reading, require
+from dnnlib.cli import Place
 from training.spec import is_power_of_two
-
-Place = tyro.conf.Positional[Path]
 
 
 def create_from_hdf5(

@@ -13,14 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import tyro
-
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures, Refused
 from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
+from dnnlib.cli import Place
 from training.data.archives import outside
 
-Place = tyro.conf.Positional[Path]
 ROWS = 32  # read at a time
 
 # Types of columns, as Arrow writes them, that have encoded images or labels.

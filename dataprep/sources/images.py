@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import PLAIN, Pictures, Refused
 from dataprep.sources.source import Entry, Source, require
+from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
 from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, no_labels
-
-Place = tyro.conf.Positional[Path]
 
 
 class ImageFiles(Source):

@@ -6,16 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture, Refused, Rules
 from dataprep.sources.source import Entry, Stream, import_extra, reading, require
+from dnnlib.cli import Place
 from training.data.decode import decode, decoding_error, planes
 from training.spec import is_power_of_two
-
-Folder = tyro.conf.Positional[Path]
 
 
 class LSUN(Stream):
@@ -74,8 +72,8 @@ def wide(data: bytes, width: int, height: int) -> Picture | Refused:
 
 
 def create_lsun(
-    dataset_dir: Folder,
-    lmdb_dir: Folder,
+    dataset_dir: Place,
+    lmdb_dir: Place,
     *,
     resolution: int = 256,
     output: Options = DEFAULT,
@@ -102,8 +100,8 @@ def create_lsun(
 
 
 def create_lsun_wide(
-    dataset_dir: Folder,
-    lmdb_dir: Folder,
+    dataset_dir: Place,
+    lmdb_dir: Place,
     *,
     width: int = 512,
     height: int = 384,

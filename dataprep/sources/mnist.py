@@ -5,13 +5,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build, build_classes
 from dataprep.sources.source import Items, reading, require
+from dnnlib.cli import Place
 from dnnlib.errors import UserError
 
-Folder = tyro.conf.Positional[Path]
 LARGEST = 2**30  # bytes of a file that are read; all variants of MNIST have less
 
 
@@ -70,7 +69,7 @@ def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
 
 
-def create_mnist(dataset_dir: Folder, mnist_dir: Folder, *, output: Options = DEFAULT) -> None:
+def create_mnist(dataset_dir: Place, mnist_dir: Place, *, output: Options = DEFAULT) -> None:
     """Make a dataset from MNIST: handwritten digits, 32x32 gray (28x28 with a border), in ten classes.
 
     Args:
@@ -82,8 +81,8 @@ def create_mnist(dataset_dir: Folder, mnist_dir: Folder, *, output: Options = DE
 
 
 def create_mnistrgb(
-    dataset_dir: Folder,
-    mnist_dir: Folder,
+    dataset_dir: Place,
+    mnist_dir: Place,
     *,
     num_images: int = 1000000,
     random_seed: int = 123,

@@ -3,12 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from dataprep.build import DEFAULT, Options, build_classes
 from dataprep.sources.source import import_extra, reading, require
-
-Folder = tyro.conf.Positional[Path]
+from dnnlib.cli import Place
 
 
 def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +31,7 @@ def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:
     return images.transpose(3, 2, 0, 1), labels.astype(np.int64) % 10
 
 
-def create_svhn(dataset_dir: Folder, svhn_dir: Folder, *, output: Options = DEFAULT) -> None:
+def create_svhn(dataset_dir: Place, svhn_dir: Place, *, output: Options = DEFAULT) -> None:
     """Make a dataset from SVHN: single digits of house numbers, 32x32 RGB, in ten classes.
 
     It needs the package scipy.

@@ -18,6 +18,7 @@ from PIL import Image
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures
 from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
+from dnnlib.cli import Place
 from training.data.archives import LARGEST, outside
 from training.data.labels import Label
 
@@ -139,7 +140,7 @@ def _label(sample: Sample, label: str, name: str) -> Label:
 
 
 def create_from_webdataset(
-    dataset_dir: tyro.conf.Positional[Path],
+    dataset_dir: Place,
     shards: tyro.conf.Positional[tuple[Path, ...]],
     *,
     label: str = "auto",

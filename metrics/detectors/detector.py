@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import torch
-import tyro
 from torch import nn
 
 from dnnlib import distributed
+from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from metrics.detectors.dinov2 import DINOv2
 from metrics.detectors.inception import InceptionV3
@@ -47,7 +47,7 @@ class DetectorOptions:
     detector_dir: Path | None = None
     """Folder with weight files, for machines that are offline; default: the environment variable MSG_GAN_DETECTORS,
     then the cache of downloads."""
-    random_detectors: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    random_detectors: Switch = False
     """Use random weights: this shows that everything runs, but the figures mean nothing."""
     resize: str | None = None
     """How images reach the detector's size: legacy (TensorFlow 1's) or clean (antialiased, clean-fid's); default: as in

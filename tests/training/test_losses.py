@@ -7,7 +7,7 @@ import torch
 
 from training.config import LossConfig
 from training.latents import GeneratorInputs
-from training.losses import LOSSES, find_loss, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
+from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
     DiscriminatorConfig,
@@ -319,8 +319,3 @@ def test_uint8_conversions():
     torch.testing.assert_close(small[0, 0, :2, :2].flatten(), torch.tensor([-1, -1 / 255, 1 / 255, 1]))
     assert torch.equal(to_uint8(small), x)
     assert to_uint8(torch.tensor([-3.0, 3.0])).tolist() == [0, 255]
-
-
-def test_an_unknown_loss_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match=r"loss.name: found no-such, expected one of logistic, .*relativistic-pairing"):
-        find_loss("no-such")

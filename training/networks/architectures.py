@@ -21,6 +21,7 @@ class Architecture(NamedTuple):
     D: Callable[[Any, ImageSpec], Discriminator]
 
 
+# The keys are the `kind` of options, also in config.json, checkpoints and snapshots: they never change.
 ARCHITECTURES = {
     "msg_stylegan": Architecture("MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator),
     "msg_progan": Architecture("MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator),

@@ -59,6 +59,8 @@ class Mapping(nn.Module):
         psi: 1 leaves w as it is, 0 puts it onto w_avg (StyleGAN, appendix B).
         """
         layer = torch.arange(self.num_ws, device=w.device)[:, None]  # [num_ws,1]
+
+        # Layers from the cutoff on keep their w.
         psis = torch.where(layer < (self.num_ws if cutoff is None else cutoff), psi, 1.0).to(w.dtype)
         return self.w_avg + (w - self.w_avg) * psis  # [N,num_ws,w_dim]
 
@@ -108,9 +110,12 @@ class Generator(nn.Module):
             measure.
         truncation_cutoff: number of layers that are truncated; None = all.
         """
-        w = self.mapping(z, c)
+        w = self.mapping(z, c)  # [N,num_ws,w_dim]
+
+        # Without truncation, w is used bit by bit as it is.
         if truncation_psi is not None and truncation_psi != 1:
             w = self.mapping.truncate(w, truncation_psi, truncation_cutoff)
+
         images: Pyramid = self.synthesis(w, noise_mode, noise)
         return images
 
@@ -148,11 +153,14 @@ class Discriminator(nn.Module):
 
         if c is None:
             raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
+
+        # A one-hot label picks the score of its class.
         return (x * c.to(x.dtype)).sum(1, keepdim=True)
 
 
 def check_seen_resolutions(resolutions: tuple[int, ...] | None, spec: ImageSpec) -> None:
     """Raise ValueError unless D's choice of resolutions lies below the full one; None = all of them."""
+    # The image of the full resolution is what D begins with.
     lower = spec.resolutions[:-1]
     unknown = set(resolutions or ()) - set(lower)
     if unknown:

@@ -159,6 +159,7 @@ class DenseInput(nn.Module):
         self.fc = Dense(w_dim, channels * 16, gain=gain, use_wscale=use_wscale, bias=False)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
+        # The dense layer computes in float32; convolutions follow.
         x = self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -182,6 +183,7 @@ class Combine(nn.Module):
         self.n_out = {"cat_lin": nf, "lin_cat": 2 * nf, "simple": nf + channels}[kind]
 
     def forward(self, x: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        # Under autocast, features may be bf16 and images float32.
         image = image.to(x.dtype)
         if self.kind == "lin_cat":
             return torch.cat([x, self.conv(image)], 1)  # [N,2*nf,r,r]
@@ -192,5 +194,6 @@ class Combine(nn.Module):
 
 def compute_dtype(like: torch.Tensor) -> torch.dtype:
     """Return the dtype of convolutions here: autocast's if it is on, else that of `like`."""
+    # What is added to the output of a convolution has to have its dtype.
     device = like.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype

@@ -60,6 +60,8 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = bias_act(self.source(x), self.bias, "lrelu")  # [N,nf,r,r]
+
+        # The original leaves the 4x4 block without the first of the two norms.
         if self.resolution > 4:
             x = pixel_norm(x)
         return pixel_norm(self.conv(x))  # [N,nf,r,r]

@@ -12,7 +12,7 @@ from torch import nn
 
 from training.networks import base
 from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
-from training.networks.config import DiscriminatorConfig, GeneratorConfig
+from training.networks.config import DiscriminatorConfig, GeneratorConfig, StyleDiscriminatorConfig
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput, compute_dtype
 from training.ops.epilogue import synthesis_epilogue
 from training.ops.minibatch_stddev import minibatch_stddev
@@ -175,51 +175,40 @@ class Generator(base.Generator):
         self.mapping = MappingNetwork(cfg, spec, self.synthesis.num_ws)
 
 
-class DiscriminatorBlock(nn.Module):
-    """fromrgb or combine -> minibatch stddev -> two convolutions (4x4: one and two dense layers).
+class DiscriminatorLayers(nn.Module):
+    """What follows the image in a discriminator block of the StyleGAN family.
 
-    x [N,nf,r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    Minibatch stddev -> two convolutions, the second to half the size; at 4x4 one convolution and two dense layers.
+    x [N,n_in,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
     """
 
-    def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
+    def __init__(self, cfg: StyleDiscriminatorConfig, resolution: int) -> None:
         super().__init__()
         self.cfg = cfg
         self.resolution = resolution
-        stage = resolution.bit_length() - 2
-        nf = cfg.nf(stage)
-        act, wscale = cfg.activation, cfg.use_wscale
+        self.stage = resolution.bit_length() - 2
+        self.nf = cfg.nf(self.stage)
 
-        # The image comes in through fromrgb at the top, and through combine below.
-        n_in = nf
-        self.combine: Combine | None = None  # where D is to see the image of this block
-        if resolution == spec.resolution:
-            self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
-        elif cfg.resolutions is None or resolution in cfg.resolutions:
-            self.combine = Combine(cfg.combine, nf, spec.channels, wscale, bias=False)
-            n_in = self.combine.n_out
-
-        # Minibatch stddev in every block.
-        self.mbstd_features = cfg.mbstd_num_features
-        if self.mbstd_features and n_in % self.mbstd_features:
+    def add_layers(self, n_in: int, mbstd_features: int, c_dim: int) -> None:
+        """Create the layers; subclasses call it after they created what the image passes through."""
+        cfg, act, wscale = self.cfg, self.cfg.activation, self.cfg.use_wscale
+        self.mbstd_features = mbstd_features
+        if mbstd_features and n_in % mbstd_features:
             raise ValueError(
-                f"D.mbstd_num_features: found {self.mbstd_features}, expected a divisor of the {n_in} feature maps at "
-                f"{resolution}x{resolution}"
+                f"D.mbstd_num_features: found {mbstd_features}, expected a divisor of the {n_in} feature maps at "
+                f"{self.resolution}x{self.resolution}"
             )
 
-        # Convolutions; at 4x4 dense layers end the network.
-        self.conv0 = Conv2d(n_in + self.mbstd_features, nf, 3, act, use_wscale=wscale)
-        if resolution > 4:
-            self.conv1 = ConvDown2d(nf, cfg.nf(stage - 1), act, cfg.blur_filter, wscale)
+        # Dense layers end the network.
+        self.conv0 = Conv2d(n_in + mbstd_features, self.nf, 3, act, use_wscale=wscale)
+        if self.resolution > 4:
+            self.conv1 = ConvDown2d(self.nf, cfg.nf(self.stage - 1), act, cfg.blur_filter, wscale)
         else:
-            self.fc0 = Dense(nf * 16, cfg.nf(0), act, use_wscale=wscale)
-            self.fc1 = Dense(cfg.nf(0), max(spec.c_dim, 1), gain=1.0, use_wscale=wscale)
+            self.fc0 = Dense(self.nf * 16, cfg.nf(0), act, use_wscale=wscale)
+            self.fc1 = Dense(cfg.nf(0), max(c_dim, 1), gain=1.0, use_wscale=wscale)
 
-    def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
-        if x is None:
-            x = self.fromrgb(image)  # [N,nf,r,r]
-        elif self.combine is not None:
-            x = self.combine(x, image)  # [N,nf or more,r,r]
-
+    def run_layers(self, x: torch.Tensor) -> torch.Tensor:
+        """Evaluate the layers."""
         # The spread of the batch, so that D notices samples that are too much alike.
         stddev = None
         if self.mbstd_features:
@@ -229,6 +218,34 @@ class DiscriminatorBlock(nn.Module):
         if self.resolution > 4:
             return self.conv1(x)  # [N,nf',r/2,r/2]
         return self.fc1(self.fc0(x.flatten(1)))  # [N,max(c_dim,1)]
+
+
+class DiscriminatorBlock(DiscriminatorLayers):
+    """fromrgb or combine -> `DiscriminatorLayers`, with minibatch stddev in every block.
+
+    x [N,nf,r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    """
+
+    def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
+        super().__init__(cfg, resolution)
+
+        # The image comes in through fromrgb at the top, and through combine below.
+        n_in = self.nf
+        self.combine: Combine | None = None  # where D is to see the image of this block
+        if resolution == spec.resolution:
+            self.fromrgb = Conv2d(spec.channels, self.nf, 1, cfg.activation, use_wscale=cfg.use_wscale)
+        elif cfg.resolutions is None or resolution in cfg.resolutions:
+            self.combine = Combine(cfg.combine, self.nf, spec.channels, cfg.use_wscale, bias=False)
+            n_in = self.combine.n_out
+        self.add_layers(n_in, cfg.mbstd_num_features, spec.c_dim)
+
+    def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
+        if x is None:
+            x = self.fromrgb(image)  # [N,nf,r,r]
+        elif self.combine is not None:
+            x = self.combine(x, image)  # [N,nf or more,r,r]
+
+        return self.run_layers(x)  # [N,nf',r/2,r/2], at 4x4 [N,max(c_dim,1)]
 
 
 class Discriminator(base.Discriminator):

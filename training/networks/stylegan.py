@@ -8,13 +8,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from training.networks import base, msg_stylegan
 from training.networks.base import Noise, NoiseMode
 from training.networks.config import StyleGANDiscriminatorConfig, StyleGANGeneratorConfig
-from training.networks.layers import Conv2d, ConvDown2d, Dense
-from training.ops.minibatch_stddev import minibatch_stddev
+from training.networks.layers import Conv2d
 from training.pyramid import Pyramid
 from training.spec import ImageSpec
 
@@ -60,40 +58,21 @@ class Generator(base.Generator):
         self.mapping = msg_stylegan.MappingNetwork(cfg, spec, self.synthesis.num_ws)
 
 
-class DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second to half the size; 4x4: minibatch stddev, convolution, two dense layers.
+class DiscriminatorBlock(msg_stylegan.DiscriminatorLayers):
+    """The layers of MSG-StyleGAN's block, with minibatch stddev at 4x4 only.
 
     x [N,nf,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)]. `fromrgb` makes x from an image of this size.
     """
 
     def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
-        super().__init__()
-        self.cfg = cfg
-        self.resolution = resolution
-        stage = resolution.bit_length() - 2
-        nf = cfg.nf(stage)
-        act, wscale = cfg.activation, cfg.use_wscale
+        super().__init__(cfg, resolution)
 
         # Every block can be the first one, since D grew from the smallest on.
-        self.fromrgb = Conv2d(spec.channels, nf, 1, act, use_wscale=wscale)
-
-        # Convolutions; at 4x4 minibatch stddev, and dense layers that end the network.
-        self.mbstd_features = cfg.mbstd_num_features if resolution == 4 else 0
-        self.conv0 = Conv2d(nf + self.mbstd_features, nf, 3, act, use_wscale=wscale)
-        if resolution > 4:
-            self.conv1 = ConvDown2d(nf, cfg.nf(stage - 1), act, cfg.blur_filter, wscale)
-        else:
-            self.fc0 = Dense(nf * 16, cfg.nf(0), act, use_wscale=wscale)
-            self.fc1 = Dense(cfg.nf(0), max(spec.c_dim, 1), gain=1.0, use_wscale=wscale)
+        self.fromrgb = Conv2d(spec.channels, self.nf, 1, cfg.activation, use_wscale=cfg.use_wscale)
+        self.add_layers(self.nf, cfg.mbstd_num_features if resolution == 4 else 0, spec.c_dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.resolution > 4:
-            return self.conv1(self.conv0(x))  # [N,nf',r/2,r/2]
-
-        stddev = None
-        if self.mbstd_features:
-            stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
-        return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
+        return self.run_layers(x)
 
 
 class Discriminator(base.Discriminator):

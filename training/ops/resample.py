@@ -24,6 +24,7 @@ def blur2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
 
 def blur_kernel(taps: tuple[int, ...]) -> torch.Tensor:
     """Return the outer product [k,k] of a 1-d filter with itself, scaled to a sum of 1."""
+    # Its sum is the square of the filter's.
     f = torch.tensor(taps, dtype=torch.float32)
     return torch.outer(f, f) / f.sum() ** 2
 

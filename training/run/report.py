@@ -1,11 +1,8 @@
 """What a run shows and writes besides checkpoints: progress bar, a line per tick, logs, sheets, network snapshots."""
 
-import functools
 import resource
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
 
 import torch
 from tqdm import tqdm
@@ -20,19 +17,6 @@ from training.run.run_dir import Run, write_config
 from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
 from training.state import Tick, TrainState
-
-Arguments = ParamSpec("Arguments")
-
-
-def main_process_only(method: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Make a method do nothing on processes other than the main one."""
-
-    @functools.wraps(method)
-    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        if distributed.is_main():
-            method(*args, **kwargs)
-
-    return wrapper
 
 
 class Report:
@@ -71,13 +55,13 @@ class Report:
         """Return where the network snapshot of this moment belongs."""
         return self.run.path / f"network-snapshot-{self.tag}.safetensors"
 
-    @main_process_only
+    @distributed.main_process_only
     def say(self, text: str) -> None:
         """Write a line to the terminal and to log.txt."""
         tqdm.write(text)
         self.log.line(text)
 
-    @main_process_only
+    @distributed.main_process_only
     def start(self) -> None:
         """Say what the run is, and draw the first sheets."""
         cfg, state, spec = self.cfg, self.state, self.dataset.spec
@@ -104,7 +88,7 @@ class Report:
         else:
             self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
 
-    @main_process_only
+    @distributed.main_process_only
     def progress(self, seconds: float) -> None:
         """Move the progress bar after a step that took this many seconds."""
         kimg = self.state.cur_nimg / 1000
@@ -115,7 +99,7 @@ class Report:
         self.bar.set_postfix_str(f"{speed:.1f} img/s", refresh=False)
         self.bar.update(min(kimg, self.bar.total) - self.bar.n)
 
-    @main_process_only
+    @distributed.main_process_only
     def tick(self, tick: Tick, lr_factor: float) -> None:
         """Write the figures of a tick that has ended to the logs and the terminal."""
         cfg, state = self.cfg, self.state
@@ -153,19 +137,19 @@ class Report:
             + (f" skipped {skipped}" if skipped else "")
         )
 
-    @main_process_only
+    @distributed.main_process_only
     def save_sheets(self) -> None:
         """Write a sheet of samples per level."""
         self.sheets.save_fakes(self.run.path, self.state.G_ema, self.tag)
 
-    @main_process_only
+    @distributed.main_process_only
     def save_snapshot(self) -> None:
         """Write the networks as they are now to `snapshot_path`."""
         state = self.state
         networks: dict[str, Generator | Discriminator] = {"G": state.G, "D": state.D, "G_ema": state.G_ema}
         save_snapshot(self.snapshot_path, networks, state.spec, state.cur_nimg)
 
-    @main_process_only
+    @distributed.main_process_only
     def end(self) -> None:
         """Say where the run ended, and where its results are."""
         state = self.state
@@ -180,7 +164,7 @@ class Report:
         self.say(f"samples   {self.run.path}/{size}/fakes{self.tag}.png")
         self.say(f"network   {self.snapshot_path}")
 
-    @main_process_only
+    @distributed.main_process_only
     def close(self) -> None:
         """Close files and the progress bar."""
         self.bar.close()
