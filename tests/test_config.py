@@ -1,0 +1,33 @@
+"""Presets: each names itself, fits the networks that it builds, and survives a round trip as config.json."""
+
+import pytest
+
+from config import PRESETS
+from training.config import TrainConfig, as_dict, from_dict
+from training.spec import ImageSpec
+from training.state import check_networks
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_builds_networks_and_can_be_written_down(name):
+    cfg = PRESETS[name]()
+    assert cfg.preset == name
+    assert from_dict(TrainConfig, as_dict(cfg), name) == cfg
+
+    G = check_networks(cfg, ImageSpec(resolution=cfg.resolution or 64))
+    assert sum(p.numel() for p in G.parameters()) > 0
+
+
+def test_the_published_settings():
+    """Karnewar and Wang 2020, section 4: Adam 0.003, R1 with weight 10, 512 values in z, half-life of 10 kimg."""
+    cfg = PRESETS["ffhq1024"]()
+    assert (cfg.G_opt.lr, cfg.D_opt.lr, cfg.G_opt.beta1, cfg.G_opt.beta2) == (0.003, 0.003, 0.0, 0.99)
+    assert (cfg.loss.name, cfg.loss.r1_gamma, cfg.G.z_dim, cfg.ema_kimg) == ("logistic", 10.0, 512, 10.0)
+    assert (cfg.resolution, cfg.batch, cfg.micro_batch) == (1024, 16, 4)
+
+
+def test_ablations_differ_from_the_published_network_in_what_they_are_named_after():
+    full = PRESETS["add-noise-inputs"]().G
+    assert full != PRESETS["remove-traditional-input"]().G
+    assert not PRESETS["tuned-baseline"]().G.use_styles and PRESETS["tuned-baseline"]().G.mapping_layers == 0
+    assert [PRESETS[f"mix{share}"]().loss.style_mixing_prob for share in (0, 50, 90, 100)] == [0, 0.5, 0.9, 1]
