@@ -27,7 +27,7 @@ from dnnlib.distributed import pick_device
 from training.config import TrainConfig
 from training.ops.epilogue import instance_norm_style_ref
 from training.precision import autocast
-from training.run.forecast import convolution_rate, count
+from training.run.forecast import convolution_rate, estimate_cost
 from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater
@@ -142,7 +142,7 @@ def main(
     # The robohash dataset has five classes; the other presets train without labels.
     cfg = configure(preset, fmap_base, fmap_max, batch, device)
     spec = ImageSpec(resolution=resolution, c_dim=5 if preset == "robohash" else 0)
-    cost = count(cfg, spec)
+    cost = estimate_cost(cfg, spec)
     used_device = pick_device(device)
 
     # All settings, each with the rate of a bare convolution at that moment.
@@ -161,7 +161,7 @@ def main(
 
     # What was measured, and where.
     base = "z and feature maps" if cfg.G.kind == "msg_progan" else f"fmap_base {fmap_base}, fmap_max"
-    penalty = "R1 in every step" if cfg.loss.r1_gamma else "no penalty"
+    penalty = "R1 in every step" if cfg.loss.r1_gamma else "no R1"
     figures = {
         **machine(used_device),
         "network": f"{cfg.G.kind} {resolution}x{resolution}, {base} {fmap_max}, batch {batch}, {penalty}",

@@ -1,7 +1,7 @@
 """Making a dataset from a collection: in parallel, in order, and in bounded memory.
 
-All work happens in a temporary folder or file beside the dataset, which takes the dataset's place when it is whole, and
-vanishes if the work ends early. The result is the same bytes for any number of worker processes.
+The dataset is written to a temporary folder or file beside its place, and moved there when it is complete; if the work
+ends early, the temporary vanishes. The result is the same bytes for any number of worker processes.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from training.data.labels import LabelCollector, OneHot
 TASK_ENTRIES = 16
 TASK_BYTES = 2**22
 
-SEED = 123  # of the original's shuffle
+SEED = 123  # of the shuffle in the dataset_tool.py of msg-stylegan-tf
 SHOWN = 20  # skipped files that are printed
 
 Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
@@ -89,13 +89,13 @@ def build(
 
     make: makes the image from an entry's data; None if the data is the image, uint8 [C,R,R].
     facts: how the dataset is made, for dataset.json.
-    order: indices of the source's entries; default: all, as they are.
+    order: a permutation of the source's entries; default: as they are.
 
-    Raises UserError if something is at the dataset's place, if no image can be read, or if the images differ in shape
-    or in the kind of their labels.
+    Raises UserError if something is at the dataset's place, if no image can be read, if the images differ in shape or
+    in the kind of their labels, or if `output` asks for what cannot be done.
     """
     if output.shard_mb and form != "tfrecords":
-        raise UserError(f"--shard-mb: only TFRecords have shards, expected none of them for a {form}")
+        raise UserError(f"--shard-mb: only TFRecords have shards, expected none for a {form}")
 
     # Refuse a place that is taken before the work begins.
     dst = Path(os.path.realpath(dst))  # what a link leads to
@@ -109,7 +109,7 @@ def build(
         entries = _converted(source.entries(order), partial(_convert_group, make, form, rgb), workers)
         return _write(dst, source, entries, len(order), form, output, facts)
 
-    # If gray images and RGB ones turn out to be mixed, all become RGB.
+    # If gray images and RGB ones turn out to be mixed in TFRecords, start again, and make all of them RGB.
     try:
         kept = write(rgb=False)
     except MixedChannels:
@@ -131,7 +131,7 @@ def build_classes(
 def _check_free(dst: Path, form: Form) -> None:
     """Raise UserError unless nothing is at the dataset's place, or an empty folder if the dataset is a folder."""
     if os.path.ismount(dst):
-        raise UserError(f"{dst}: a mount point, expected the name of a new dataset, e.g. in it")
+        raise UserError(f"{dst}: a mount point, expected the name of a new dataset, e.g. a folder in it")
     if os.path.lexists(dst) and (form == "zip" or not dst.is_dir() or any(dst.iterdir())):
         raise UserError(f"{dst}: exists already, expected the name of a new dataset")
 
@@ -142,11 +142,11 @@ def _skip_list(dst: Path, form: Form) -> Path:
 
 
 def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
-    """Return the indices of the entries to convert, in their order: all n, or a subset of them."""
+    """Return the indices of the entries to convert, in their order: all n, or a subset that is always the same one."""
     try:
         order = np.arange(n) if order is None else order
     except MemoryError as e:
-        raise UserError(f"{n} entries announced, expected as many as memory has room for") from e
+        raise UserError(f"found a claim of {n} entries, expected as many as memory has room for") from e
 
     if subset is None:
         return order
@@ -160,7 +160,7 @@ def _chosen(n: int, order: np.ndarray | None, subset: int | None) -> np.ndarray:
 
 
 class MixedChannels(UserError):
-    """Gray images and RGB ones follow each other."""
+    """The collection mixes gray images and RGB ones."""
 
 
 class Kept:
@@ -183,7 +183,8 @@ class Kept:
     def add(self, entry: Entry) -> bool:
         """Count a converted entry; return whether there is an image to write.
 
-        Raises UserError if its shape or label does not go with those before it.
+        Raises UserError if the image cannot be stored as it is, if its shape or label does not go with those before it,
+        or if it was refused and nothing may be skipped.
         """
         if isinstance(entry.data, Refused):
             if entry.data.readable:
@@ -192,7 +193,6 @@ class Kept:
             self.skip(f"{entry.name}: {entry.data.reason}")
             return False
 
-        # The first image sets the shape.
         shape = entry.data.shape
         if not self.shape:
             self.shape = shape
@@ -300,7 +300,6 @@ def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted |
     if isinstance(picture, Refused):
         return picture
 
-    # The image as it is stored.
     image = picture.image
     if rgb and len(image) == 1:
         image = image.repeat(3, 0)
@@ -308,7 +307,7 @@ def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted |
 
 
 def _convert_group(make: Make | None, form: Form, rgb: bool, group: list[Entry]) -> list[Entry]:
-    """Return entries with what their data became in its place."""
+    """Return the entries of a group with their data converted."""
     return [entry._replace(data=_convert(make, form, rgb, entry.data)) for entry in group]
 
 
@@ -343,7 +342,7 @@ def _converted(
         try:
             with contextlib.closing(ordered_map(convert, groups, workers)) as results:
                 for group in results:
-                    # Large images come in smaller groups from here on.
+                    # Adapt the size of groups to that of the images.
                     sizes = [sum(map(len, e.data.packed)) for e in group if isinstance(e.data, Converted)]
                     limit[0] = max(1, min(TASK_ENTRIES, TASK_BYTES // max(sizes, default=1)))
                     yield from group

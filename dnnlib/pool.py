@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class WorkerDied(Exception):
-    """A worker process ended without an answer: killed from outside, or by what it was reading."""
+    """A worker process ended without an answer: killed from outside, or by its task."""
 
     def __init__(self, tasks: list[Any]) -> None:
         super().__init__("a worker process ended without an answer")
@@ -35,11 +35,11 @@ def ordered_map(
 ) -> Generator[Result, None, None]:
     """Yield `function(task)` for each task, in order, computed by `workers` processes; 0 = by one thread.
 
-    function: must be picklable, and is sent to each worker once, so it may carry a large state (a dataset).
+    function: for processes it must be picklable; it is sent to each once, so it may carry a large state (a dataset).
     ahead: how many tasks are drawn from `tasks` before their results are asked for; default: 2 per worker.
 
-    Close the generator (contextlib.closing) to end the workers early. Raises WorkerDied if a worker process ends, and
-    otherwise what `function` raises.
+    Close the generator (contextlib.closing) to end early; it waits for the tasks that are being computed. Raises
+    WorkerDied if a worker process ends, and otherwise what `function` or `tasks` raises.
     """
     ahead = ahead or 2 * max(workers, 1)
     remaining = iter(tasks)
@@ -63,7 +63,6 @@ def ordered_map(
                 pending.append(task)
                 futures.append(pool.submit(call, task))
 
-            # Deliver the oldest result.
             if not pending:
                 return
             result = futures.popleft().result()
@@ -75,11 +74,11 @@ def ordered_map(
         pool.shutdown(cancel_futures=True)
 
 
-_function: Callable[..., Any]  # of a worker process
+_function: Callable[..., Any]  # what this process computes, if it is a worker
 
 
 def _begin(function: Callable[..., Any]) -> None:
-    """Prepare a worker: leave Ctrl-C to the process that started it, and do not outlive that process."""
+    """Initialize a worker: keep its function, leave Ctrl-C to the parent process, and exit if the parent dies."""
     global _function
     _function = function
 

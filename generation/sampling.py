@@ -1,4 +1,4 @@
-"""The one place where a seed becomes an image."""
+"""The one place where generate.py turns a seed into an image."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class SamplingOptions:
 
 
 Options = Annotated[SamplingOptions, tyro.conf.OmitArgPrefixes]
-"""The type of a command's argument whose fields are options of the command."""
+"""The type of a command's parameter whose fields become options of the command."""
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -55,13 +55,13 @@ def parse_seeds(text: str) -> list[int]:
         if not match or int(match[2] or match[1]) < int(match[1]):
             raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
 
-        # numpy takes 32 bits, and a slip of the keyboard should not fill the disk.
+        # numpy takes 32 bits, and a typo should not fill the disk.
         first = int(match[1])
         last = int(match[2] or match[1])
         if last >= 2**32:
             raise UserError(f"--seeds {text}: found {last}, expected seeds below 2^32")
         if last - first >= MAX_SEEDS:
-            raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds")
+            raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds in a range")
 
         seeds += range(first, last + 1)
     return seeds
@@ -70,8 +70,8 @@ def parse_seeds(text: str) -> list[int]:
 def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Open the network now, and return an iterator that draws (seed, pyramid of uint8 [C,r,r]) for each seed.
 
-    Everything random about an image follows from its seed, also the class of a conditional network if none is given.
-    Raise UserError if there is no generator in the file, or no such class.
+    Everything random about an image follows from its seed, including the class of a conditional network if none is
+    given.    Raise UserError if there is no generator in the file, or no such class.
     """
     net = load_network(options.network)
     G = net.generator().to(pick_device(options.device))

@@ -1,4 +1,7 @@
-"""The store of detector features, which are computed once for all metrics of a detector and kept on disk for reals."""
+"""The store of detector features.
+
+What several metrics need of the fakes is computed once. Features and moments of datasets are also kept on disk.
+"""
 
 import contextlib
 import hashlib
@@ -31,7 +34,7 @@ T = TypeVar("T")
 
 
 class Drawn(NamedTuple):
-    """The first n images of the fakes or reals, and what results depend on because of them."""
+    """The first n images of the fakes or reals, and the facts about them that are recorded with results."""
 
     kind: Literal["fakes", "reals"]
     samples: Samples
@@ -45,20 +48,22 @@ class FeatureStore:
     """Computes features of images and keeps them; one store for each pair of fakes and reals."""
 
     batch: int = 32
-    """How many images are computed at a time."""
+    """Images per batch."""
     shared: dict[str, int] = field(default_factory=dict)
-    """For each detector that several metrics use: at how many fakes they look at most. It sees those only once."""
+    """For each detector that several metrics use, the largest number of fakes that one of them needs. The detector sees
+    those only once."""
     cache_dir: Path | None = None
-    """Where tables and moments of reals are kept; None = nowhere."""
+    """Where tables and moments of datasets are kept; None = nowhere."""
     stop: Callable[[], bool] | None = None
     """Has someone asked the measurement to end? Asked between batches, on all processes together."""
     outputs_of_fakes: dict[str, tuple[Table, ...]] = field(default_factory=dict, init=False)
     """What shared detectors have seen so far."""
 
     def stream(self, n: int, compute: Callable[[np.ndarray], T], title: str) -> Iterator[T]:
-        """Yield `compute(indices)` for images 0 to n-1 in batches, in order and on all processes.
+        """Yield `compute(indices)` for images 0 to n-1 in batches.
 
-        What `compute` returns must be on the host; `title` heads the progress bar.
+        The batches are divided among the processes, and every process receives all results, in order. They must be on
+        the host; `title` heads the progress bar. Raises Stopped if `stop` returns True.
         """
         return in_blocks(n, self.batch, lambda start, end: compute(np.arange(start, end)), title, "img", self.stop)
 
@@ -67,11 +72,11 @@ class FeatureStore:
     ) -> Iterator[T]:
         """Yield `compute(images, indices)` as `stream` does, for images uint8 [batch,C,H,W].
 
-        The size of a batch is divisible by `multiple`.
+        The size of every batch but the last is divisible by `multiple`.
         """
         batch = max(self.batch // multiple, 1) * multiple
 
-        # Each process reads, or makes, only the images of its own batches.
+        # Each process reads, or makes, only the images of its own batches: those that `in_blocks` lets it compute.
         starts = range(0, drawn.n, batch)[distributed.rank() :: distributed.world_size()]
         groups = (np.arange(start, min(start + batch, drawn.n)) for start in starts)
         with contextlib.closing(drawn.samples.batches(groups)) as images:
@@ -82,7 +87,10 @@ class FeatureStore:
             yield from in_blocks(drawn.n, batch, compute_block, title, "img", self.stop)
 
     def batches(self, drawn: Drawn, detector: Detector, output: int = 0) -> Iterator[np.ndarray]:
-        """Yield one output of a detector, float32 [batch,F], in order, the same on all processes."""
+        """Yield one output of a detector, float32 [batch,F], in order, the same on all processes.
+
+        output: its number; 0 = features, others as the detector says, e.g. probabilities of classes.
+        """
         # What was seen for another metric is read instead.
         if self._is_shared(drawn, detector):
             table = self._shared_outputs(drawn, detector)[output]
@@ -90,7 +98,7 @@ class FeatureStore:
         return (outputs[output] for outputs in self._outputs(drawn, detector))
 
     def table(self, drawn: Drawn, detector: Detector) -> Table:
-        """Return features as one array [n,F] in a file; that of reals is kept."""
+        """Return features as one array [n,F] in a file; that of a dataset is kept for other calls."""
         if self._is_shared(drawn, detector):
             return self._shared_outputs(drawn, detector)[0][: drawn.n]
 
@@ -107,14 +115,17 @@ class FeatureStore:
         return table
 
     def moments(self, drawn: Drawn, detector: Detector) -> Moments:
-        """Return moments of the features on the main process, empty ones on the others; those of reals are kept."""
+        """Return moments of the features on the main process, empty ones on the others.
+
+        Those of a dataset are kept for other calls.
+        """
         is_main = distributed.is_main()
         path = self._cache_file(drawn, detector, "npz")
         cached = cache.load(path, Moments.load) if is_main else None
         if distributed.broadcast_object(cached is not None):
             return cached or Moments(0)
 
-        # All processes compute features; only the main one adds them up.
+        # The main process adds up the features, also by halves of the images, from which the bias is estimated.
         moments = Moments(0)
         start = 0
         for features in self.batches(drawn, detector):
@@ -152,7 +163,7 @@ class FeatureStore:
 
     def _cache_file(self, drawn: Drawn, detector: Detector, suffix: str) -> Path | None:
         """Return a path that depends on all that the features depend on, or None if they are not kept."""
-        # Files of fakes would be read by nobody, and those of each of many classes would fill the disk.
+        # Nobody would read those of generated images again, and those of each of many classes would fill the disk.
         samples = drawn.samples
         if self.cache_dir is None or isinstance(samples, Fakes) or samples.members is not None:
             return None

@@ -69,7 +69,11 @@ class Session:
         self._score(snapshot, self._measurable(snapshot), lambda seed: Reals(dataset))
 
     def score_generator(self, G: Any, snapshot: Snapshot, keep_going: bool = False) -> None:
-        """Measure all metrics of a generator; raise UserError if one fails, or with `keep_going` print a warning."""
+        """Measure all metrics of a generator, of all classes together and of each if so asked.
+
+        Raise UserError if a metric fails; with `keep_going`, and for single classes, print a warning instead. Raise
+        UserError if the generator does not go with the dataset.
+        """
         settings = self.settings
         name = Path(snapshot.network).name
         if settings.class_idx is not None and not 0 <= settings.class_idx < G.spec.c_dim:
@@ -82,7 +86,7 @@ class Session:
         if settings.per_class:
             classes += range(G.spec.c_dim)
 
-        # Fakes have labels as the dataset has them.
+        # The labels of fakes are drawn from those of the dataset.
         metrics = self._measurable(snapshot)
         labels = self.dataset.labels if self.dataset else None
         for class_idx in dict.fromkeys(classes):
@@ -92,7 +96,8 @@ class Session:
 
             # A class may have too few images to be compared with.
             is_optional = keep_going or (settings.per_class and class_idx is not None)
-            with self._or_warn(is_optional, f"{name}: class {class_idx} is left out"):
+            what = "it is" if class_idx is None else f"class {class_idx} is"
+            with self._or_warn(is_optional, f"{name}: {what} left out"):
                 self._score(snapshot, metrics, draw, class_idx, is_optional)
 
     def _open(self, network: str) -> Any:
@@ -124,7 +129,7 @@ class Session:
         if self.dataset is not None and class_idx is not None:
             members = members_of(self.dataset, class_idx)
 
-        # Each seed draws other images, so nothing is shared between them but the detectors.
+        # With each seed other fakes are drawn, so nothing is shared between repetitions but the detectors.
         name = Path(snapshot.network).name
         values: dict[str, list[float]] = {}
         first = settings.seed or 0
@@ -171,7 +176,7 @@ class Session:
         if chosen.metric.needs_previous:
             facts["previous"] = Path(snapshot.previous or "").name
 
-        # The first value is the one that the metric's name means.
+        # The first value is the one that goes by the metric's name.
         name = Path(snapshot.network).name
         result = Result(
             metric=title(chosen.name, facts),
@@ -184,7 +189,7 @@ class Session:
             seconds=round(seconds, 1),
         )
 
-        # A result is kept before it is printed, so that one that was read is never lost.
+        # A result is kept before it is printed, so that no printed result is missing from the files.
         if distributed.is_main():
             self.files.keep(result)
         for line in result.lines(with_conditions=not (self.files.run_dir or self.files.out)):

@@ -1,5 +1,5 @@
 """Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al. 2018, section 5; reference
-implementation: Progressive GAN's metrics/sliced_wasserstein.py). It needs no weights and is the default."""
+implementation: Progressive GAN's metrics/sliced_wasserstein.py). It needs no weights and is the default metric."""
 
 from collections.abc import Sequence
 
@@ -15,13 +15,12 @@ from metrics.features import Drawn
 from metrics.samples import Reals
 from metrics.tables import Table, on_disk
 
-# Pixels of the smallest level and of a patch, patches of each image and level, random directions.
-SMALLEST = 16
-SIZE = 7
-PATCHES = 128
-DIRECTIONS = 512
+SMALLEST = 16  # height and width of the smallest level
+SIZE = 7  # height and width of a patch
+PATCHES = 128  # of each image and level
+DIRECTIONS = 512  # random directions to project on
 
-# The low-pass filter of the pyramid.
+# The low-pass filter of the pyramid, along one axis.
 KERNEL = (1, 4, 6, 4, 1)
 
 # How many patches are looked at together, and how many projections of a set are held at a time.
@@ -30,8 +29,10 @@ PROJECTIONS = 2**24
 
 
 def swd(context: Context, n: int) -> Measurement:
-    """Measure the distance x 1000; lower is better. Values are the mean over levels, and each level, named by its
-    height."""
+    """Measure the distance x 1000; lower is better.
+
+    Values are the mean over levels (`swd`) and that of each level (`swd_64` and so on, by its height).
+    """
     fakes = context.draw_fakes(n)
     reals = context.draw_reals(fakes.n)
 
@@ -41,14 +42,14 @@ def swd(context: Context, n: int) -> Measurement:
         actual = (fakes.samples.dataset.spec.channels, fakes.samples.dataset.spec.resolution)
         expected = (spec.channels, spec.resolution)
         if actual != expected:
-            raise UserError(f"swd: images of (channels, size) {actual}, expected {expected} as the reals")
+            raise UserError(f"swd: images of (channels, size) {actual}, expected {expected} as for the reals")
 
     # Images smaller than the smallest level are a level of their own.
     halvings = range(spec.resolution.bit_length())
     sizes = [spec.resolution >> k for k in halvings if spec.resolution >> k >= SMALLEST] or [spec.resolution]
     fake = _patches(context, fakes, range(len(sizes)), "fakes")
 
-    # Reals are read once for each level: patches of all levels would fill the disk, and reading is cheap.
+    # Fakes are expensive, so their patches of all levels are kept. Reals are read again for each level, to save disk.
     distances = {}
     for level, size in enumerate(sizes):
         (real,) = _patches(context, reals, [level], f"reals {size}x{size}")
@@ -63,6 +64,8 @@ def _patches(context: Context, drawn: Drawn, levels: Sequence[int], title: str) 
 
     def patches(images: torch.Tensor, indices: np.ndarray) -> tuple[np.ndarray, ...]:
         x = images.to(context.device).float()
+
+        # Image i of fakes and of reals is cut at the same places, of which each level has its own number.
         seeds = [seed_of(context.seed, int(index), "swd") for index in indices]
         bands = [laplacian(x, level).cpu().numpy() for level in levels]
         return tuple(np.stack([cut(*pair) for pair in zip(band, seeds, strict=True)]) for band in bands)

@@ -23,7 +23,7 @@ from training.networks.config import (
 )
 from training.spec import ImageSpec
 
-# What wrote the networks of an architecture.
+# Which program wrote the networks of an architecture.
 ORIGINS = {"msg_stylegan": "msg-stylegan-tf", "stylegan": "StyleGAN (NVIDIA 2019, TensorFlow)"}
 
 # The networks of a file, and what we call them.
@@ -60,13 +60,13 @@ def load_tf(path: Path) -> NetworkFile:
     if not records or not all(isinstance(record, Record) for record in records):
         raise UserError(f"{path}: a pickle, but not of networks, expected the (G, D, Gs) of a network-*.pkl")
 
-    # One network at a time, since a damaged file may name the same one very often.
+    # A small, malicious file can name one network millions of times; `by_role` refuses the second one at once.
     try:
         parts = by_role(_network(record.state, path) for record in records)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
 
-    # Variables may share an array, and all of them become float32.
+    # Such a file can also name one array many times; refuse it before copies in float32 fill the memory.
     values = sum(math.prod(stored.shape) for part in parts.values() for stored in part.tensors.values())
     if 4 * values > 2 * path.stat().st_size + 2**20:
         raise UserError(f"{path}: its variables claim {values:,} values, more than the file holds")
@@ -75,7 +75,8 @@ def load_tf(path: Path) -> NetworkFile:
     kimg = re.search(r"network-snapshot-(\d+)", path.name)
     cur_nimg = int(kimg[1]) * 1000 if kimg else None
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
-    notes = [f"of mid-growth, lod {lod:g}: its images are blended from two scales" for lod in lods if lod > 0]
+    growing = "saved during progressive growing: its images are not at full resolution yet"
+    notes = [f"{growing} (lod {lod:g})" for lod in lods if lod > 0]
     first = next(iter(parts.values()))
     return NetworkFile(str(path), parts, first.spec, cur_nimg, ORIGINS[first.cfg.kind], notes)
 
@@ -89,7 +90,7 @@ def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
     if name not in ROLES:
         raise UserError(f"{path}: a network called {name}, expected G, D or Gs")
 
-    # Only plain StyleGAN has a lod, which says how far its growth is. `images` are the defaults of the original code.
+    # Only plain StyleGAN has a lod. `images` are the resolution and channels that the original code assumes.
     where = f"{path}: {name}"
     arrays = _variables(state)
     is_plain = "lod" in arrays
@@ -150,14 +151,14 @@ def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[s
 
 
 def _as(kind: Any, value: Any) -> Any:
-    """Return `value` as TensorFlow understood it, which took 64.0 for a whole number and 1 for true."""
+    """Return `value` as the original code understood it: 64.0 as a whole number, and 1 as true."""
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     return bool(value) if kind is bool and value in (0, 1) else value
 
 
 def _plain(value: Any) -> Any:
-    """Return an option as Python's number, word, None, or short list of numbers."""
+    """Return an option as a number, a string, None, or a short list of numbers."""
     if isinstance(value, np.ndarray) and value.size <= 16:
         value = value.tolist()
     if not isinstance(value, list | tuple):
@@ -183,14 +184,15 @@ def _variables(state: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _checked(value: Any, *kinds: type) -> Any:
-    """Return `value` if it is of a type that networks have there and of a reasonable size.
+    """Return `value` if its type is one of `kinds` and its size is reasonable.
 
     Raise TypeError or ValueError otherwise, before anything hashes, compares or prints a nested or huge object.
     """
     if type(value) not in kinds:
-        raise TypeError(f"found {type(value).__name__}, expected {kinds[0].__name__}")
+        expected = " or ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"found {type(value).__name__}, expected {expected}")
     if (type(value) is int and abs(value) > 2**63) or (type(value) is str and len(value) > 200):
-        raise ValueError(f"found a {type(value).__name__} beyond all reason")
+        raise ValueError(f"found {type(value).__name__} of an unreasonable size")
     return value
 
 
@@ -234,7 +236,7 @@ def generator_table(cfg: GeneratorConfig, spec: ImageSpec) -> list[Row]:
             rows.append(Row(f"{ours}.{source.ours}", f"{theirs}/{source.theirs}", source.transform))
             rows.append(Row(f"{ours}.bias", f"{theirs}/bias"))
 
-            # Noise and style are added after every layer.
+            # Every layer is followed by its noise and its style.
             if cfg.use_noise:
                 rows.append(Row(f"{ours}.noise_strength", f"{theirs}/Noise/weight"))
                 rows.append(Row(f"{ours}.noise_const", f"G_synthesis/noise{2 * level + i}"))

@@ -85,7 +85,7 @@ def d_relativistic_pairing(real: Scores, fake: Scores) -> torch.Tensor:
 
 
 class PenaltyInputs(NamedTuple):
-    """What a penalty of a loss may look at, besides R1 and R2, which every loss can have."""
+    """Arguments of the penalties that a loss has of its own; R1 and R2, which any loss can have, are separate."""
 
     score: Callable[[Pyramid], Scores]
     """D as a function of a pyramid alone -> scores [N,1]."""
@@ -119,7 +119,7 @@ class Loss(NamedTuple):
 
 
 def interpolation_penalty(inputs: PenaltyInputs) -> Penalty:
-    """Weigh `mixed_gradient_penalty` by LossConfig.gp_weight."""
+    """The penalty of WGAN-GP: `mixed_gradient_penalty`, weighted by LossConfig.gp_weight."""
     assert inputs.share is not None
     target = inputs.config.gp_target
     values = mixed_gradient_penalty(inputs.score, inputs.reals, inputs.fakes, inputs.share, target)  # [N]
@@ -132,7 +132,7 @@ def drift_penalty(inputs: PenaltyInputs) -> Penalty:
 
 
 def _of_fakes(g: Callable[[Scores], torch.Tensor]) -> Callable[[Scores, Scores], torch.Tensor]:
-    """Turn a loss of fakes alone into one that is given the scores of reals too."""
+    """Adapt a loss of the scores of fakes to the arguments (real, fake)."""
     return lambda real, fake: g(fake)
 
 
@@ -178,10 +178,12 @@ def mixed_gradient_penalty(
     share: torch.Tensor,
     target: float,
 ) -> torch.Tensor:
-    """Return ((|gradient| - target) / target)^2 per sample [N], averaged over levels (Gulrajani et al. 2017, eq. 3).
+    """Return ((|gradient| - target) / target)^2 per sample [N], averaged over levels.
 
-    The gradient is that of the score of a pyramid between reals and fakes, one factor `share` [N] in [0,1] for all
-    levels of a sample (0 = reals). The levels are independent inputs, so these are partial derivatives, unlike R1's.
+    With a target of 1 this is the penalty of Gulrajani et al. 2017, eq. 3; the form with a target is that of
+    Progressive GAN. The gradient is that of the score of a pyramid between reals and fakes, one factor `share` [N]
+    in [0,1] for all levels of a sample (0 = reals). The levels are independent inputs, so these are partial
+    derivatives, unlike R1's.
     """
     # Pyramids somewhere between the reals and the fakes.
     mixed = tuple(
@@ -189,7 +191,6 @@ def mixed_gradient_penalty(
         for real, fake in zip(reals, fakes, strict=True)
     )
 
-    # The norm of the gradient with respect to each level.
     partial = torch.func.grad(lambda levels: at_least_fp32(score(levels)).sum())(mixed)
     norms = [torch.linalg.vector_norm(at_least_fp32(gradient), dim=(1, 2, 3)) for gradient in partial]  # [N] each
 
@@ -212,7 +213,7 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
     return scores, partial
 
 
-def gradient_penalty(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+def squared_gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return R1 or R2 per sample (Mescheder et al. 2018, eq. 9): [N,C,h,w] each -> [N].
 
     It is the squared norm of each level's gradient, averaged over levels as in MSG-StyleGAN; a sum would grow with the

@@ -6,7 +6,7 @@ import torch
 
 from training.config import LossConfig
 from training.latents import GeneratorInputs
-from training.losses import LOSSES, PenaltyInputs, Scores, gradient_penalty, scores_and_gradients
+from training.losses import LOSSES, PenaltyInputs, Scores, scores_and_gradients, squared_gradient_norm
 from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid, total_gradients
@@ -50,7 +50,7 @@ def scores_and_penalty(
     scores, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
     if pooled:
         gradients = total_gradients(gradients)
-    return at_least_fp32(scores), gradient_penalty(gradients)
+    return at_least_fp32(scores), squared_gradient_norm(gradients)
 
 
 def d_step(
@@ -62,10 +62,10 @@ def d_step(
     reg_weight: torch.Tensor | None = None,
     share: torch.Tensor | None = None,
 ) -> StepResult:
-    """Return the loss of D. Fakes carry the labels of the reals, as in the original.
+    """Return the loss of D. Fakes carry the labels of the reals, as in msg-stylegan-tf, so `inputs` must have them too.
 
     reg_weight []: what r1_gamma and r2_gamma are multiplied by in this step; None = no R1 and R2 in this step.
-    share [N]: mixing factors, for the gradient penalty of wgan-gp and hinge-gp.
+    share [N]: mixing factors, for losses with penalties of their own.
     """
     loss_functions = LOSSES[cfg.name]
     c = reals.c
@@ -92,16 +92,16 @@ def d_step(
     else:
         fake_scores = at_least_fp32(D(fakes, c))  # [N,1]
 
-    # Penalties that belong to this loss alone.
+    # Further penalties that this loss has.
     if loss_functions.penalties:
-        looked_at = PenaltyInputs(lambda levels: D(levels, c), reals.pyramid, fakes, real_scores, share, cfg)
+        penalty_inputs = PenaltyInputs(lambda levels: D(levels, c), reals.pyramid, fakes, real_scores, share, cfg)
         for compute in loss_functions.penalties:
-            values, weight, statistic = compute(looked_at)
+            values, weight, statistic = compute(penalty_inputs)
             penalty = penalty + values.mean() * weight
             if statistic:
                 stats[statistic] = values.detach()
 
-    # The adversarial loss itself.
+    # Altogether.
     loss = loss_functions.d(real_scores, fake_scores) + penalty  # [N,1]
     stats["Loss/scores/real"] = real_scores.detach().flatten()
     stats["Loss/scores/fake"] = fake_scores.detach().flatten()
@@ -118,6 +118,7 @@ def g_step(
     fakes, w_mean = run_generator(G, inputs)
     fake_scores = at_least_fp32(D(fakes, inputs.c))  # [N,1]
 
+    # Losses that do not compare look at the scores of fakes only.
     real_scores = fake_scores
     if loss_functions.g_compares:
         assert reals is not None

@@ -29,10 +29,10 @@ class Updater:
         self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
         self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
 
-        # The shapes of a run never change, so nothing is compiled for other ones.
-        compiled = partial(torch.compile, dynamic=False) if self.cfg.compile else lambda step: step
-        self.run_d: Callable[..., StepResult] = compiled(d_step)
-        self.run_g: Callable[..., StepResult] = compiled(g_step)
+        # The shapes of a run never change, so the steps are compiled for these shapes only.
+        maybe_compiled = partial(torch.compile, dynamic=False) if self.cfg.compile else lambda step: step
+        self.run_d: Callable[..., StepResult] = maybe_compiled(d_step)
+        self.run_g: Callable[..., StepResult] = maybe_compiled(g_step)
 
     def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
         """Take one step of D on this process's part of a batch.
@@ -48,7 +48,7 @@ class Updater:
         factor = cfg.loss.reg_factor(state.cur_nimg, cfg.batch)
         reg_weight = None if factor is None else torch.full((), factor, device=self.device)
 
-        # Accumulate gradients over micro-batches.
+        # Each micro-batch adds its share of the gradients.
         image_parts = torch.from_numpy(images).split(cfg.images_per_pass)
         label_parts = torch.from_numpy(labels).split(cfg.images_per_pass)
         for x, c, key in zip(image_parts, label_parts, self._keys("D"), strict=True):
@@ -67,7 +67,7 @@ class Updater:
         self._finish(state.D_opt, lr)
 
     def g_update(self, lr: float) -> None:
-        """Take one step of G."""
+        """Take one step of G. Losses that look again at what D saw need a `d_update` before it."""
         cfg, state = self.cfg, self.state
         state.G_opt.zero_grad()
 
@@ -89,7 +89,7 @@ class Updater:
         return [(cfg.seed, purpose, self.state.cur_nimg, first + j) for j in range(cfg.micro_batches)]
 
     def _g_inputs(self, j: int, key: Key) -> tuple[GeneratorInputs, RealBatch | None]:
-        """Return the inputs of G in micro-batch j, and the reals that its fakes are compared with, if they are.
+        """Return the inputs of G in micro-batch j, and the reals, if the loss compares fakes with them.
 
         Labels are those of the reals, or else drawn from the dataset's.
         """
@@ -110,7 +110,7 @@ class Updater:
         """Add a micro-batch's share of the gradients, of the mean of w, and of the statistics."""
         share = 1 / (self.cfg.micro_batches * distributed.world_size())
         (result.loss * share).backward()  # type: ignore[no-untyped-call]
-        opt.extra.add_(result.w_mean, alpha=share)
+        opt.extra.add_(result.w_mean, alpha=share)  # the mean of w, which is summed with the gradients
         self.state.averages.add(result.stats)
 
     def _finish(self, opt: Adam, lr: float) -> None:

@@ -1,7 +1,7 @@
 """WebDataset collections: tar shards in which consecutive files of one key are one sample (`0001.jpg`, `0001.cls`).
 
 The library `webdataset` (an extra) says which files are one sample. The archives themselves are read here, by the
-standard library, because that tells apart what it passes over: links, paths that lead out, and damage.
+standard library, because that tells apart what it passes over: links, paths outside of the archive, and damage.
 """
 
 import io
@@ -37,7 +37,7 @@ class WebDataset(Stream):
         require(paths, "no shards named, expected tar files or folders of them")
         self.shards = [shard for path in paths for shard in _shards(path)]
 
-        # A first pass counts the samples: their number is needed for the progress bar and for `--subset`.
+        # A first pass counts the samples, whose number the progress bar and `--subset` need, and collects refusals.
         self.refused: list[str] = []
         with_class = ["cls" in sample for shard in self.shards for sample in _samples(shard, self.refused)]
         self.length = len(with_class)
@@ -49,6 +49,7 @@ class WebDataset(Stream):
 
     def stream(self) -> Iterator[Entry]:
         for shard in self.shards:
+            # The first pass has listed what is refused.
             for sample in _samples(shard, []):
                 # Of several images in a sample the first one counts.
                 extension = next(filter(_is_image, sample))
@@ -69,7 +70,8 @@ def _shards(path: Path) -> list[Path]:
 def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
     """Yield the samples of a shard that have an image, as far as the shard can be read.
 
-    Append to `refused` what is left out. Raise UserError if nothing can be read.
+    Append to `refused` the files that are not trusted, and damage; samples without an image are passed over. Raise
+    UserError if nothing can be read.
     """
     webdataset = import_extra("webdataset.tariterators", "create_from_webdataset")
 
@@ -86,14 +88,17 @@ def _samples(shard: Path, refused: list[str]) -> Iterator[Sample]:
                     count += 1
                     yield sample
         except Exception as e:  # tarfile raises whatever a damaged archive leads it to
-            # What came before the damage is kept.
+            # The samples before the damage are kept, but for one that was not complete.
             if not count:
                 raise
             refused.append(f"{shard}: damaged after {count} samples, the rest of it is left out: {e!r:.200}")
 
 
-def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
-    """Yield the files of a shard as `webdataset` groups them; raise tarfile.ReadError where it is damaged."""
+def _files(shard: Path, refused: list[str]) -> Iterator[dict[str, Any]]:
+    """Yield the files of a shard, each as a record that `webdataset` can group.
+
+    Raise tarfile.ReadError where the shard is damaged.
+    """
     with tarfile.open(shard, "r|*") as tar:
         while member := tar.next():
             # Memory stays bounded: tarfile would keep every header, and reads a file as large as its header says.
@@ -101,14 +106,14 @@ def _files(shard: Path, refused: list[str]) -> Iterator[Sample]:
             if member.size > LARGEST:
                 raise tarfile.ReadError(f"{member.name}: {member.size} bytes, expected at most {LARGEST}")
 
-            # What cannot be trusted is left out and counted.
+            # Files that are not trusted are left out, and listed.
             reason = outside(member.name) or (None if member.isfile() or member.isdir() else "a link or device")
             if reason:
                 refused.append(f"{shard}: {member.name}: {reason}")
             elif file := tar.extractfile(member):
                 yield {"fname": member.name, "data": file.read(), "__url__": str(shard)}
 
-        # tarfile takes a damaged header for the end of the archive, but nothing follows that except zeros.
+        # tarfile mistakes a damaged header for the end. The real end is at the end of a block, and only zeros follow.
         if tar.fileobj.tell() % tarfile.BLOCKSIZE or tar.fileobj.read(tarfile.RECORDSIZE).strip(b"\0"):
             raise tarfile.ReadError(f"no header at byte {tar.offset}")
 
@@ -121,7 +126,7 @@ def _is_image(extension: str) -> bool:
 
 
 def _label(sample: Sample, label: str, name: str) -> Label:
-    """Return the label of a sample; raise UserError if there is none."""
+    """Return the label of a sample as the option `label` says; raise UserError if it is missing or not a label."""
     if label == "none":
         return None
 

@@ -7,7 +7,7 @@ import torch
 
 from training.config import LossConfig
 from training.latents import GeneratorInputs
-from training.losses import LOSSES, gradient_penalty, mixed_gradient_penalty, scores_and_gradients
+from training.losses import LOSSES, mixed_gradient_penalty, scores_and_gradients, squared_gradient_norm
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.config import (
     DiscriminatorConfig,
@@ -292,7 +292,7 @@ def test_total_gradients_are_those_of_the_pooled_graph():
 
 def test_penalty_is_the_mean_over_levels_of_squared_norms():
     gradients = [torch.full((2, 1, 4, 4), 0.5), torch.full((2, 1, 8, 8), 0.25)]
-    torch.testing.assert_close(gradient_penalty(gradients), torch.full((2,), (16 * 0.25 + 64 * 0.0625) / 2))
+    torch.testing.assert_close(squared_gradient_norm(gradients), torch.full((2,), (16 * 0.25 + 64 * 0.0625) / 2))
 
 
 def test_penalty_can_be_differentiated():
@@ -301,7 +301,7 @@ def test_penalty_can_be_differentiated():
 
     def r1(w):
         _, g = scores_and_gradients(lambda p: (w * p[1] ** 2).sum((1, 2, 3))[:, None], from_images(image.detach()))
-        return gradient_penalty(total_gradients(g)).mean()
+        return squared_gradient_norm(total_gradients(g)).mean()
 
     assert torch.autograd.gradcheck(r1, (w,))
 

@@ -178,7 +178,6 @@ class RecordFile:
         """Return where record i, which begins at byte `start`, ends, after checking its header."""
         remaining = len(self._bytes) - start
 
-        # What ends within a header was cut off there.
         if remaining < _HEADER.size:
             raise self._error(i, f"truncated: {remaining} bytes left, expected a header of {_HEADER.size}")
 
@@ -215,7 +214,10 @@ class RecordFile:
             raise self._error(i, f"not an image ({e}), expected a tf.train.Example with shape and data") from e
 
     def _check(self, i: int, checksum: bool) -> None:
-        """Find the pixels of record i; raise UserError if it is damaged, or holds no image of the common shape."""
+        """Check record i, and remember where its pixels begin.
+
+        Raise UserError if it is damaged, or holds no image of the common shape.
+        """
         payload = self._payload(i, checksum)
         first = self._first
         pixels = self._pixels
@@ -245,7 +247,7 @@ class RecordFile:
         return self._images[self._starts[indices]].reshape(-1, *self.shape)
 
     def stored_checksums(self) -> bytes:
-        """Return the checksums of the payloads as they are in the file, four bytes a record."""
+        """Return the checksums of the payloads as they are in the file, four bytes a record: a quick fingerprint."""
         ends = self.offsets[1:, None] + np.arange(-_FOOTER.size, 0)
         return self._bytes[ends].tobytes()
 

@@ -1,7 +1,7 @@
 """Options of the networks. Imports no torch, so that `train.py --help` answers at once.
 
-Every architecture has two classes of options, for G and for D, told apart by `kind`. What the rest of the program asks
-of them, whatever the architecture, is declared in `AnyGeneratorConfig` and `AnyDiscriminatorConfig`.
+Each architecture, named by `kind`, has one class of options for G and one for D. What the rest of the program asks of
+them, whatever the architecture, is declared in `AnyGeneratorConfig` and `AnyDiscriminatorConfig`.
 """
 
 from abc import ABC, abstractmethod
@@ -38,7 +38,7 @@ class AnyGeneratorConfig(NetworkConfig):
     normalize_z: bool = True
     """Scale z (with its label embedding) to unit mean square before the mapping (TF: normalize_latents)."""
     truncation_psi: float = 1.0
-    """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
+    """Default truncation psi of generate.py: 1 = no truncation, 0 = the average image. Training never truncates."""
     truncation_cutoff: int = 1
     """Number of layers that truncation applies to."""
 
@@ -50,14 +50,17 @@ class AnyGeneratorConfig(NetworkConfig):
     @property
     @abstractmethod
     def w_avg_beta(self) -> float:
-        """Decay of the running mean of w per evaluation of G in training; 1 = the mean stays as it is."""
+        """Decay of the running mean of w per step of an optimizer; 1 = the mean stays as it is."""
 
     @abstractmethod
     def matching_discriminator(self, preset: "AnyDiscriminatorConfig") -> "AnyDiscriminatorConfig":
-        """Return options of a D of this kind and size, otherwise as in `preset` if that is of this kind."""
+        """Return options for a D that matches this G.
+
+        Options that both have are copied; the others come from `preset` if that is of this kind, or else are defaults.
+        """
 
     def as_trained(self) -> "AnyGeneratorConfig":
-        """Return options of the architecture that train.py makes of a network of this one."""
+        """Return the options with which train.py goes on from such a network: these, unless it trains another kind."""
         return self
 
 
@@ -79,7 +82,7 @@ class AnyDiscriminatorConfig(NetworkConfig):
         """Whether scores depend on a minibatch standard deviation, for which batches must divide into groups."""
 
     def as_trained(self) -> "AnyDiscriminatorConfig":
-        """Return options of the architecture that train.py makes of a network of this one."""
+        """Return the options with which train.py goes on from such a network: these, unless it trains another kind."""
         return self
 
 
@@ -141,7 +144,7 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     use_styles: bool = True
     """Modulate every layer by w; otherwise w enters only at 4x4."""
     use_noise: bool = True
-    """Add noise with a learned strength per feature map after every convolution."""
+    """Add noise with a learned strength per feature map in every layer, the 4x4 input included."""
     use_const_input: bool = True
     """Start from a learned 4x4 constant; otherwise from a dense layer applied to w (TF: const_input_layer)."""
     use_pixel_norm: bool = False
@@ -151,15 +154,14 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
 
     # Truncation.
     truncation_psi: float = 0.7
-    """Default strength of truncation when sampling with generate.py; 1 = none. Training never truncates."""
+    """Default truncation psi of generate.py: 1 = no truncation, 0 = the average image. Training never truncates."""
     truncation_cutoff: int = 8
     """Number of layers that truncation applies to."""
     w_avg_beta: float = 0.995
-    """Decay of the running mean of w per evaluation of G in training (TF: dlatent_avg_beta)."""
+    """Decay of the running mean of w per step of an optimizer (TF: dlatent_avg_beta)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # Sizes and factors.
         check_range(self, "w_dim mapping_fmaps", 1, 2**16, "1 to 2^16")
         check_range(self, "mapping_layers", 0, 100, "0 to 100")
         check(0 < self.mapping_lrmul <= 1e3, f"mapping_lrmul: found {self.mapping_lrmul}, expected > 0, <= 1000")
@@ -178,7 +180,7 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
         base = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
 
-        # The size is what both networks have options for.
+        # Feature maps, activation, blur and equalised learning rate are options of both.
         shared = {field.name: vars(self)[field.name] for field in fields(StyleNetworkConfig)}
         return replace(base, **shared)
 

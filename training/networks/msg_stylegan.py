@@ -2,7 +2,8 @@
 
 The style-based generator of StyleGAN with an image at every block, and a discriminator that receives each of them.
 Deviations from the original: convolutions and resampling are one operation (equal up to rounding), the gradient of the
-blur is exact, style mixing has an effect, which the original ignored, and `combine` and `resolutions` of D are options.
+blur is exact, style mixing is applied, whose option the original ignored, and `combine` and `resolutions` of D are
+options.
 """
 
 from collections.abc import Sequence
@@ -21,10 +22,10 @@ from training.spec import ImageSpec
 
 
 class MappingNetwork(Mapping):
-    """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim] (StyleGAN, section 2). c None counts as zeros.
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,num_ws,w_dim] (StyleGAN, section 2). c None stands for zeros.
 
-    The label embedding is appended to z before normalisation; every layer has an activation, the last too. The buffer
-    w_avg is the running mean of w, which the training loop moves.
+    The label embedding is appended to z before normalisation. Every layer has an activation, including the last one.
+    The buffer w_avg is the running mean of w, which `training.update` moves.
     """
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec, num_ws: int) -> None:
@@ -86,7 +87,7 @@ class SynthesisLayer(nn.Module):
 
 
 class ConstInput(nn.Module):
-    """The learned constant: w [N,w_dim] -> [N,C,4,4]."""
+    """The learned constant: w [N,w_dim], of which only N counts -> [N,C,4,4]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -98,7 +99,10 @@ class ConstInput(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """The two layers of one resolution: x, w, noise -> features [N,nf,R,R]."""
+    """The two layers of one resolution: x, and two w and noises -> features [N,nf,R,R].
+
+    x: the features of the block before; at 4x4, w [N,w_dim].
+    """
 
     def __init__(self, cfg: GeneratorConfig, resolution: int) -> None:
         super().__init__()
@@ -157,8 +161,8 @@ class SynthesisNetwork(Synthesis):
         # Without styles, w enters at 4x4 only.
         ws = w.unbind(1) if self.cfg.use_styles else [w[:, 0]] * (2 * len(self.resolutions))  # [N,w_dim] each
 
-        # Blocks from the smallest on, each with its image.
-        x = ws[0]
+        # Blocks from the smallest on, which takes w instead of features, each with its image.
+        x = ws[0]  # [N,w_dim]
         images = []
         for i, r in enumerate(self.resolutions):
             x = self.get_submodule(f"b{r}")(x, ws[2 * i : 2 * i + 2], sources[2 * i : 2 * i + 2])  # [N,nf,r,r]
@@ -167,7 +171,10 @@ class SynthesisNetwork(Synthesis):
 
 
 class Generator(base.Generator):
-    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1].
+
+    `base.Generator.forward` calls the two networks, with truncation between them.
+    """
 
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
@@ -190,7 +197,10 @@ class DiscriminatorLayers(nn.Module):
         self.nf = cfg.nf(self.stage)
 
     def add_layers(self, n_in: int, mbstd_features: int, c_dim: int) -> None:
-        """Create the layers; subclasses call it after they created what the image passes through."""
+        """Create the layers.
+
+        Subclasses call it after creating what the image passes through: initial weights are drawn in this order.
+        """
         cfg, act, wscale = self.cfg, self.cfg.activation, self.cfg.use_wscale
         self.mbstd_features = mbstd_features
         if mbstd_features and n_in % mbstd_features:
@@ -199,7 +209,7 @@ class DiscriminatorLayers(nn.Module):
                 f"{self.resolution}x{self.resolution}"
             )
 
-        # Dense layers end the network.
+        # A second convolution leads to the next smaller block; at 4x4 dense layers end the network.
         self.conv0 = Conv2d(n_in + mbstd_features, self.nf, 3, act, use_wscale=wscale)
         if self.resolution > 4:
             self.conv1 = ConvDown2d(self.nf, cfg.nf(self.stage - 1), act, cfg.blur_filter, wscale)
@@ -208,8 +218,8 @@ class DiscriminatorLayers(nn.Module):
             self.fc1 = Dense(cfg.nf(0), max(c_dim, 1), gain=1.0, use_wscale=wscale)
 
     def run_layers(self, x: torch.Tensor) -> torch.Tensor:
-        """Evaluate the layers."""
-        # The spread of the batch, so that D notices samples that are too much alike.
+        """Return what the layers make of features x [N,n_in,r,r]."""
+        # The spread of the batch, so that D notices samples that are too much alike; conv0 sees it as constant maps.
         stddev = None
         if self.mbstd_features:
             stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
@@ -221,7 +231,9 @@ class DiscriminatorLayers(nn.Module):
 
 
 class DiscriminatorBlock(DiscriminatorLayers):
-    """fromrgb or combine -> `DiscriminatorLayers`, with minibatch stddev in every block.
+    """fromrgb, combine, or neither where D is not to see the image -> `DiscriminatorLayers`.
+
+    Minibatch stddev is in every block.
 
     x [N,nf,r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
     """
@@ -249,7 +261,10 @@ class DiscriminatorBlock(DiscriminatorLayers):
 
 
 class Discriminator(base.Discriminator):
-    """pyramid, c [N,c_dim] -> scores [N,1] (MSG-GAN, section 3)."""
+    """pyramid, c [N,c_dim] -> scores [N,1] (MSG-GAN, section 3).
+
+    `base.Discriminator.forward` evaluates the blocks from the largest down, and weighs scores by labels.
+    """
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)

@@ -38,7 +38,8 @@ EFFICIENCY = 0.44
 
 @dataclass(frozen=True)
 class Cost:
-    """Floating-point operations per image of one step, and peak bytes of its tensors."""
+    """Floating-point operations per image of a D step (averaged over those with and without R1), a G step and sampling,
+    and the most bytes that a step and the state of the optimizers take."""
 
     d_flops: float
     g_flops: float
@@ -88,8 +89,8 @@ class _Meter(TorchDispatchMode):
         self.bytes -= nbytes
 
 
-def count(cfg: TrainConfig, spec: ImageSpec) -> Cost:
-    """Count the cost of the D and the G step on fake tensors: nothing is computed or allocated."""
+def estimate_cost(cfg: TrainConfig, spec: ImageSpec) -> Cost:
+    """Count the cost of a D step, a G step and sampling on fake tensors: nothing is computed or allocated."""
     n = cfg.images_per_pass
     device = torch.device("cpu")
 
@@ -147,12 +148,15 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
 
-    # Two operations a multiplication: the output, and the gradients of input and weight.
+    # Two operations per multiply-add, and three convolutions: output, gradient of the input, gradient of the weight.
     return 3 * 2 * 9 * n * ch * ch * r * r / best
 
 
 def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRow]:
-    """Return the layers of a network in the order of evaluation, after the parameters that belong to none."""
+    """Return the parameters outside of all layers, then the layers in the order of evaluation.
+
+    Evaluates the network once, and leaves hooks in it.
+    """
     rows: dict[str, LayerRow] = {}
 
     def record(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
@@ -168,7 +172,6 @@ def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRo
             prefixes += (f"{name}.",)
             module.register_forward_hook(partial(record, name))
 
-    # Evaluate the network once, on one image.
     c = torch.zeros(1, spec.c_dim)
     if isinstance(net, Generator):
         net(torch.zeros(1, net.cfg.z_dim), c)
@@ -182,7 +185,7 @@ def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRo
 
 
 def print_forecast(cfg: TrainConfig) -> None:
-    """Print what `--dry-run` promises: options, both networks layer by layer, memory and time."""
+    """Print what `--dry-run` shows: options, both networks layer by layer, memory and time."""
     spec = _spec(cfg)
     check_networks(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
@@ -191,7 +194,7 @@ def print_forecast(cfg: TrainConfig) -> None:
         _print_layers("D", layer_table(build_discriminator(cfg.D, spec), spec))
 
     # Time from the operations and the measured rate; processes on a CPU share the cores that were measured.
-    cost = count(cfg, spec)
+    cost = estimate_cost(cfg, spec)
     device = pick_device(cfg.device)
     rate = convolution_rate(device, cfg.precision)
     processors = cfg.gpus if device.type == "cuda" else 1
@@ -217,7 +220,7 @@ def _print_layers(title: str, rows: list[LayerRow]) -> None:
 
 
 def _spec(cfg: TrainConfig) -> ImageSpec:
-    """Return what the dataset's images are; if there is no dataset, what the options say."""
+    """Return what the dataset's images are; if there is no dataset, say so, and assume RGB without labels."""
     if Path(cfg.data).exists():
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
 

@@ -30,7 +30,11 @@ def training_loop(
     load_weights: LoadWeights,
     hooks: Sequence[Hook],
 ) -> None:
-    """Train until the run is finished or `stop` returns True. All processes call it together."""
+    """Train until the run is finished or `stop` returns True. All processes call it together.
+
+    stop: asked after each step, must return the same on all processes. load_weights: reads the networks of `cfg.init`.
+    hooks: called with a snapshot after it was saved, e.g. to score it.
+    """
     # Where the run starts: its images, its folder, its networks and optimizers.
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
@@ -46,7 +50,8 @@ def training_loop(
         while not state.finished:
             lr_factor = cfg.lr_factor(state.cur_nimg)
 
-            # D steps, each followed by the moving average of G.
+            # D steps, each followed by the moving average of G, whose decay is per batch of real images. As in the
+            # original, the average lags one G step behind.
             for _ in range(cfg.d_repeats):
                 wait_start = time.perf_counter()
                 images, labels = next(data)
@@ -59,14 +64,14 @@ def training_loop(
             # G step.
             updater.g_update(cfg.G_opt.lr * lr_factor)
 
-            # Time of the step.
+            # The bar shows the time of training alone.
             now = time.perf_counter()
             state.tick_sec += now - clock
             state.total_sec += now - clock
             report.progress(now - clock)
             clock = now
 
-            # Once a tick: figures, sheets, snapshot, and then the checkpoint, which vouches for all before it.
+            # Once a tick: statistics, sheets, snapshot, and last the checkpoint: where it exists, the others do too.
             if state.finished or state.tick_is_over:
                 tick = state.end_tick()
                 report.tick(tick, lr_factor)
@@ -89,7 +94,7 @@ def training_loop(
 def _initial_state(
     cfg: TrainConfig, run: Run, spec: ImageSpec, device: torch.device, load_weights: LoadWeights
 ) -> TrainState:
-    """Return the state that a run starts from: fresh, of a checkpoint, or with the weights of other networks."""
+    """Return the state that a run starts from: fresh, from a checkpoint, or with the weights of other networks."""
     state = TrainState(cfg, spec, device)
     if run.checkpoint:
         restore(state, run.checkpoint)
@@ -115,12 +120,12 @@ def _batches_of_this_process(
 
 
 def _save_networks(report: Report, hooks: Sequence[Hook], stop: Callable[[], bool]) -> None:
-    """Write a network snapshot and its checkpoint; call the hooks if it is the turn of this snapshot."""
+    """Write a network snapshot and its checkpoint; call the hooks if this snapshot is to be scored."""
     cfg, state, run_dir = report.cfg, report.state, report.run.path
     report.save_snapshot()
     save_checkpoint(run_dir, state)
 
-    # Snapshots are counted by the ticks between them.
+    # The number of this snapshot, since there is one every so many ticks.
     number = state.tick // max(1, cfg.network_snapshot_ticks)
     if state.finished or number % cfg.metric_every == 0:
         distributed.barrier()  # hooks may read the files that the main process writes

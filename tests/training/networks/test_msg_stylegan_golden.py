@@ -8,7 +8,7 @@ from tests.golden_data import CONFIGS, assert_close, golden, ours, rows
 from training import pyramid
 from training.config import LossConfig
 from training.latents import GeneratorInputs
-from training.losses import gradient_penalty, scores_and_gradients
+from training.losses import scores_and_gradients, squared_gradient_norm
 from training.step import RealBatch, d_step, g_step
 
 FORWARD, GRADIENT = 1e-4, 1e-3
@@ -110,7 +110,7 @@ def test_r1(name, total):
             assert_close(x, g[f"loss/real_grad_{r}{tag}"], GRADIENT, f"{r}x{r}")
     per_level = torch.stack([x.square().sum((1, 2, 3)) for x in gradients])
     assert_close(per_level, g[f"loss/r1_sqsum_per_scale{tag}"], GRADIENT)
-    r1 = gradient_penalty(gradients).mean()
+    r1 = squared_gradient_norm(gradients).mean()
     assert_close(r1, g[f"loss/r1_penalty{tag}"], GRADIENT)
     fake_scores = D(fakes, c)
     loss = torch.nn.functional.softplus(fake_scores) + torch.nn.functional.softplus(-real_scores) + 5 * r1
