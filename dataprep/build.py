@@ -43,21 +43,21 @@ class Output:
 
     # Which images it gets.
     max_images: int | None = None
-    """stop after this many images"""
+    """Stop after this many images."""
     subset: int | None = None
-    """take this many entries, chosen at random but always the same ones"""
+    """Take this many entries, chosen at random but always the same ones."""
 
     # How it is written.
     shard_mb: int | None = None
-    """split the files of a dataset into shards of about this many MB (TFRecords only)"""
+    """Split the files of a dataset into shards of about this many MB (TFRecords only)."""
     workers: int = 0
-    """processes that decode and encode; 0 = one per core; the result does not depend on it"""
+    """Number of processes that decode and encode; 0 = one per core. The result does not depend on it."""
     strict: Switch = False
-    """stop at the first entry that cannot be read, instead of skipping and listing it"""
+    """Stop at the first entry that cannot be read, instead of skipping and listing it."""
 
     def __post_init__(self) -> None:
         for name in ("max_images", "subset", "shard_mb"):
-            value = getattr(self, name)
+            value = vars(self)[name]
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: expected >= 1")
         if self.workers < 0:

@@ -79,7 +79,7 @@ def inspect(path: Place, *, workers: int = 0) -> None:
 
     Args:
         path: Dataset of any form.
-        workers: Processes that read; 0 = one per core.
+        workers: Number of processes that read; 0 = one per core.
     """
     dataset = open_dataset(path)
     n = len(dataset)
@@ -166,11 +166,11 @@ def _describe_vectors(labels: np.ndarray) -> str:
 
 
 def validate(path: Place, *, workers: int = 0) -> int:
-    """Read all of a dataset, in every resolution; exit status 1 if anything is damaged, with the file and record.
+    """Read a whole dataset, in every resolution; name what is damaged, and then exit with status 1.
 
     Args:
         path: Dataset of any form.
-        workers: Processes that read; 0 = one per core.
+        workers: Number of processes that read; 0 = one per core.
     """
     if not path.exists():
         open_dataset(path)  # raises the error

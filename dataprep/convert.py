@@ -23,9 +23,9 @@ def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options =
 
     Args:
         src: Dataset: a folder of TFRecords, a folder of images, or a zip of images.
-        dst: New dataset.
-        to: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 have it). Default: zip if DST ends in .zip,
-            otherwise tfrecords.
+        dst: New dataset to write.
+        to: Form of the new dataset: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 use it). Default: zip
+            if DST ends in .zip, otherwise tfrecords.
     """
     dataset = open_dataset(src)
 

@@ -34,17 +34,17 @@ class Rules:
 
     # Size.
     resize: int | None = None
-    """log2 of the resolution to scale to: 6 = 64x64, 8 = 256x256; without it images must be squares of one such size"""
+    """Scale to 2^N pixels: 6 = 64x64, 8 = 256x256. Without it, all images must be squares of one power-of-two size."""
     fit: Literal["crop", "pad", "stretch"] = "crop"
-    """how images become square: by cropping to the centre, by a border of the background colour, or by distortion"""
+    """How to make images square: crop the centre, pad with the background colour, or stretch."""
     filter: Literal["lanczos", "box", "area"] = "lanczos"
-    """how images are scaled; lanczos and box are Pillow's, area is the exact mean over the area of each new pixel"""
+    """How to scale: lanczos and box are Pillow's filters, area is the exact mean over the area of each new pixel."""
 
     # Colours.
     channels: Literal["auto", "1", "3"] = "auto"
-    """1 = gray, 3 = RGB, auto = gray if all images are gray"""
+    """1 = gray, 3 = RGB, auto = gray if all images are gray."""
     background: str = "white"
-    """colour behind transparent pixels and of the borders of `pad`: a name or #rrggbb"""
+    """Colour behind transparent pixels and in padding: a name or #rrggbb."""
 
     def __post_init__(self) -> None:
         if self.resize is not None and not 3 <= self.resize <= 14:

@@ -10,4 +10,4 @@ COMMANDS: dict[str, Callable[..., None]] = {"images": images, "multiscale": mult
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Images and sheets from a network.")
+    cli.run_command(COMMANDS, "Generate images and sheets from a network.")

@@ -15,9 +15,9 @@ def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out")
     """Write one PNG per seed: OUTDIR/seed0000.png.
 
     Args:
-        seeds: Numbers and ranges, e.g. 0-15,20.
+        seeds: Seeds to use, as numbers and ranges, e.g. 0-15,20.
         outdir: Folder for the images.
-        level: Which image of the pyramid: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
+        level: Level of the pyramid to write: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
     """
     numbers = parse_seeds(seeds)
     for seed, levels in tqdm(sample(sampling, numbers), total=len(numbers), unit="img"):
@@ -33,8 +33,8 @@ def multiscale(*, sampling: Options, seeds: str = "0-7", output: Path = Path("mu
     """Write one sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
 
     Args:
-        seeds: Numbers and ranges, e.g. 0-7,20.
-        output: PNG file.
+        seeds: Seeds to use, as numbers and ranges, e.g. 0-7,20.
+        output: PNG file to write.
     """
     if output.suffix.lower() != ".png":
         raise UserError(f"--output {output}: expected a file name that ends in .png")

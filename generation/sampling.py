@@ -25,15 +25,15 @@ class SamplingOptions:
     network: str
     """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth), or its URL."""
     trunc: float | None = None
-    """Truncation psi: 1 = none, 0 = the average image. Default: what the network was configured with."""
+    """Truncation psi: 1 = none, 0 = the average image. Default: the network's own setting."""
     cutoff: int | None = None
-    """Number of layers that truncation applies to. Default: what the network was configured with."""
+    """Number of layers that truncation applies to. Default: the network's own setting."""
     class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
-    """Class of a conditional network. Default: drawn from the seed."""
+    """Class to generate with a conditional network. Default: drawn from the seed."""
     noise_mode: Literal["const", "random", "none"] = "const"
-    """const = stored noise, random = noise that follows from the seed, none."""
+    """Noise inputs: const = stored noise, random = noise drawn from the seed, none = no noise."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """auto = cuda if there is one."""
+    """auto = CUDA if a GPU is available."""
 
     def __post_init__(self) -> None:
         if self.trunc is not None and not -10 <= self.trunc <= 10:

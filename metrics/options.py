@@ -25,11 +25,11 @@ class Options:
     images: Path | None = None
     """Score these images instead of a network: a dataset of any form."""
     data: Path | None = None
-    """Dataset of reals; default: that of the run."""
+    """Dataset of reals. Default: the dataset of the run."""
     gpus: int = 1
     """Number of processes, each with a GPU of its own; results do not depend on it."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
-    """Where to compute: auto = cuda if there is one."""
+    """Where to compute: auto = CUDA if a GPU is available."""
     settings: Annotated[Settings, tyro.conf.OmitArgPrefixes] = field(default_factory=Settings)
     """How to measure."""
 

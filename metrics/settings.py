@@ -17,23 +17,24 @@ class Settings:
     metrics: str = "swd"
     """Names of metrics, separated by commas: fid50k, kid50k, is50k, pr50k3, ppl_wend, swd, ...; see docs/metrics.md."""
     mirror: Switch = False
-    """Mirror reals at random; done anyway for the snapshots of a run that was trained so."""
+    """Mirror reals at random. This is done anyway for snapshots of a run that was trained with mirroring."""
     trunc: float = 1.0
     """Truncation psi of the fakes; 1 = none, as in published figures."""
     crop: Literal["face", "none"] | None = None
-    """What path lengths look at: the region of an aligned face, or all; default: face, but all for ppl2_wend."""
+    """Region that path lengths look at: face (of an aligned face) or none (the whole image). Default: face, but none
+    for ppl2_wend."""
     class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Measure fakes of this class only, against reals of the same class."""
     per_class: Switch = False
     """Also score each class by itself."""
     seed: int | None = None
-    """Seed of latents and all other draws; default: that of the run, else 0."""
+    """Seed of latents and all other draws. Default: the run's seed, or 0."""
     repeats: int = 1
     """How many times to measure, each with the next seed; mean and deviation are printed."""
     batch: int = 32
-    """Images at a time; changes no result beyond rounding."""
+    """Images per pass; affects results only by rounding."""
     cache_dir: Path | None = None
-    """Folder where statistics of reals are kept; default: ~/.cache/msg-gan/metrics."""
+    """Folder where statistics of reals are kept. Default: ~/.cache/msg-gan/metrics."""
     out: Path | None = None
     """File to which results are added as JSON lines, besides those of the run dir."""
     detectors: Annotated[DetectorOptions, tyro.conf.OmitArgPrefixes] = field(default_factory=DetectorOptions)

@@ -60,8 +60,10 @@ def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
 
 
 def convert(files: Annotated[tuple[str, ...], tyro.conf.Positional], /) -> None:
-    """Write network files of any kind as one snapshot: `convert OLD.pkl NEW.safetensors`, or with files that belong
-    together `convert GAN_GEN_5.pth GAN_GEN_SHADOW_5.pth GAN_DIS_5.pth NEW.safetensors`.
+    """Write network files of any kind as one snapshot.
+
+    Examples: `convert OLD.pkl NEW.safetensors`, or with files that belong together
+    `convert GAN_GEN_5.pth GAN_GEN_SHADOW_5.pth GAN_DIS_5.pth NEW.safetensors`.
 
     Args:
         files: The old file or files, and the new one.
@@ -94,4 +96,4 @@ COMMANDS: dict[str, Callable[..., None]] = {"inspect": inspect, "convert": conve
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Look into network files and convert them.", "python -m pretrained")
+    cli.run_command(COMMANDS, "Inspect and convert network files.", "python -m pretrained")

@@ -42,11 +42,11 @@ DETECTORS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorOptions:
-    """Which weights detectors have, and how they run."""
+    """Weights of the detectors, and how they run."""
 
     detector_dir: Path | None = None
-    """Folder with weight files, for machines that are offline; default: the environment variable MSG_GAN_DETECTORS,
-    then the cache of downloads."""
+    """Folder with weight files, for machines without internet access. Default: the environment variable
+    MSG_GAN_DETECTORS, then the cache of downloads."""
     random_detectors: Switch = False
     """Use random weights: this shows that everything runs, but the figures mean nothing."""
     resize: str | None = None
