@@ -1,11 +1,13 @@
 """Worker processes, and one way to use them: an ordered map with a bounded number of tasks ahead."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -61,7 +63,8 @@ def ordered_map(
             # handed over, since handing over fails once a worker has died.
             for task in islice(remaining, ahead - len(pending)):
                 pending.append(task)
-                futures.append(pool.submit(call, task))
+                with _interrupts_blocked():
+                    futures.append(pool.submit(call, task))
 
             if not pending:
                 return
@@ -72,6 +75,24 @@ def ordered_map(
         raise WorkerDied(list(pending)) from e
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Let processes that are started meanwhile begin with Ctrl-C blocked.
+
+    It would end them with a traceback while Python starts, before `_begin` can ignore it. In this process, it arrives
+    when the block ends.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _function: Callable[..., Any]  # what this process computes, if it is a worker

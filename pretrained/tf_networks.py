@@ -75,8 +75,8 @@ def load_tf(path: Path) -> NetworkFile:
     kimg = re.search(r"network-snapshot-(\d+)", path.name)
     cur_nimg = int(kimg[1]) * 1000 if kimg else None
     lods = {part.tensors[key].read().item() for part in parts.values() for key in part.tensors if key.endswith("lod")}
-    growing = "saved during progressive growing: its images are not at full resolution yet"
-    notes = [f"{growing} (lod {lod:g})" for lod in lods if lod > 0]
+    unfinished = "its images are not at full resolution yet"
+    notes = [f"saved in mid-growth, lod {lod:g}: {unfinished}" for lod in lods if lod > 0]
     first = next(iter(parts.values()))
     return NetworkFile(str(path), parts, first.spec, cur_nimg, ORIGINS[first.cfg.kind], notes)
 

@@ -1,12 +1,15 @@
 import contextlib
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
+from tests.runs import ROOT
 
 
 def square(x):
@@ -96,6 +99,13 @@ def test_closing_early_ends_the_workers(workers):
     results.close()
     assert not multiprocessing.active_children()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.03, 0.05, 0.07, 0.1, 0.15])
+def test_ctrl_c_while_a_worker_starts_is_left_to_the_parent_process(seconds):
+    command = [sys.executable, "-m", "tests.dnnlib.interrupted_pool", str(seconds)]
+    out = subprocess.run(command, cwd=ROOT, start_new_session=True, capture_output=True, text=True, timeout=60)
+    assert (out.returncode, out.stdout, out.stderr) == (0, "interrupted\n", "")
 
 
 def test_cores_are_those_that_this_process_may_use():
