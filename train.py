@@ -6,18 +6,17 @@ A preset (default: robohash) sets every option below; `--help` after another pre
 of a run launches the same run again. `config.py` holds the presets:
 """
 
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tyro
 
 import config
 from dnnlib import cli
 from dnnlib.errors import UserError
+from dnnlib.files import read_json
 from training.config import TrainConfig, from_dict
 
 
@@ -28,7 +27,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
     name = args[0] if named else "robohash"
     try:
         if name.endswith(".json"):
-            default = from_dict(TrainConfig, _read_json(name), name)
+            default = from_dict(TrainConfig, read_json(Path(name), "the config.json of a run"), name)
         elif name in config.PRESETS:
             default = config.PRESETS[name]()
         else:
@@ -55,16 +54,6 @@ def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:
         lambda: tyro.cli(TrainConfig, default=default, args=args, description=description, prog="train.py", config=kind)
     )
     return parsed
-
-
-def _read_json(name: str) -> Any:
-    """Return the content of a JSON file; raise UserError if it cannot be read."""
-    try:
-        return json.loads(Path(name).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise UserError(f"{name}: cannot read: {e.strerror}") from e
-    except (ValueError, RecursionError) as e:
-        raise UserError(f"{name}: not JSON: {e}, expected the config.json of a run") from e
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -95,3 +96,15 @@ def make_dir(path: Path) -> Path:
         return path
     except OSError as e:
         raise os_error(e, path, "create the folder") from e
+
+
+def read_json(path: Path, expected: str) -> Any:
+    """Return the content of a JSON file; raise UserError, which says what was `expected`, if it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise os_error(e, path, "read") from e
+
+    # Not text, not JSON, or nested too deeply.
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{path}: not JSON: {e}, expected {expected}") from e

@@ -1,6 +1,5 @@
 """Which networks a call scores, and what the run that they belong to was trained with."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from dnnlib.errors import UserError
+from dnnlib.files import read_json
 from metrics.options import Options
 from metrics.results import kimg_of
 from metrics.settings import Settings
@@ -38,7 +38,7 @@ class Target(NamedTuple):
 def find_target(options: Options) -> Target:
     """Find the networks, and complete the options from the run that the networks belong to."""
     snapshots, run_dir = find_snapshots(options)
-    config = _read_config(run_dir / "config.json") if run_dir else {}
+    config = read_json(run_dir / "config.json", "that of a run") if run_dir else {}
 
     # Without --data the reals are those that the run was trained with.
     data, use_labels = options.data, True
@@ -93,14 +93,6 @@ def snapshots_of(run_dir: Path) -> list[Snapshot]:
     paths = sorted(run_dir.glob("network-snapshot-*.safetensors"), key=lambda path: kimg_of(path.name) or 0)
     names = [str(path) for path in paths]
     return [Snapshot(name, previous) for name, previous in zip(names, [None, *names], strict=False)]
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    """Return the config.json of a run."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: not readable ({e}), expected that of a run") from e
 
 
 def _select(run_dir: Path, choice: str) -> list[Snapshot]:

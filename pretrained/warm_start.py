@@ -1,6 +1,5 @@
 """What `train.py --init` hands to the training loop."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from dnnlib.errors import UserError
+from dnnlib.files import read_json
 from pretrained.loading import load_network
 from training.config import TrainConfig, from_dict
 from training.warm_start import InitialWeights
@@ -62,9 +62,9 @@ def _run_begun_with(cfg: TrainConfig) -> TrainConfig | None:
     folders = sorted(Path(cfg.result_dir).glob("*/"), reverse=True) if cfg.resume == "auto" else [Path(cfg.resume)]
     for folder in folders:
         try:
-            values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            values = read_json(folder / "config.json", "that of a run")
             begun: TrainConfig = from_dict(TrainConfig, values, str(folder))
-        except (OSError, ValueError, RecursionError):  # not a run dir, or a damaged one
+        except (UserError, ValueError):  # not a run dir, or a damaged one
             continue
 
         if begun.init == cfg.init:

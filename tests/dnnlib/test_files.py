@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, lock, make_dir, remove_partial
+from dnnlib.files import atomic, lock, make_dir, read_json, remove_partial
 
 
 def test_atomic_file_is_whole_or_absent(tmp_path):
@@ -75,3 +75,21 @@ def test_make_dir_makes_parents_and_reports_what_is_in_the_way(tmp_path):
     (tmp_path / "a" / "file").write_text("")
     with pytest.raises(UserError, match="file/c: cannot create the folder: not a directory"):
         make_dir(tmp_path / "a" / "file" / "c")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "x.json: cannot read: no such file"),
+        (b"{", "x.json: not JSON: .*, expected options"),
+        (b"\xff", "not JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_one_line(tmp_path, content, message):
+    path = tmp_path / "x.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_json(path, "options")
+    path.write_text('{"a": [1]}')
+    assert read_json(path, "options") == {"a": [1]}

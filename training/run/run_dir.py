@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from dnnlib import files
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, make_dir, os_error, remove_partial
+from dnnlib.files import atomic, make_dir, os_error, read_json, remove_partial
 from training.config import TrainConfig, as_dict, from_dict
 from training.data.dataset import Dataset
 from training.run.checkpoint import check_architecture, load_checkpoint, newest_whole
@@ -169,8 +169,8 @@ def _differences(cfg: TrainConfig, path: Path) -> list[str]:
     """Return the options in which the run at `path` differs from `cfg` in more than where, how long and how often."""
     try:
         # Read as options, so that former names and defaults count as what they are now.
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        values = read_json(path / "config.json", "that of a run")
         theirs = vars(from_dict(TrainConfig, values, str(path)))
         return [name for name, value in vars(cfg).items() if name not in FREE and theirs[name] != value]
-    except (ValueError, RecursionError):
+    except (UserError, ValueError):
         return ["config.json (it is damaged)"]
