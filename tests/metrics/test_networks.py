@@ -78,5 +78,5 @@ def test_what_is_not_there_is_an_error(run_dir, tmp_path):
         with pytest.raises(UserError, match=message):
             find_target(options)
     (run_dir / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json: not readable"):
+    with pytest.raises(UserError, match=r"config\.json: not JSON"):
         find_target(Options(network=str(run_dir)))
