@@ -1,0 +1,116 @@
+"""Films written frame by frame: mp4 and webm through PyAV, gif and numbered pictures through Pillow."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dnnlib.errors import UserError
+from dnnlib.files import atomic, make_dir
+from dnnlib.images import to_pil
+
+AddFrame = Callable[[np.ndarray], None]
+
+
+class Codec(NamedTuple):
+    """How a container is encoded: its codec, options of it for a quality at which artefacts are hard to see, and
+    options of the container."""
+
+    name: str
+    options: dict[str, str]
+    container_options: dict[str, str]
+
+
+CODECS = {
+    ".mp4": Codec("libx264", {"crf": "18"}, {"movflags": "+faststart"}),  # plays before it is loaded as a whole
+    ".webm": Codec("libvpx-vp9", {"crf": "28", "b": "0", "row-mt": "1"}, {}),
+}
+CONTAINERS = (*CODECS, ".gif")
+"""Suffixes of films. A path without a suffix becomes a folder of PNG files."""
+
+
+def check_container(path: Path) -> None:
+    """Raise UserError unless a film can be written under this name."""
+    if path.suffix and path.suffix.lower() not in CONTAINERS:
+        known = ", ".join(CONTAINERS)
+        raise UserError(f"{path}: unknown kind of film {path.suffix}, expected one of {known}, or a folder for frames")
+
+
+@contextlib.contextmanager
+def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
+    """Yield a function that appends a frame, uint8 [C,H,W] with C = 1 or 3, all of one size.
+
+    The film appears under its name when the block ends, whole, and not at all if the block raises. Raises UserError for
+    an unknown suffix, or if the film cannot be written.
+    """
+    check_container(path)
+    make_dir(path.parent)
+    suffix = path.suffix.lower()
+    with atomic(path) as temporary:
+        if not suffix:
+            opened = _open_folder(temporary)
+        elif suffix == ".gif":
+            opened = _open_gif(temporary, fps)
+        else:
+            opened = _open_film(temporary, CODECS[suffix], suffix.removeprefix("."), fps)
+        with opened as add:
+            yield add
+
+
+@contextlib.contextmanager
+def _open_film(path: Path, codec: Codec, container: str, fps: float) -> Iterator[AddFrame]:
+    import av
+
+    with av.open(str(path), "w", format=container, options=codec.container_options) as film:
+        stream = film.add_stream(codec.name, rate=Fraction(fps).limit_denominator(1001), options=codec.options)
+        stream.pix_fmt = "yuv420p"  # the one that every player knows
+
+        def add(frame: np.ndarray) -> None:
+            # Players want even sizes, because colours are stored at half the resolution.
+            pixels = np.asarray(to_pil(frame).convert("RGB"))  # [H,W,3]
+            height, width, _ = pixels.shape
+            pixels = np.pad(pixels, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
+            if not stream.codec_context.is_open:  # the first frame decides
+                stream.height, stream.width = pixels.shape[:2]
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+
+        yield add
+        film.mux(stream.encode())  # what the encoder still holds
+
+
+@contextlib.contextmanager
+def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
+    frames: list[Image.Image] = []
+
+    def add(frame: np.ndarray) -> None:
+        # A palette for each frame: 256 colours are few.
+        frames.append(to_pil(frame).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT))
+
+    yield add
+    if frames:
+        frames[0].save(
+            path,
+            format="GIF",
+            save_all=True,
+            append_images=frames[1:],
+            duration=round(1000 / fps),
+            loop=0,
+            optimize=False,
+        )
+
+
+@contextlib.contextmanager
+def _open_folder(path: Path) -> Iterator[AddFrame]:
+    path.mkdir()
+    count = 0
+
+    def add(frame: np.ndarray) -> None:
+        nonlocal count
+        to_pil(frame).save(path / f"frame{count:05d}.png")
+        count += 1
+
+    yield add
