@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -63,10 +63,12 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
 
 @contextlib.contextmanager
 def _open_film(path: Path, codec: Codec, container: str, fps: float) -> Iterator[AddFrame]:
+    """Encode frames as they come."""
     import av
 
     with av.open(str(path), "w", format=container, options=codec.container_options) as film:
-        stream = film.add_stream(codec.name, rate=Fraction(fps).limit_denominator(1001), options=codec.options)
+        rate = Fraction(fps).limit_denominator(1001)
+        stream: Any = film.add_stream(codec.name, rate=rate, options=codec.options)
         stream.pix_fmt = "yuv420p"  # the one that every player knows
 
         def add(frame: np.ndarray) -> None:
@@ -84,6 +86,7 @@ def _open_film(path: Path, codec: Codec, container: str, fps: float) -> Iterator
 
 @contextlib.contextmanager
 def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
+    """Collect frames, one byte a pixel, and write them at the end."""
     frames: list[Image.Image] = []
 
     def add(frame: np.ndarray) -> None:
@@ -105,6 +108,7 @@ def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
 
 @contextlib.contextmanager
 def _open_folder(path: Path) -> Iterator[AddFrame]:
+    """Write frames as numbered files."""
     path.mkdir()
     count = 0
 

@@ -4,10 +4,17 @@ from collections.abc import Callable
 
 from dnnlib import cli
 from generation.images import images, multiscale
+from generation.mixing import mix
+from generation.videos import interpolate
 
-COMMANDS: dict[str, Callable[..., None]] = {"images": images, "multiscale": multiscale}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "images": images,
+    "multiscale": multiscale,
+    "interpolate": interpolate,
+    "mix": mix,
+}
 
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Generate images and sheets from a network.")
+    cli.run_command(COMMANDS, "Generate images, sheets and films from a network.")

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
 from dnnlib.images import save_png, sheet
-from generation.sampling import Options, parse_seeds, sample
+from generation.sampling import Options, check_level, parse_seeds, sample
 
 
 def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out"), level: int = -1) -> None:
@@ -22,8 +22,7 @@ def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out")
     numbers = parse_seeds(seeds)
     for seed, levels in tqdm(sample(sampling, numbers), total=len(numbers), unit="img"):
         # The network tells how many levels there are, and no folder is made for a wrong one.
-        if not -len(levels) <= level < len(levels):
-            raise UserError(f"--level {level}: expected {-len(levels)} to {len(levels) - 1}")
+        check_level(level, levels)
         save_png(levels[level], make_dir(outdir) / f"seed{seed:04d}.png")
 
     print(f"{outdir}: {len(numbers)} images")

@@ -66,20 +66,24 @@ def find_snapshots(options: Options) -> tuple[list[Snapshot], Path | None]:
     # A run dir, by its number or its path.
     path = Path(options.network or "")
     if options.run_id is not None:
-        pattern = f"{options.run_id:05d}-*"
-        run_dirs = sorted(options.result_dir.glob(pattern))
-        if len(run_dirs) != 1:
-            number = f"{len(run_dirs)} run dirs {pattern} in {options.result_dir}"
-            raise UserError(f"--run-id {options.run_id}: {number}, expected one")
-        path = run_dirs[0]
+        path = find_run(options.run_id, options.result_dir, "--run-id")
     if path.is_dir():
-        return _select(path, options.snapshot), path
+        return select_snapshots(path, options.snapshot), path
 
     # A file may belong to a run as well, also by way of the link best.safetensors.
     path = path.resolve()
     if path.is_file() and (path.parent / "config.json").is_file():
         return [snapshot_at(path)], path.parent
     return [Snapshot(options.network or "")], None
+
+
+def find_run(number: int, result_dir: Path, option: str) -> Path:
+    """Return the run dir of this number, which `option` gave; raise UserError unless there is exactly one."""
+    pattern = f"{number:05d}-*"
+    run_dirs = sorted(result_dir.glob(pattern))
+    if len(run_dirs) != 1:
+        raise UserError(f"{option} {number}: {len(run_dirs)} run dirs {pattern} in {result_dir}, expected one")
+    return run_dirs[0]
 
 
 def snapshot_at(path: Path) -> Snapshot:
@@ -95,7 +99,7 @@ def snapshots_of(run_dir: Path) -> list[Snapshot]:
     return [Snapshot(name, previous) for name, previous in zip(names, [None, *names], strict=False)]
 
 
-def _select(run_dir: Path, choice: str) -> list[Snapshot]:
+def select_snapshots(run_dir: Path, choice: str) -> list[Snapshot]:
     """Return the snapshots that `choice` names: a number of kimg, `latest` or `all`."""
     snapshots = snapshots_of(run_dir)
     if not snapshots:

@@ -6,6 +6,7 @@ import pytest
 
 from config import ABLATIONS, PRESETS
 from dataprep.command import COMMANDS as DATASET_COMMANDS
+from generation.command import COMMANDS as GENERATE_COMMANDS
 from tests.runs import ROOT, script
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -20,7 +21,7 @@ def options():
     texts = [script("train.py", preset, "--help").stdout for preset in ("robohash", "progan-robohash")]
     for command in DATASET_COMMANDS:
         texts.append(script("dataset_tool.py", command, "--help").stdout)
-    for command in ("images", "multiscale"):
+    for command in GENERATE_COMMANDS:
         texts.append(script("generate.py", command, "--help").stdout)
     texts.append(script("run_metrics.py", "--help").stdout)
 

@@ -7,12 +7,30 @@ import pytest
 
 from generation import command
 
-SHARED = {"--help", "--network", "--seeds", "--trunc", "--cutoff", "--class", "--noise-mode", "--device"}
+SHARED = {
+    "--help",
+    "--network",
+    "--snapshot",
+    "--result-dir",
+    "--trunc",
+    "--cutoff",
+    "--class",
+    "--noise-mode",
+    "--device",
+}
 
 
-@pytest.mark.parametrize(("name", "own"), [("images", {"--outdir", "--level"}), ("multiscale", {"--output"})])
-def test_options(name, own, monkeypatch, capsys):
+OWN = {
+    "images": "--seeds --outdir --level",
+    "multiscale": "--seeds --output",
+    "interpolate": "--seeds --walk --frames --fps --smoothing --grid --level --size --output --overwrite",
+    "mix": "--rows --columns --layers --output --overwrite",
+}
+
+
+@pytest.mark.parametrize("name", command.COMMANDS)
+def test_options(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["generate.py", name, "--help"])
     with pytest.raises(SystemExit):
         command.main()
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out)) == SHARED | own
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out)) == SHARED | set(OWN[name].split())

@@ -1,0 +1,30 @@
+"""Which network file a command means: a file, a URL, a run dir, or the number of a run."""
+
+from pathlib import Path
+
+from dnnlib.errors import UserError
+from metrics.networks import find_run, select_snapshots
+from metrics.result_files import BEST
+
+
+def find_network(network: str, snapshot: str = "latest", result_dir: Path = Path("results")) -> str:
+    """Return the network file or URL that `network` stands for.
+
+    network: a file of any kind or a URL, which stay as they are; a run dir; or the number of a run in `result_dir`.
+    snapshot: of a run dir: `latest`, `best` (the lowest FID so far), or a number of kimg. Raises UserError if there is
+    no such run or snapshot.
+    """
+    path = Path(network)
+    if network.isdecimal() and not path.exists():
+        path = find_run(int(network), result_dir, "--network")
+
+    # Files and URLs are checked by whoever opens them; so are folders that are no run dirs.
+    if not (path / "config.json").is_file():
+        return network
+    if snapshot != "best":
+        return select_snapshots(path, snapshot)[-1].network
+
+    best = path / BEST
+    if not best.exists():
+        raise UserError(f"{best}: no such file, expected the link that scoring with fid makes; or --snapshot latest")
+    return str(best.resolve())
