@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dnnlib import cli
 from generation.images import images, multiscale
 from generation.mixing import mix
+from generation.timelapse import timelapse
 from generation.videos import interpolate
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -12,6 +13,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "multiscale": multiscale,
     "interpolate": interpolate,
     "mix": mix,
+    "timelapse": timelapse,
 }
 
 

@@ -1,0 +1,73 @@
+"""The film of a run, from its sheets."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib.errors import UserError
+from dnnlib.images import save_png, sheet
+from generation.timelapse import LABEL_HEIGHT, timelapse
+
+KIMG = ("000000", "000002", "000010")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with three sheets of two levels, 3x2 samples; sample i of sheet k has the gray value 10 * i + k."""
+    path = tmp_path / "00003-msg-stylegan-set-1gpu"
+    for r in (4, 8):
+        (path / f"{r}x{r}").mkdir(parents=True)
+        for k, kimg in enumerate(KIMG):
+            samples = np.full((6, 3, r, r), 0, np.uint8) + (10 * np.arange(6, dtype=np.uint8) + k)[:, None, None, None]
+            samples[:, 0] += 100 if r == 4 else 0  # the smaller level is red
+            save_png(sheet(samples, 3, (8, 8)), path / f"{r}x{r}" / f"fakes{kimg}.png")
+    (path / "8x8" / "fakes000012.png").touch()  # the other level is not written yet
+    return path
+
+
+def frames(folder):
+    return [np.asarray(Image.open(path)).astype(int) for path in sorted(folder.iterdir())]
+
+
+def test_a_frame_shows_each_sample_at_every_level_in_the_order_of_kimg(run, tmp_path):
+    timelapse(str(run), samples=2, output=tmp_path / "film")
+    shown = frames(tmp_path / "film")
+    assert len(shown) == 3 and shown[0].shape == (16 + LABEL_HEIGHT, 16, 3)
+    for k, frame in enumerate(shown):
+        for i in range(2):
+            row = frame[8 * i : 8 * i + 8]
+            assert (row[:, :8] == [10 * i + k + 100, 10 * i + k, 10 * i + k]).all() and (row[:, 8:] == 10 * i + k).all()
+        assert (frame[16:] < 128).any()  # the text
+
+
+def test_one_level_and_the_number_of_a_run(run, tmp_path, capsys):
+    timelapse("3", result_dir=tmp_path, level=0, samples=99, output=tmp_path / "film")
+    assert frames(tmp_path / "film")[0].shape == (6 * 8 + LABEL_HEIGHT, 8, 3)
+    assert "3 sheets, 0 to 10 kimg" in capsys.readouterr().out
+
+
+def test_a_gray_run_as_a_gif(run, tmp_path):
+    for path in run.glob("*/*.png"):
+        if path.stat().st_size:
+            Image.open(path).convert("L").save(path)
+    timelapse(str(run), output=tmp_path / "film.gif")
+    with Image.open(tmp_path / "film.gif") as im:
+        assert im.n_frames == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 2}, "--level 2: expected -2 to 1"),
+        ({"samples": 0}, "--samples 0: expected >= 1"),
+        ({"fps": 0}, "--fps 0: expected more than 0"),
+        ({"run": "7"}, "timelapse 7: 0 run dirs"),
+        ({"run": "."}, "no sheets in it, expected a run dir"),
+    ],
+)
+def test_what_makes_no_film_is_refused(run, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    options = {"run": str(run), **options}
+    with pytest.raises(UserError, match=message):
+        timelapse(options.pop("run"), result_dir=tmp_path, output=tmp_path / "film.gif", **options)
+    assert not (tmp_path / "film.gif").exists()
