@@ -25,6 +25,7 @@ class Codec(NamedTuple):
     container_options: dict[str, str]
 
 
+# Qualities at which artefacts are hard to see.
 CODECS = {
     ".mp4": Codec("libx264", {"crf": "18"}, {"movflags": "+faststart"}),  # plays before it is loaded as a whole
     ".webm": Codec("libvpx-vp9", {"crf": "28", "b": "0", "row-mt": "1"}, {}),
@@ -47,6 +48,7 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
     The film appears under its name when the block ends, whole, and not at all if the block raises. Raises UserError for
     an unknown suffix, or if the film cannot be written.
     """
+    # The folder is made only for a film that can be written.
     check_container(path)
     make_dir(path.parent)
     suffix = path.suffix.lower()
@@ -94,6 +96,8 @@ def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
         frames.append(to_pil(frame).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT))
 
     yield add
+
+    # The palette of the first frame is the file's, those of the others are their own.
     if frames:
         frames[0].save(
             path,

@@ -40,6 +40,7 @@ def mix(
     row_seeds = parse_seeds(rows)
     column_seeds = parse_seeds(columns)
 
+    # Mapped latents of all seeds, [rows,num_ws,w_dim] and [columns,num_ws,w_dim].
     G = open_generator(sampling)
     first, last = _parse_layers(layers, G.synthesis.num_ws)
     row_w = torch.cat([map_latents(G, *latent(G, seed, sampling), sampling) for seed in row_seeds])
@@ -66,6 +67,8 @@ def _parse_layers(text: str, count: int) -> tuple[int, int]:
     """Return the first and the last layer that `0-3` or `5` stands for, of `count` layers."""
     if count < 2:
         raise UserError("mix: w enters this network in one layer only, expected a network of the StyleGAN family")
+
+    # A single layer is a range of one; text that is no range becomes one that fits nowhere.
     match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not first <= last < count:

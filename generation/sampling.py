@@ -102,6 +102,7 @@ def open_generator(options: SamplingOptions) -> Generator:
     network = find_network(options.network, options.snapshot, options.result_dir)
     G = load_network(network).generator().to(pick_device(options.device))
 
+    # The class is checked before the first image.
     c_dim = G.spec.c_dim
     if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
         expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
@@ -138,6 +139,7 @@ def latent(G: Generator, seed: int, options: SamplingOptions) -> tuple[torch.Ten
 @torch.no_grad()
 def map_latents(G: Generator, z: torch.Tensor, c: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
     """Return w [N,num_ws,w_dim] of z [N,z_dim] and c [N,c_dim], truncated as the options or the network say."""
+    # What the options leave open, the network was configured with.
     psi = G.cfg.truncation_psi if options.trunc is None else options.trunc
     cutoff = G.cfg.truncation_cutoff if options.cutoff is None else options.cutoff
     w = G.mapping(z, c)

@@ -56,6 +56,7 @@ def timelapse(
     # Cells are as large as the largest level, whose folder is the last one.
     size = int(folders[-1].name.partition("x")[0])
     shown = folders if level is None else [folders[level]]
+    # A frame for each sheet.
     with open_video(output, fps) as add:
         for name in tqdm(names, unit="sheet"):
             columns = [_cells(folder / name, size, samples) for folder in shown]  # of each level [samples,C,size,size]
@@ -84,6 +85,7 @@ def _kimg(name: str) -> float:
 
 def _cells(path: Path, size: int, count: int) -> np.ndarray:
     """Return the first cells of a sheet, uint8 [count,C,size,size], or as many as it has."""
+    # Gray runs have gray sheets; those of four channels are shown without alpha.
     with Image.open(path) as im:
         pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*size,columns*size,C]

@@ -63,6 +63,8 @@ def interpolate(
     check_output(output, (*CONTAINERS, ""), overwrite)
     numbers = parse_seeds(seeds)
     columns, rows = parse_grid(grid)
+
+    # Length and speed.
     if frames < 1:
         raise UserError(f"--frames {frames}: expected >= 1")
     if not 0 < fps <= 240:
@@ -71,6 +73,8 @@ def interpolate(
     smoothing = min(1.0, seconds / 8) if smoothing is None else smoothing
     if not 0 < smoothing <= seconds:
         raise UserError(f"--smoothing {smoothing}: expected more than 0, at most the {seconds:g} seconds of the film")
+
+    # Random walks need a seed each; the others share a path, along which they start at different seeds.
     if walk == "gauss" and len(numbers) < columns * rows:
         raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {columns * rows} walks")
 
@@ -100,6 +104,7 @@ def _walk(
     z, c = latent(G, seeds[0], options)
     device = z.device
 
+    # Splines go through mapped latents; the other walks are in z, and mapped afterwards.
     if kind == "spline":
         keys = torch.cat([map_latents(G, latent(G, seed, options)[0], c, options) for seed in seeds])
         return torch.from_numpy(spline_walk(keys.double().cpu().numpy(), frames)).float().to(device)
@@ -115,6 +120,7 @@ def _images(
     G: Generator, w: torch.Tensor, options: SamplingOptions, noise_seed: int, level: int, size: int
 ) -> Iterator[np.ndarray]:
     """Yield one level of each w as uint8 [C,h,w], enlarged by a whole factor to at least `size` pixels."""
+    # Pixels are repeated, so that the network's own pixels stay visible.
     for levels in render(G, w, options, noise_seed):
         image = levels[level]
         factor = max(1, math.ceil(size / image.shape[1]))
