@@ -111,7 +111,7 @@ def test_bad_options_are_one_line(args, message):
         ("[]", "expected an object"),
     ],
 )
-def test_bad_config_json_is_told(tmp_path, content, message):
+def test_bad_config_json_is_reported(tmp_path, content, message):
     (tmp_path / "c.json").write_text(content)
     with pytest.raises(UserError, match=re.escape(message)):
         parse([str(tmp_path / "c.json")])

@@ -192,7 +192,7 @@ def test_gray_images_among_coloured_ones_become_rgb(at, tmp_path):
     assert content(tmp_path / "a" / "x") == content(tmp_path / "b" / "x")
 
 
-def test_a_full_disk_is_told_and_leaves_no_dataset(pictures, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_no_dataset(pictures, tmp_path):
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
@@ -203,7 +203,7 @@ def test_a_full_disk_is_told_and_leaves_no_dataset(pictures, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_wrong_with_labels_is_told(tmp_path):
+def test_what_is_wrong_with_labels_is_reported(tmp_path):
     for labels, message in (
         (np.array([[0.5, 1], [np.inf, 0]]), "image 1: label"),
         (np.array([[0.5, 1], [np.nan, 0]]), "image 1: label"),

@@ -68,7 +68,7 @@ def test_every_filter_is_antialiased():
         assert np.abs(small[:, 2:-2] - 127.5).max() < 2, filter
 
 
-def test_animations_are_told(tmp_path):
+def test_animations_are_reported(tmp_path):
     frames = [Image.new("RGB", (16, 16), c) for c in ("blue", "red", "green")]
     for form in ("GIF", "PNG", "WEBP"):
         data = encoded(frames[0], form, save_all=True, append_images=frames[1:])

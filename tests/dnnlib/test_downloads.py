@@ -48,7 +48,7 @@ def cached(tmp_path):
     return [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
-def test_urls_are_told_from_files():
+def test_urls_are_reported_from_files():
     assert is_url("http://x/y.pkl") and is_url("https://x")
     assert not any(map(is_url, ("x.pkl", "/x/y.pkl", "C:/x.pkl", "file:///x.pkl", "")))
 

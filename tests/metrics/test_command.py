@@ -57,7 +57,7 @@ def test_results_of_no_run_are_printed_whole_or_kept(run, tmp_path):
     assert len(found) == 2 and found[0]["snapshot"] == "network.safetensors" and "version 1" not in out.stdout
 
 
-def test_a_dataset_that_moved_or_has_other_classes_is_told(run, tmp_path):
+def test_a_dataset_that_moved_or_has_other_classes_is_reported(run, tmp_path):
     base, path, _ = run
     moved = tmp_path / "00000-moved"
     moved.mkdir()

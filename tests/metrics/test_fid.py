@@ -25,7 +25,7 @@ def test_bias_is_an_estimate_from_twice_as_many_images_as_features_on(dataset):
         assert choose(f"fid{n}")[0](ctx).facts["bias_is"] == expected
 
 
-def test_sets_that_are_too_small_are_told(dataset, tmp_path):
+def test_sets_that_are_too_small_are_reported(dataset, tmp_path):
     rng = np.random.default_rng(0)
     one = open_dataset(write_dataset(tmp_path / "x", rng.integers(0, 256, (1, 3, 16, 16), dtype=np.uint8)))
     for name, fakes, reals in (

@@ -16,7 +16,7 @@ from training.data.dataset import open_dataset
 
 
 def ms_ssim_by_definition(a, b):
-    """Of one pair of images [h,w,C], as the reference computes it: scipy, float64."""
+    """MS-SSIM of one pair of images [h,w,C], as the reference computes it: scipy, float64."""
 
     def single(x, y):
         size = min(11, *x.shape[:2])

@@ -52,14 +52,14 @@ def test_fakes_do_not_depend_on_the_batch_and_draw_labels_of_the_data(dataset):
     assert not torch.equal(other, whole)
 
 
-def test_images_that_are_not_finite_are_told(dataset):
+def test_images_that_are_not_finite_are_reported(dataset):
     for name in ("swd", "consistency", "msssim"):
         with pytest.raises(UserError, match="images that are not finite numbers"):
             choose(f"{name}16")[0](context(linear(shift=math.nan), dataset))
 
 
 def test_readers_end_with_an_interrupted_measurement(tmp_path):
-    """Of PNGs, which worker processes decode."""
+    """Images of PNGs, which worker processes decode."""
     rng = np.random.default_rng(0)
     write_dataset(tmp_path / "x", rng.integers(0, 256, (40, 3, 16, 16), dtype=np.uint8))
     convert(tmp_path / "x", tmp_path / "y", to="folder")

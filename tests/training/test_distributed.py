@@ -40,7 +40,7 @@ def test_two_ranks_equal_one_with_two_micro_batches(args, data, tmp_path):
         assert x == pytest.approx(y, rel=1e-6)
 
 
-def test_wrong_number_of_processes_is_told(data, tmp_path):
+def test_wrong_number_of_processes_is_reported(data, tmp_path):
     out = train(*ARGS, "--data", data, "--result-dir", tmp_path, "--gpus", 3, check=False)
     assert out.returncode == 2 and "batch 8: expected a multiple of gpus 3" in out.stderr
 
@@ -53,7 +53,7 @@ def test_error_in_the_workers_is_one_line(data, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "status", "text"), [("user", 2, "error: only rank 1 knows"), ("bug", 1, "a bug")])
-def test_error_of_any_rank_is_told(kind, status, text):
+def test_error_of_any_rank_is_reported(kind, status, text):
     command = [sys.executable, "-m", "tests.failing_rank", kind]
     out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100)
     assert out.returncode == status and text in out.stderr

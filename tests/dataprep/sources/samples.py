@@ -10,7 +10,7 @@ from training.data.tfrecord import TFRecordDataset, halvings
 
 
 def order(n):
-    """Of the original: RandomState(123)."""
+    """The order of the original: RandomState(123)."""
     indices = np.arange(n)
     np.random.RandomState(123).shuffle(indices)
     return indices

@@ -20,7 +20,7 @@ def test_facts_tell_the_weights(weights):
     assert torch.equal(random(images())[0], again(images())[0])
 
 
-def test_missing_and_wrong_files_are_told(weights, tmp_path, monkeypatch):
+def test_missing_and_wrong_files_are_reported(weights, tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"no such file, expected the weights of inception: download https://github\.com"
     ):

@@ -186,7 +186,7 @@ def test_the_index_is_small(tmp_path):
     assert len(pickle.dumps(files)) < 2000 * 100
 
 
-def test_images_are_told_from_other_files(tmp_path):
+def test_images_are_reported_from_other_files(tmp_path):
     names = ["a.PNG", "b/c.jpeg", "notes.txt", "d.txt", "e.mp4", "README", "dataset.json"]
     names += [".hidden.png", "__MACOSX/a.png", ".git/f.png", "b/._c.jpeg"]
     files = ZipFiles(write_zip(tmp_path / "x.zip", dict.fromkeys(names, b"")))

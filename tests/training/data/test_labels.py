@@ -45,7 +45,7 @@ def test_a_label_file_that_promises_too_much_allocates_nothing(tmp_path):
 
 @pytest.mark.parametrize("shape", [(7, 3), (2500, 700)])
 def test_label_files_hold_what_was_written(shape, tmp_path):
-    """Of either type of table, also one that is written in several parts."""
+    """Tables of either type, also one that is written in several parts."""
     numbers = np.arange(shape[0]) % shape[1]
     for table in (labels.OneHot(numbers, shape[1]), np.random.default_rng(0).normal(size=shape).astype(np.float32)):
         labels.write_labels(tmp_path / "a.labels", table)

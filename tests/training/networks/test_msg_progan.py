@@ -154,7 +154,7 @@ def test_combine_and_connected_resolutions(combine, resolutions):
     assert all(p.grad is not None for p in D.parameters())
 
 
-def test_unknown_level_is_told():
+def test_an_unknown_resolution_is_reported():
     with pytest.raises(ValueError, match=r"D.resolutions: found \[32\], expected some of \(4, 8\)"):
         networks(ImageSpec(resolution=16), d={"resolutions": (32,)})
 

@@ -221,7 +221,7 @@ def test_folder_that_is_no_run_is_left_alone(reference, tmp_path):
     assert out.returncode == 2 and "not a run dir: no config.json" in out.stderr and sorted(other.rglob("*")) == before
 
 
-def test_users_copies_of_checkpoints_are_ignored_and_differences_told(reference, tmp_path):
+def test_users_copies_of_checkpoints_are_ignored_and_differences_are_reported(reference, tmp_path):
     data, whole = reference
     run = tmp_path / whole.name
     shutil.copytree(whole, run)
