@@ -25,7 +25,6 @@ class Codec(NamedTuple):
     container_options: dict[str, str]
 
 
-# Qualities at which artefacts are hard to see.
 CODECS = {
     ".mp4": Codec("libx264", {"crf": "18"}, {"movflags": "+faststart"}),  # plays before it is loaded as a whole
     ".webm": Codec("libvpx-vp9", {"crf": "28", "b": "0", "row-mt": "1"}, {}),

@@ -17,3 +17,9 @@ def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
     if os.path.lexists(path) and (path.is_dir() or not overwrite):
         advice = "" if path.is_dir() else ", or --overwrite"
         raise UserError(f"--output {path}: exists already, expected a new name{advice}")
+
+
+def check_fps(fps: float) -> None:
+    """Raise UserError unless a film can have this many frames per second."""
+    if not 0 < fps <= 240:
+        raise UserError(f"--fps {fps}: expected more than 0, at most 240")

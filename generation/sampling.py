@@ -91,7 +91,7 @@ def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int
     """Open the network now, and return an iterator that draws (seed, pyramid of uint8 [C,r,r]) for each seed.
 
     Everything random about an image follows from its seed, including the class of a conditional network if none is
-    given.    Raise UserError if there is no generator in the file, or no such class.
+    given. Raise UserError if there is no generator in the file, or no such class.
     """
     G = open_generator(options)
     return ((seed, draw(G, seed, options)) for seed in seeds)

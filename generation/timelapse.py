@@ -13,8 +13,10 @@ from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.images import sheet
 from dnnlib.video import CONTAINERS, open_video
-from generation.output import check_output
+from generation.output import check_fps, check_output
+from generation.sampling import check_level
 from metrics.networks import find_run
+from training.data.decode import decoding_error
 
 LABEL_HEIGHT = 16  # of the strip with the number of kimg, in pixels
 
@@ -45,17 +47,17 @@ def timelapse(
     check_output(output, (*CONTAINERS, ""), overwrite)
     if samples < 1:
         raise UserError(f"--samples {samples}: expected >= 1")
-    if not 0 < fps <= 240:
-        raise UserError(f"--fps {fps}: expected more than 0, at most 240")
+    check_fps(fps)
 
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)
     folders, names = _sheets(run_dir)
-    if level is not None and not -len(folders) <= level < len(folders):
-        raise UserError(f"--level {level}: expected {-len(folders)} to {len(folders) - 1}")
+    if level is not None:
+        check_level(level, folders)
 
     # Cells are as large as the largest level, whose folder is the last one.
     size = int(folders[-1].name.partition("x")[0])
     shown = folders if level is None else [folders[level]]
+
     # A frame for each sheet.
     with open_video(output, fps) as add:
         for name in tqdm(names, unit="sheet"):
@@ -71,7 +73,8 @@ def _sheets(run_dir: Path) -> tuple[list[Path], list[str]]:
     folders.sort(key=lambda path: int(path.name.partition("x")[0]))
 
     # While a run goes on, the newest sheet may not be there for all levels yet.
-    names = [{path.name for path in folder.glob("fakes*.png")} for folder in folders]
+    pattern = r"fakes\d+(\.\d+)?\.png"
+    names = [{path.name for path in folder.iterdir() if re.fullmatch(pattern, path.name)} for folder in folders]
     complete = set.intersection(*names) if names else set()
     if not complete:
         raise UserError(f"{run_dir}: no sheets in it, expected a run dir with e.g. 64x64/fakes000000.png")
@@ -86,8 +89,11 @@ def _kimg(name: str) -> float:
 def _cells(path: Path, size: int, count: int) -> np.ndarray:
     """Return the first cells of a sheet, uint8 [count,C,size,size], or as many as it has."""
     # Gray runs have gray sheets; those of four channels are shown without alpha.
-    with Image.open(path) as im:
-        pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
+    try:
+        with Image.open(path) as im:
+            pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
+    except Exception as e:  # Pillow raises whatever a damaged file leads it to
+        raise UserError(f"{path}: {decoding_error(e, path)}") from e
     pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*size,columns*size,C]
 
     rows, columns = pixels.shape[0] // size, pixels.shape[1] // size

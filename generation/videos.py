@@ -13,7 +13,7 @@ from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.images import sheet
 from dnnlib.video import CONTAINERS, open_video
-from generation.output import check_output
+from generation.output import check_fps, check_output
 from generation.sampling import (
     Options,
     SamplingOptions,
@@ -64,11 +64,12 @@ def interpolate(
     numbers = parse_seeds(seeds)
     columns, rows = parse_grid(grid)
 
-    # Length and speed.
+    # Length, speed and size.
     if frames < 1:
         raise UserError(f"--frames {frames}: expected >= 1")
-    if not 0 < fps <= 240:
-        raise UserError(f"--fps {fps}: expected more than 0, at most 240")
+    check_fps(fps)
+    if not 1 <= size <= 4096:
+        raise UserError(f"--size {size}: expected 1 to 4096")
     seconds = frames / fps
     smoothing = min(1.0, seconds / 8) if smoothing is None else smoothing
     if not 0 < smoothing <= seconds:
@@ -78,7 +79,7 @@ def interpolate(
     if walk == "gauss" and len(numbers) < columns * rows:
         raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {columns * rows} walks")
 
-    # Each walk is rendered by itself, so that memory does not grow with their number.
+    # The latents of all frames are small; images are made as the film needs them.
     G = open_generator(sampling)
     walks = [
         _walk(G, numbers[k % len(numbers) :] + numbers[: k % len(numbers)], walk, frames, smoothing * fps, sampling)

@@ -55,6 +55,17 @@ def test_a_gray_run_as_a_gif(run, tmp_path):
         assert im.n_frames == 3
 
 
+def test_a_damaged_sheet_is_named_and_other_files_are_ignored(run, tmp_path):
+    for folder in run.iterdir():
+        (folder / "fakes-best.png").write_bytes(b"mine")
+    timelapse(str(run), output=tmp_path / "film.gif")
+
+    (run / "4x4" / "fakes000002.png").write_bytes(b"\x89PNG")
+    with pytest.raises(UserError, match=r"4x4/fakes000002.png: not a readable image"):
+        timelapse(str(run), output=tmp_path / "other.gif")
+    assert not (tmp_path / "other.gif").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -71,6 +71,7 @@ def test_the_suffix_chooses_the_container(tmp_path, name):
     [
         ({"frames": 0}, "--frames 0: expected >= 1"),
         ({"fps": 0.0}, "--fps 0.0: expected more than 0"),
+        ({"size": 0}, "--size 0: expected 1 to 4096"),
         ({"grid": "0x2"}, "--grid 0x2: expected columns and rows such as 4x2"),
         ({"level": 4}, "--level 4: expected -4 to 3"),
         ({"walk": "gauss", "grid": "3x1"}, "--seeds 0-1: 2 seeds, expected one for each of the 3 walks"),

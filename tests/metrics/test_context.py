@@ -1,4 +1,4 @@
-"""What is drawn for a metric, and what it is told of that."""
+"""What is drawn for a metric, and the facts that come with it."""
 
 import pytest
 
