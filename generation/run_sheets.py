@@ -1,0 +1,92 @@
+"""The sheets of samples in a run dir, read again: `4x4/fakes000000.png` and so on, one file per level and time."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dnnlib.errors import UserError
+from training.data.decode import decoding_error
+
+SHEET_NAME = re.compile(r"fakes(\d+(?:\.\d+)?)\.png")
+
+
+class RunSheets(NamedTuple):
+    """Which sheets of a run there are at every level."""
+
+    folders: list[Path]
+    """A folder for each level, smallest first."""
+    names: list[str]
+    """File names that all folders have, earliest first."""
+
+    @property
+    def kimg(self) -> list[float]:
+        """The thousands of images after which each sheet was made."""
+        return [kimg_of_sheet(name) for name in self.names]
+
+    @property
+    def size(self) -> int:
+        """Height and width of a cell in pixels, the same in all sheets of the run."""
+        return _resolution(self.folders[-1])
+
+    def cells(self, level: int, name: str) -> np.ndarray:
+        """Return the samples of one sheet, uint8 [N,C,size,size]; smaller levels are scaled up in it.
+
+        Raises UserError if the file is damaged.
+        """
+        # Gray runs have gray sheets; those of four channels are shown without alpha.
+        path = self.folders[level] / name
+        try:
+            with Image.open(path) as im:
+                pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
+        except Exception as e:  # Pillow raises whatever a damaged file leads it to
+            raise UserError(f"{path}: {decoding_error(e, path)}") from e
+        pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*size,columns*size,C]
+
+        size = self.size
+        rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
+        grid = pixels[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
+        return grid.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1, size, size)
+
+
+def find_sheets(run_dir: Path) -> RunSheets:
+    """Return the sheets of a run; raise UserError if there is none that is complete."""
+    folders = [path for path in run_dir.glob("*x*") if re.fullmatch(r"(\d+)x\1", path.name)]
+    folders.sort(key=_resolution)
+
+    # While a run goes on, the newest sheet may not be there for all levels yet.
+    names = [{path.name for path in folder.iterdir() if SHEET_NAME.fullmatch(path.name)} for folder in folders]
+    complete = set.intersection(*names) if names else set()
+    if not complete:
+        raise UserError(f"{run_dir}: no sheets in it, expected a run dir with e.g. 64x64/fakes000000.png")
+    return RunSheets(folders, sorted(complete, key=kimg_of_sheet))
+
+
+def kimg_of_sheet(name: str) -> float:
+    """Return the number in fakes000123.png, or in fakes000000.064.png."""
+    match = SHEET_NAME.fullmatch(name)
+    assert match is not None
+    return float(match[1])
+
+
+def stability(sheets: RunSheets) -> np.ndarray:
+    """Return the mean squared change of every level from each sheet to the next, float64 [sheets-1,levels].
+
+    Images count in [-1,1]. This is figure 5 of MSG-GAN (Karnewar & Wang 2020, section 4.3), taken from the sheets.
+    """
+    changes = np.zeros((len(sheets.names) - 1, len(sheets.folders)))
+    for level in range(len(sheets.folders)):
+        previous: np.ndarray | None = None
+        for k, name in enumerate(sheets.names):
+            cells = sheets.cells(level, name).astype(np.float32) / 127.5  # [N,C,size,size]; the -1 cancels
+            if previous is not None:
+                changes[k - 1, level] = np.square(cells - previous).mean(dtype=np.float64)
+            previous = cells
+    return changes
+
+
+def _resolution(folder: Path) -> int:
+    """Return the number in 64x64."""
+    return int(folder.name.partition("x")[0])
