@@ -87,7 +87,7 @@ def keep(run_dir: Path, result: Result) -> list[Result]:
 
         # Results of other conditions stay; the file is in the order of training.
         replaced = (result.snapshot, result.conditions())
-        others = [other for other in _read(path) if (other.snapshot, other.conditions()) != replaced]
+        others = [other for other in read_results(path) if (other.snapshot, other.conditions()) != replaced]
         results = sorted([*others, result], key=lambda kept: kept.kimg or 0)
         with atomic(path) as temporary:
             lines = [json.dumps(kept.to_row()) + "\n" for kept in results]
@@ -96,7 +96,7 @@ def keep(run_dir: Path, result: Result) -> list[Result]:
     return series(results)
 
 
-def _read(path: Path) -> list[Result]:
+def read_results(path: Path) -> list[Result]:
     """Return the results in a file; damaged lines are left out."""
     rows = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
@@ -119,7 +119,7 @@ def link_best(run_dir: Path) -> None:
         return bool(is_published and is_whole) and (run_dir / result.snapshot).is_file()
 
     # One series for each kind of FID, of which the longest is the most telling.
-    candidates = [series(list(filter(counts, _read(path)))) for path in sorted(run_dir.glob("metric-fid*.jsonl"))]
+    candidates = [series(list(filter(counts, read_results(path)))) for path in sorted(run_dir.glob("metric-fid*.jsonl"))]
     chosen = max(candidates, key=lambda s: (len(s), s[0].facts.get("num_fakes", 0) if s else 0), default=[])
 
     # A file of this name that is not a link is the user's own.
