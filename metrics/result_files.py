@@ -119,7 +119,8 @@ def link_best(run_dir: Path) -> None:
         return bool(is_published and is_whole) and (run_dir / result.snapshot).is_file()
 
     # One series for each kind of FID, of which the longest is the most telling.
-    candidates = [series(list(filter(counts, read_results(path)))) for path in sorted(run_dir.glob("metric-fid*.jsonl"))]
+    paths = sorted(run_dir.glob("metric-fid*.jsonl"))
+    candidates = [series(list(filter(counts, read_results(path)))) for path in paths]
     chosen = max(candidates, key=lambda s: (len(s), s[0].facts.get("num_fakes", 0) if s else 0), default=[])
 
     # A file of this name that is not a link is the user's own.
