@@ -8,7 +8,7 @@ import numpy as np
 from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
-from dnnlib.images import save_png, sheet
+from dnnlib.images import save_image, sheet
 from training.data.dataset import open_dataset
 
 
@@ -44,7 +44,7 @@ def display(
 
     # Write the sheet, and say what is on it.
     make_dir(path.parent)
-    save_png(sheet(images, columns), path)
+    save_image(sheet(images, columns), path)
     print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {r}x{r}")
     if open:
         webbrowser.open(path.resolve().as_uri())

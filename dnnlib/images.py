@@ -1,11 +1,28 @@
 """Contact sheets and image files."""
 
+import io
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from dnnlib.files import atomic
+
+# How each kind of file is encoded: PNG quickly, since effort hardly makes it smaller; the others so that losses are
+# hard to see.
+ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
+    ".png": ("PNG", {"compress_level": 1}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 95}),
+}
+PICTURES = tuple(ENCODINGS)
+"""Suffixes of pictures."""
+
+LABEL_HEIGHT = 16
+"""Height in pixels of the strip that `labelled` adds."""
 
 
 def to_pil(image: np.ndarray) -> Image.Image:
@@ -33,7 +50,39 @@ def sheet(images: np.ndarray, columns: int, size: tuple[int, int] | None = None)
     return grid.reshape(c, rows * height, columns * width)
 
 
-def save_png(image: np.ndarray, path: Path) -> None:
-    """Write uint8 [C,H,W] as PNG, whole or not at all."""
+def enlarge(image: np.ndarray, size: int) -> np.ndarray:
+    """Return uint8 [C,h,w] at a whole multiple of its size: the first that is at least `size` pixels high."""
+    factor = max(1, math.ceil(size / image.shape[1]))
+    return image.repeat(factor, axis=1).repeat(factor, axis=2)
+
+
+def labelled(image: np.ndarray, text: str) -> np.ndarray:
+    """Return uint8 [C,h,w] with a line of text in a white strip below it, LABEL_HEIGHT pixels high."""
+    channels, _, width = image.shape
+    strip = Image.new("L", (width, LABEL_HEIGHT), "white")
+    ImageDraw.Draw(strip).text((4, 2), text, fill="black")
+    return np.concatenate([image, np.asarray(strip)[None].repeat(channels, 0)], 1)
+
+
+def save_grid(images: Sequence[np.ndarray], path: Path, columns: int | None = None) -> None:
+    """Write images uint8 [C,h,w] of one size as one picture, row by row; default: about as wide as high."""
+    save_image(sheet(np.stack(images), columns or math.ceil(math.sqrt(len(images)))), path)
+
+
+def save_image(image: np.ndarray, path: Path) -> None:
+    """Write uint8 [C,H,W], whole or not at all; the suffix, one of PICTURES, decides the kind of file."""
     with atomic(path) as temporary:
-        to_pil(image).save(temporary, format="PNG")
+        temporary.write_bytes(encode(image, path.suffix))
+
+
+def encode(image: np.ndarray, suffix: str) -> bytes:
+    """Return uint8 [C,H,W] as a file of the kind that `suffix`, one of PICTURES, names."""
+    kind, options = ENCODINGS[suffix.lower()]
+    picture = to_pil(image)
+
+    # JPEG has no alpha.
+    if kind == "JPEG" and picture.mode == "RGBA":
+        picture = picture.convert("RGB")
+    data = io.BytesIO()
+    picture.save(data, format=kind, **options)
+    return data.getvalue()

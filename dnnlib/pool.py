@@ -33,12 +33,16 @@ def cpu_count() -> int:
 
 
 def ordered_map(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, ahead: int | None = None
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    workers: int,
+    ahead: int | None = None,
+    threads: int = 1,
 ) -> Generator[Result, None, None]:
-    """Yield `function(task)` for each task, in order, computed by `workers` processes; 0 = by one thread.
+    """Yield `function(task)` for each task, in order, computed by `workers` processes; 0 = by `threads`.
 
     function: for processes it must be picklable; it is sent to each once, so it may carry a large state (a dataset).
-    ahead: how many tasks are drawn from `tasks` before their results are asked for; default: 2 per worker.
+    ahead: how many tasks are drawn from `tasks` before their results are asked for; default: 2 per worker process.
 
     Close the generator (contextlib.closing) to end early; it waits for the tasks that are being computed. Raises
     WorkerDied if a worker process ends, and otherwise what `function` or `tasks` raises.
@@ -54,7 +58,7 @@ def ordered_map(
         pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin, initargs=(function,))
         call: Callable[[Task], Result] = _call
     else:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
         call = function
 
     try:

@@ -1,7 +1,7 @@
 """Films written frame by frame: mp4 and webm through PyAV, gif and numbered pictures through Pillow."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,6 +60,13 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
             opened = _open_film(temporary, CODECS[suffix], suffix.removeprefix("."), fps)
         with opened as add:
             yield add
+
+
+def save_video(frames: Iterable[np.ndarray], path: Path, fps: float = 30.0) -> None:
+    """Write frames, uint8 [C,H,W] with C = 1 or 3, as a film; see `open_video`."""
+    with open_video(path, fps) as add:
+        for frame in frames:
+            add(frame)
 
 
 @contextlib.contextmanager

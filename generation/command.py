@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from dnnlib import cli
+from generation.figures import figures
 from generation.images import images, multiscale
 from generation.mixing import mix
+from generation.reals import reals
 from generation.timelapse import timelapse
 from generation.videos import interpolate
 
@@ -13,10 +15,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "multiscale": multiscale,
     "interpolate": interpolate,
     "mix": mix,
+    "figures": figures,
     "timelapse": timelapse,
+    "reals": reals,
 }
 
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Generate images, sheets and films from a network.")
+    cli.run_command(COMMANDS, "Make images, films and figures from a network.")

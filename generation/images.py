@@ -1,49 +1,189 @@
-"""Pictures of single seeds: one file each, or a sheet of all levels."""
+"""Pictures of latents: a file for each, one grid, a zip with the latents, or sheets of all levels."""
 
+import io
+import math
+import zipfile
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from dnnlib.cli import Switch
 from dnnlib.errors import UserError
-from dnnlib.files import make_dir
-from dnnlib.images import save_png, sheet
-from generation.sampling import Options, check_level, parse_seeds, sample
+from dnnlib.files import atomic, make_dir
+from dnnlib.images import PICTURES, encode, save_grid, sheet
+from generation.output import Format, add_to_zip, check_outdir, check_output, in_threads, write_file
+from generation.sampling import Options, Sample, Sampler
+from generation.selection import Latents, Selection, check_level, open_sampler, parse_grid, parse_levels
 
 
-def images(*, sampling: Options, seeds: str = "0-15", outdir: Path = Path("out"), level: int = -1) -> None:
-    """Write one PNG per seed: OUTDIR/seed0000.png.
+def images(
+    *,
+    sampling: Options,
+    latents: Latents,
+    level: int = -1,
+    outdir: Path = Path("out"),
+    format: Format = "png",
+    output: Path | None = None,
+    grid: str | None = None,
+    overwrite: Switch = False,
+) -> None:
+    """Write images: one file each (OUTDIR/seed0000.png), one grid of all, or a zip.
 
     Args:
-        seeds: Seeds to use, as numbers and ranges, e.g. 0-15,20.
-        outdir: Folder for the images.
         level: Level of the pyramid to write: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
+        outdir: Folder for one file each.
+        format: Kind of these files, and of those in a zip.
+        output: Instead of files, write one grid of all images (.png, .jpg, .webp), or a .zip of images with
+            latents.npz: their z, c and w.
+        grid: Columns and rows of the grid, WIDTHxHEIGHT. Default: about as wide as high.
+        overwrite: Replace files that exist.
     """
-    numbers = parse_seeds(seeds)
-    for seed, levels in tqdm(sample(sampling, numbers), total=len(numbers), unit="img"):
-        # The network tells how many levels there are, and no folder is made for a wrong one.
-        check_level(level, levels)
-        save_png(levels[level], make_dir(outdir) / f"seed{seed:04d}.png")
+    # Everything that needs no network is checked first.
+    selection = Selection(latents)
+    count = len(selection.names)
+    columns = _columns(grid, count)
+    if output is not None:
+        check_output(output, (*PICTURES, ".zip"), overwrite)
+    elif grid is not None:
+        raise UserError(f"--grid {grid}: expected --output FILE as well")
+    names = [f"{name}.{format}" for name in selection.names]
+    if output is None:
+        check_outdir(outdir, names, overwrite)
 
-    print(f"{outdir}: {len(numbers)} images")
+    sampler = open_sampler(sampling, latents.only_noise)
+    level = check_level(level, len(sampler.resolutions))
+    with _with_progress(sampler, selection) as samples:
+        if output is None:
+            _write_folder(outdir, names, (sample.images[level] for sample in samples))
+        elif output.suffix.lower() == ".zip":
+            _write_zip(output, names, samples, level)
+        else:
+            make_dir(output.parent)
+            save_grid([sample.images[level] for sample in samples], output, columns)
+    print(f"{output or outdir}: {count} images")
 
 
-def multiscale(*, sampling: Options, seeds: str = "0-7", output: Path = Path("multiscale.png")) -> None:
-    """Write one sheet: a row per seed, a column per level from 4x4 to the full resolution, all scaled up to full size.
+def multiscale(
+    *,
+    sampling: Options,
+    latents: Latents,
+    level: str = "all",
+    columns: int | None = None,
+    own_size: Switch = False,
+    output: Path = Path("multiscale.png"),
+    outdir: Path | None = None,
+    format: Format = "png",
+    overwrite: Switch = False,
+) -> None:
+    """Write the levels of each sample side by side or as a tower: one sheet of all samples, or a file for each.
 
     Args:
-        seeds: Seeds to use, as numbers and ranges, e.g. 0-7,20.
-        output: PNG file to write.
+        level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
+        columns: In how many columns the levels of a sample stand. Default: side by side; 1 = a tower, the largest on
+            top.
+        own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
+        output: Sheet of all samples (.png, .jpg, .webp).
+        outdir: Write a file for each sample into this folder instead.
+        format: Kind of these files.
+        overwrite: Replace files that exist.
     """
-    if output.suffix.lower() != ".png":
-        raise UserError(f"--output {output}: expected a file name that ends in .png")
+    selection = Selection(latents)
+    if columns is not None and columns < 1:
+        raise UserError(f"--columns {columns}: expected >= 1")
+    names = [f"{name}.{format}" for name in selection.names]
+    if outdir is None:
+        check_output(output, PICTURES, overwrite)
+    else:
+        check_outdir(outdir, names, overwrite)
 
-    # Each image becomes a cell of the full size.
-    cells = []
-    for _, levels in sample(sampling, parse_seeds(seeds)):
-        size = levels[-1].shape[1:]
-        cells += [sheet(image[None], 1, size) for image in levels]
+    sampler = open_sampler(sampling, latents.only_noise)
+    levels = parse_levels(level, len(sampler.resolutions))
+    across = min(columns or len(levels), len(levels))
+    with _with_progress(sampler, selection) as samples:
+        pictures = (lay_out([sample.images[i] for i in levels], across, own_size) for sample in samples)
+        if outdir is not None:
+            _write_folder(outdir, names, pictures)
+        else:
+            # Rows of levels stand one below the other; towers, which are high, side by side.
+            make_dir(output.parent)
+            save_grid(list(pictures), output, len(names) if columns == 1 else 1)
+    shown = ", ".join(str(sampler.resolutions[i]) for i in levels)
+    print(f"{outdir or output}: {len(names)} samples, levels {shown}")
 
-    make_dir(output.parent)
-    save_png(sheet(np.stack(cells), len(levels)), output)
-    print(output)
+
+def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarray:
+    """Return a picture uint8 [C,H,W] of the levels uint8 [C,r,r] of one sample, on white.
+
+    columns: 1 = a tower, the largest level on top.
+    own_size: whether levels keep their size, in the middle of their cells; otherwise all are scaled up to the largest.
+    """
+    if columns == 1:
+        levels = sorted(levels, key=lambda image: -image.shape[1])
+
+    size = max(image.shape[1] for image in levels)
+    if not own_size:
+        return sheet(np.stack([sheet(image[None], 1, (size, size)) for image in levels]), columns)
+
+    # A row is as high as its highest level, a column as wide as its widest.
+    rows = [levels[i : i + columns] for i in range(0, len(levels), columns)]
+    heights = [max(image.shape[1] for image in row) for row in rows]
+    widths = [max(image.shape[2] for image in levels[k::columns]) for k in range(columns)]
+    picture = np.full((levels[0].shape[0], sum(heights), sum(widths)), 255, np.uint8)
+    for i, image in enumerate(levels):
+        row, column = divmod(i, columns)
+        y = sum(heights[:row]) + (heights[row] - image.shape[1]) // 2
+        x = sum(widths[:column]) + (widths[column] - image.shape[2]) // 2
+        picture[:, y : y + image.shape[1], x : x + image.shape[2]] = image
+    return picture
+
+
+def _columns(grid: str | None, count: int) -> int:
+    """Return the number of columns of a grid for `count` images; raise UserError if they do not fit into it."""
+    if grid is None:
+        return math.ceil(math.sqrt(count))
+
+    columns, rows = parse_grid(grid)
+    if columns * rows < count:
+        raise UserError(f"--grid {grid}: room for {columns * rows} images, expected at least {count}")
+    return columns
+
+
+def _with_progress(sampler: Sampler, selection: Selection) -> "tqdm[Sample]":
+    """Return the samples of a selection with a progress bar, which ends with the `with` block that it is used in."""
+    return tqdm(sampler.draw(selection.latents(sampler)), total=len(selection.names), unit="img")
+
+
+def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray]) -> None:
+    """Write each picture, uint8 [C,H,W], into a folder."""
+
+    def write(item: tuple[str, np.ndarray]) -> None:
+        name, picture = item
+        write_file(folder / name, encode(picture, Path(name).suffix))
+
+    make_dir(folder)
+    with closing(in_threads(write, zip(names, pictures, strict=True))) as written:
+        for _ in written:
+            pass
+
+
+def _write_zip(path: Path, names: list[str], samples: Iterable[Sample], level: int) -> None:
+    """Write an image of each sample into a zip, and the latents as arrays into its latents.npz."""
+    suffix = Path(names[0]).suffix
+    z, c, w = [], [], []
+
+    make_dir(path.parent)
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        encoded = in_threads(lambda sample: (sample, encode(sample.images[level], suffix)), samples)
+        with closing(encoded):
+            for name, (sample, data) in zip(names, encoded, strict=True):
+                add_to_zip(archive, name, data)
+                z.append(sample.latent.z)
+                c.append(sample.latent.c)
+                w.append(sample.w)
+
+        arrays = io.BytesIO()
+        np.savez(arrays, names=np.array(names), z=np.stack(z), c=np.stack(c), w=np.stack(w))
+        add_to_zip(archive, "latents.npz", arrays.getvalue())

@@ -10,9 +10,10 @@ from tqdm import tqdm
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
-from dnnlib.images import save_png, sheet
+from dnnlib.images import PICTURES, save_grid
 from generation.output import check_output
-from generation.sampling import Options, latent, map_latents, open_generator, parse_seeds, render
+from generation.sampling import Options, Sampler
+from generation.selection import check_level, parse_seeds
 
 
 def mix(
@@ -21,6 +22,7 @@ def mix(
     rows: str = "0-3",
     columns: str = "4-7",
     layers: str = "0-3",
+    level: int = -1,
     output: Path = Path("mix.png"),
     overwrite: Switch = False,
 ) -> None:
@@ -31,46 +33,68 @@ def mix(
     Args:
         rows: Seeds of the rows, as numbers and ranges, e.g. 0-3,20.
         columns: Seeds of the columns.
-        layers: Layers that follow the column, e.g. 0-3 (coarse: pose and shape) or 8-15 (fine: colours). Each
-            resolution has two, 4x4 the layers 0 and 1.
-        output: PNG file to write.
+        layers: Layers that follow the column, e.g. 0-3 (coarse: pose and shape) or 8-15 (fine: colours); or a range for
+            each row, as in 0-3,0-3,4-7,8-15. Each resolution has two layers, 4x4 the layers 0 and 1.
+        level: Level of the pyramid to show: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
+        output: Picture to write (.png, .jpg, .webp).
         overwrite: Replace the file if it exists.
     """
-    check_output(output, (".png",), overwrite)
-    row_seeds = parse_seeds(rows)
-    column_seeds = parse_seeds(columns)
+    check_output(output, PICTURES, overwrite)
+    row_seeds = parse_seeds(rows, "--rows")
+    column_seeds = parse_seeds(columns, "--columns")
 
+    sampler = Sampler(sampling)
+    level = check_level(level, len(sampler.resolutions))
+    ranges = parse_layers(layers, len(row_seeds), sampler.G.synthesis.num_ws)
+    cells = mixing_table(sampler, row_seeds, column_seeds, ranges, level)
+    make_dir(output.parent)
+    save_grid(cells, output, len(column_seeds) + 1)
+    print(f"{output}: {len(row_seeds)} rows, {len(column_seeds)} columns, layers {layers}")
+
+
+def mixing_table(
+    sampler: Sampler, row_seeds: list[int], column_seeds: list[int], ranges: list[tuple[int, int]], level: int
+) -> list[np.ndarray]:
+    """Return the cells of a mixing table row by row, uint8 [C,r,r] each; that in the corner is white.
+
+    ranges: for each row, the first and the last layer that follow the column.
+    """
     # Mapped latents of all seeds, [rows,num_ws,w_dim] and [columns,num_ws,w_dim].
-    G = open_generator(sampling)
-    first, last = _parse_layers(layers, G.synthesis.num_ws)
-    row_w = torch.cat([map_latents(G, *latent(G, seed, sampling), sampling) for seed in row_seeds])
-    column_w = torch.cat([map_latents(G, *latent(G, seed, sampling), sampling) for seed in column_seeds])
+    row_w = sampler.map([sampler.latent(seed) for seed in row_seeds])
+    column_w = sampler.map([sampler.latent(seed) for seed in column_seeds])
 
     # The table row by row: the seeds of the columns, then each seed of the rows with its mixtures.
     mixed = [column_w]
-    for own in row_w:
+    for own, (first, last) in zip(row_w, ranges, strict=True):
         styles = own.repeat(len(column_w), 1, 1)  # [columns,num_ws,w_dim]
         styles[:, first : last + 1] = column_w[:, first : last + 1]
         mixed += [own[None], styles]
-
-    # The cell in the corner stays white.
     w = torch.cat(mixed)
-    drawn = tqdm(render(G, w, sampling, row_seeds[0]), total=len(w), unit="img")
-    images = [levels[-1] for levels in drawn]
-    corner = np.full_like(images[0], 255)
-    make_dir(output.parent)
-    save_png(sheet(np.stack([corner, *images]), len(column_seeds) + 1), output)
-    print(f"{output}: {len(row_seeds)} rows, {len(column_seeds)} columns, layers {first} to {last}")
+
+    # All cells have the same noise, so that they differ in their styles only.
+    drawn = tqdm(sampler.render(w, [row_seeds[0]] * len(w)), total=len(w), unit="img")
+    images = [levels[level] for levels in drawn]
+    return [np.full_like(images[0], 255), *images]
 
 
-def _parse_layers(text: str, count: int) -> tuple[int, int]:
-    """Return the first and the last layer that `0-3` or `5` stands for, of `count` layers."""
+def parse_layers(text: str, rows: int, count: int) -> list[tuple[int, int]]:
+    """Return for each row the first and the last layer that `0-3`, `5`, or a list with an entry for each row names.
+
+    count: number of layers of the network. Raises UserError if there is no such layer, or too few entries.
+    """
     if count < 2:
         raise UserError("mix: w enters this network in one layer only, expected a network of the StyleGAN family")
 
-    # A single layer is a range of one; text that is no range becomes one that fits nowhere.
-    match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", text)
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if not first <= last < count:
-        raise UserError(f"--layers {text}: expected a layer or a range such as 0-3, of the layers 0 to {count - 1}")
-    return first, last
+    parts = text.split(",")
+    if len(parts) not in (1, rows):
+        raise UserError(f"--layers {text}: {len(parts)} ranges, expected one, or one for each of the {rows} rows")
+
+    ranges = []
+    for part in parts * rows if len(parts) == 1 else parts:
+        # A single layer is a range of one; text that is no range becomes one that fits nowhere.
+        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < count:
+            raise UserError(f"--layers {text}: expected layers or ranges such as 0-3, of the layers 0 to {count - 1}")
+        ranges.append((first, last))
+    return ranges

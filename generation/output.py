@@ -1,10 +1,20 @@
-"""Checks of the files that commands write, before anything is computed."""
+"""Where commands write: checks before anything is computed, and files that are written beside the computation."""
 
 import os
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from dnnlib.errors import UserError
+from dnnlib.files import os_error
+from dnnlib.pool import cpu_count, ordered_map
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Format = Literal["png", "jpg", "webp"]
+"""Kinds of single files that a command offers."""
 
 
 def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
@@ -19,7 +29,48 @@ def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
         raise UserError(f"--output {path}: exists already, expected a new name{advice}")
 
 
+def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:
+    """Raise UserError if `folder` is none, or holds a file of one of these names that may not be overwritten."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--outdir {folder}: a file, expected a folder")
+
+    existing = set(os.listdir(folder)) if folder.exists() and not overwrite else set()
+    for name in names:
+        if name in existing:
+            raise UserError(f"--outdir {folder}: {name} exists already, expected another folder, or --overwrite")
+
+
 def check_fps(fps: float) -> None:
     """Raise UserError unless a film can have this many frames per second."""
     if not 0 < fps <= 240:
         raise UserError(f"--fps {fps}: expected more than 0, at most 240")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all; unlike `dnnlib.files.atomic`, without waiting for the disk.
+
+    Raises UserError if that fails.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException as e:
+        temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError):
+            raise os_error(e, path, "write") from e
+        raise
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
+    """Yield `function(item)` for each item, in order, computed by threads while the next items are made.
+
+    What encodes images and writes files lets other threads run meanwhile. Close the generator to end early.
+    """
+    threads = cpu_count()
+    return ordered_map(function, items, 0, ahead=4 * threads, threads=threads)
+
+
+def add_to_zip(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Append a file to a zip, uncompressed, dated like all others: the same files make the same zip."""
+    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)

@@ -1,6 +1,7 @@
 """The sheets of samples in a run dir, read again: `4x4/fakes000000.png` and so on, one file per level and time."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,9 +28,14 @@ class RunSheets(NamedTuple):
         return [kimg_of_sheet(name) for name in self.names]
 
     @property
+    def resolutions(self) -> list[int]:
+        """Height and width of the images of each level in pixels."""
+        return [_resolution(folder) for folder in self.folders]
+
+    @property
     def size(self) -> int:
         """Height and width of a cell in pixels, the same in all sheets of the run."""
-        return _resolution(self.folders[-1])
+        return self.resolutions[-1]
 
     def cells(self, level: int, name: str) -> np.ndarray:
         """Return the samples of one sheet, uint8 [N,C,size,size]; smaller levels are scaled up in it.
@@ -74,17 +80,23 @@ def kimg_of_sheet(name: str) -> float:
 def stability(sheets: RunSheets) -> np.ndarray:
     """Return the mean squared change of every level from each sheet to the next, float64 [sheets-1,levels].
 
-    Images count in [-1,1]. This is figure 5 of MSG-GAN (Karnewar & Wang 2020, section 4.3), taken from the sheets.
+    This is figure 5 of MSG-GAN (Karnewar & Wang 2020, section 4.3), taken from the sheets.
     """
-    changes = np.zeros((len(sheets.names) - 1, len(sheets.folders)))
-    for level in range(len(sheets.folders)):
-        previous: np.ndarray | None = None
-        for k, name in enumerate(sheets.names):
-            cells = sheets.cells(level, name).astype(np.float32) / 127.5  # [N,C,size,size]; the -1 cancels
-            if previous is not None:
-                changes[k - 1, level] = np.square(cells - previous).mean(dtype=np.float64)
-            previous = cells
-    return changes
+    changes = []
+    previous: list[np.ndarray] | None = None
+    for name in sheets.names:
+        levels = [sheets.cells(level, name) for level in range(len(sheets.folders))]
+        if previous is not None:
+            changes.append(mean_squared_change(previous, levels))
+        previous = levels
+    return np.array(changes, np.float64).reshape(-1, len(sheets.folders))
+
+
+def mean_squared_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
+    """Return for each level the mean squared difference of images uint8 [N,C,r,r], which count in [-1,1]."""
+    # The offset of the range cancels out.
+    pairs = zip(before, after, strict=True)
+    return [float(np.square((a.astype(np.float32) - b) / 127.5).mean(dtype=np.float64)) for b, a in pairs]
 
 
 def _resolution(folder: Path) -> int:

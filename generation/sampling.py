@@ -1,10 +1,10 @@
-"""The one place where generate.py turns a seed into an image."""
+"""The one place where a seed becomes an image: seeds -> latents -> images, by a network from any file."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +15,12 @@ from dnnlib.errors import UserError
 from generation.networks import find_network
 from pretrained import load_network
 from training import pyramid
-from training.networks.base import Generator
+from training.networks.base import Generator, NoiseMode
 
-MAX_SEEDS = 10**6
+T = TypeVar("T")
+
+# Pixels that one batch holds unless --batch says otherwise, and the most images. On a CPU larger batches bring nothing.
+BATCH_PIXELS = {"cpu": (2**18, 16), "cuda": (2**22, 64)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,133 +35,228 @@ class SamplingOptions:
     """Folder of run dirs, in which the number of a run is looked for."""
     trunc: float | None = None
     """Truncation psi: 1 = none, 0 = the average image. Default: the network's own setting."""
-    cutoff: int | None = None
+    trunc_cutoff: int | None = None
     """Number of layers that truncation applies to. Default: the network's own setting."""
     class_idx: Annotated[int | None, tyro.conf.arg(name="class")] = None
     """Class to generate with a conditional network. Default: drawn from the seed."""
     noise_mode: Literal["const", "random", "none"] = "const"
     """Noise inputs: const = stored noise, random = noise drawn from the seed, none = no noise."""
+    batch: int | None = None
+    """Images that are computed together. Default: as many as suit their size and the device."""
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto = CUDA if a GPU is available."""
 
     def __post_init__(self) -> None:
         if self.trunc is not None and not -10 <= self.trunc <= 10:
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
-        if self.cutoff is not None and self.cutoff < 0:
-            raise ValueError(f"--cutoff {self.cutoff}: expected >= 0")
+        if self.trunc_cutoff is not None and self.trunc_cutoff < 0:
+            raise ValueError(f"--trunc-cutoff {self.trunc_cutoff}: expected >= 0")
+        if self.batch is not None and not 1 <= self.batch <= 4096:
+            raise ValueError(f"--batch {self.batch}: expected 1 to 4096")
 
 
 Options = Annotated[SamplingOptions, tyro.conf.OmitArgPrefixes]
 """The type of a command's parameter whose fields become options of the command."""
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds that `0-15,20` stands for: [0, ..., 15, 20]."""
-    seeds: list[int] = []
-    for part in text.split(","):
-        # A single number is a range of one.
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise UserError(f"--seeds {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
+class Latent(NamedTuple):
+    """What an image is made from."""
 
-        # numpy takes 32 bits, and a typo should not fill the disk.
-        first = int(match[1])
-        last = int(match[2] or match[1])
-        if last >= 2**32:
-            raise UserError(f"--seeds {text}: found {last}, expected seeds below 2^32")
-        if last - first >= MAX_SEEDS:
-            raise UserError(f"--seeds {text}: found `{part}`, expected at most {MAX_SEEDS} seeds in a range")
-
-        seeds += range(first, last + 1)
-    return seeds
+    z: np.ndarray  # float64 [z_dim]
+    c: np.ndarray  # float32 [c_dim]
+    noise_seed: int
+    """What the noise follows from, if it is random."""
 
 
-def parse_grid(text: str) -> tuple[int, int]:
-    """Return the numbers of columns and rows that `4x2` stands for."""
-    match = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
-    if not match or not int(match[1]) * int(match[2]):
-        raise UserError(f"--grid {text}: expected columns and rows such as 4x2")
-    return int(match[1]), int(match[2])
+class Sample(NamedTuple):
+    """An image and what it was made from."""
+
+    latent: Latent
+    w: np.ndarray  # float32 [num_ws,w_dim], truncated
+    images: list[np.ndarray]
+    """The pyramid as uint8 [C,r,r], smallest first."""
 
 
-def check_level(level: int, pyramid: Sequence[object]) -> None:
-    """Raise UserError unless a pyramid has this level; negative ones count from the largest."""
-    if not -len(pyramid) <= level < len(pyramid):
-        raise UserError(f"--level {level}: expected {-len(pyramid)} to {len(pyramid) - 1}")
+class Sampler:
+    """A network with the options that it is sampled with.
 
-
-def sample(options: SamplingOptions, seeds: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Open the network now, and return an iterator that draws (seed, pyramid of uint8 [C,r,r]) for each seed.
-
-    Everything random about an image follows from its seed, including the class of a conditional network if none is
-    given. Raise UserError if there is no generator in the file, or no such class.
+    Images are computed in batches of one size, the last one filled up, because sums inside a convolution depend on the
+    size of its batch: so a seed gives the same pixels whatever else is drawn. Another batch size or device gives the
+    same pictures up to rounding, which is one of 255 gray levels in about one of 10,000 pixels.
     """
-    G = open_generator(options)
-    return ((seed, draw(G, seed, options)) for seed in seeds)
+
+    def __init__(self, options: SamplingOptions, G: Generator | None = None) -> None:
+        """Open the network, unless it is given as `G`.
+
+        Raises UserError if there is none in the file, or if it has no such class.
+        """
+        self.options = options
+        self.device = pick_device(options.device)
+        if G is None:
+            G = load_network(find_network(options.network, options.snapshot, options.result_dir)).generator()
+        self.G = G.to(self.device)
+        self.resolutions = self.G.synthesis.image_resolutions
+
+        # The class is checked before the first image.
+        c_dim = self.G.spec.c_dim
+        if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
+            expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
+            raise UserError(f"--class {options.class_idx}: expected {expected}")
+
+        pixels, most = BATCH_PIXELS[self.device.type]
+        self.batch = options.batch or max(1, min(most, pixels // self.resolutions[-1] ** 2))
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether noise changes the network's images."""
+        return bool(self.G.synthesis.noise_shapes(1))
+
+    # From seeds to latents.
+
+    def latent(self, seed: int) -> Latent:
+        """Return the latent of a seed, which is that of StyleGAN's scripts."""
+        rng = np.random.RandomState(seed)
+        z = rng.randn(1, self.G.cfg.z_dim)[0]
+        return Latent(z, self._label(rng), seed)
+
+    def latents(self, seeds: Iterable[int]) -> Iterator[Latent]:
+        """Yield the latent of each seed."""
+        return (self.latent(seed) for seed in seeds)
+
+    def random_state(self, seed: int, count: int) -> Iterator[Latent]:
+        """Yield the `count` latents that the scripts of msg-stylegan-tf draw with `--random_state seed`.
+
+        They come one after the other from one generator of random numbers, so latent i does not depend on `count`; each
+        is scaled to unit mean square.
+        """
+        rng = np.random.RandomState(seed)
+        labels = np.random.RandomState(seed)
+        for i in range(count):
+            z = rng.randn(self.G.cfg.z_dim)
+            z *= len(z) ** 0.5 / np.linalg.norm(z)
+            yield Latent(z, self._label(labels), i)
+
+    def _label(self, rng: np.random.RandomState) -> np.ndarray:
+        """Return the label [c_dim] of the class that the options give, or else of one that is drawn."""
+        c = np.zeros(self.G.spec.c_dim, np.float32)
+        if len(c):
+            c[rng.randint(len(c)) if self.options.class_idx is None else self.options.class_idx] = 1
+        return c
+
+    # From latents to images.
+
+    def map(self, latents: Sequence[Latent], psi: float | None = None, cutoff: int | None = None) -> torch.Tensor:
+        """Return w [N,num_ws,w_dim] of latents.
+
+        psi, cutoff: strength of truncation, and the number of layers that are truncated; None = as the options say, or
+            the network where they leave it open.
+        """
+        parts = [latents[i : i + self.batch] for i in range(0, len(latents), self.batch)]
+        return torch.cat([self._map(part, psi, cutoff)[: len(part)] for part in parts])
+
+    def draw(self, latents: Iterable[Latent]) -> Iterator[Sample]:
+        """Yield the image of each latent."""
+        remaining = iter(latents)
+        parts = iter(lambda: list(islice(remaining, self.batch)), [])
+        for part, batch in _one_ahead((part, self._start(self._map(part), _noise_seeds(part))) for part in parts):
+            w, *levels = batch.finish()
+            for i, latent in enumerate(part):
+                yield Sample(latent, w[i], [level[i] for level in levels])
+
+    def render(
+        self, w: torch.Tensor, noise_seeds: Sequence[int], noise_layers: Container[int] | None = None
+    ) -> Iterator[list[np.ndarray]]:
+        """Yield the pyramid of each w [N,num_ws,w_dim] as uint8 [C,r,r], smallest first.
+
+        noise_seeds: what the noise of each image follows from, if it is random.
+        noise_layers: the layers that random noise is added in; None = all.
+        """
+        starts = range(0, len(w), self.batch)
+        parts = ((w[i : i + self.batch], noise_seeds[i : i + self.batch]) for i in starts)
+        batches = ((len(part), self._start(part, seeds, noise_layers)) for part, seeds in parts)
+        for count, batch in _one_ahead(batches):
+            _, *levels = batch.finish()
+            for i in range(count):
+                yield [level[i] for level in levels]
+
+    def noise(self, seed: int, layers: Container[int] | None = None) -> list[torch.Tensor]:
+        """Return the random noise of a seed, [1,1,r,r] for each layer; zeros except in `layers`, None = all."""
+        # Drawn on the CPU, so that every device adds the same noise.
+        rng = torch.Generator().manual_seed(seed)
+        noise = [torch.randn(shape, generator=rng) for shape in self.G.synthesis.noise_shapes(1)]
+        return [
+            (x if layers is None or layer in layers else torch.zeros_like(x)).to(self.device)
+            for layer, x in enumerate(noise)
+        ]
+
+    @torch.no_grad()
+    def _map(self, latents: Sequence[Latent], psi: float | None = None, cutoff: int | None = None) -> torch.Tensor:
+        """Return w [batch,num_ws,w_dim] of at most a batch of latents, filled up."""
+        z = torch.from_numpy(np.stack([latent.z for latent in latents])).float()
+        c = torch.from_numpy(np.stack([latent.c for latent in latents]))
+        w = self.G.mapping(self._filled_up(z.to(self.device)), self._filled_up(c.to(self.device)))
+
+        # What the options leave open, the network was configured with. Without truncation, w stays bit by bit.
+        options, cfg = self.options, self.G.cfg
+        if psi is None:
+            psi = cfg.truncation_psi if options.trunc is None else options.trunc
+        if cutoff is None:
+            cutoff = cfg.truncation_cutoff if options.trunc_cutoff is None else options.trunc_cutoff
+        return w if psi == 1 else self.G.mapping.truncate(w, psi, cutoff)
+
+    @torch.no_grad()
+    def _start(
+        self, w: torch.Tensor, noise_seeds: Sequence[int], noise_layers: Container[int] | None = None
+    ) -> "_Batch":
+        """Start the computation of the images of at most a batch of w, and return it without waiting for a GPU."""
+        w = self._filled_up(w)
+        noise_mode: NoiseMode = self.options.noise_mode
+        noise = None
+        if noise_mode == "random" and self.has_noise:
+            # Films have one noise for all frames.
+            shared = len(set(noise_seeds)) == 1
+            noises = [self.noise(seed, noise_layers) for seed in (noise_seeds[:1] if shared else noise_seeds)]
+            noise = [torch.cat(layer) for layer in zip(*noises, strict=True)]  # [1 or n,1,r,r] each
+            noise = noise if shared else [self._filled_up(layer) for layer in noise]
+
+        images = self.G.synthesis(w, noise_mode=noise_mode, noise=noise)
+        return _Batch([w, *(pyramid.to_uint8(level) for level in images)])
+
+    def _filled_up(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x [n,...] with its last row repeated until there is a whole batch."""
+        missing = self.batch - len(x)
+        return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
 
 
-def open_generator(options: SamplingOptions) -> Generator:
-    """Return the generator that the options name, on their device; raise UserError if it has no such class."""
-    network = find_network(options.network, options.snapshot, options.result_dir)
-    G = load_network(network).generator().to(pick_device(options.device))
+class _Batch:
+    """Tensors on their way from the device to the host, while the device goes on to the next batch."""
 
-    # The class is checked before the first image.
-    c_dim = G.spec.c_dim
-    if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
-        expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
-        raise UserError(f"--class {options.class_idx}: expected {expected}")
-    return G
+    def __init__(self, tensors: list[torch.Tensor]) -> None:
+        self.event: torch.cuda.Event | None = None
+        self.tensors = tensors
+        if tensors[0].is_cuda:
+            # Only copies into pinned memory run beside the computation.
+            self.tensors = [torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in tensors]
+            for host, x in zip(self.tensors, tensors, strict=True):
+                host.copy_(x, non_blocking=True)
+            self.event = torch.cuda.Event()
+            self.event.record()
 
-
-@torch.no_grad()
-def draw(G: Generator, seed: int, options: SamplingOptions) -> list[np.ndarray]:
-    """Return the pyramid of one seed as uint8 [C,r,r], smallest first.
-
-    Images are drawn one at a time, so that a seed gives the same pixels whatever else is asked for.
-    """
-    z, c = latent(G, seed, options)
-    (images,) = render(G, map_latents(G, z, c, options), options, seed)
-    return images
+    def finish(self) -> list[np.ndarray]:
+        """Wait for the tensors, and return them."""
+        if self.event is not None:
+            self.event.synchronize()
+        return [x.numpy() for x in self.tensors]
 
 
-def latent(G: Generator, seed: int, options: SamplingOptions) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return z [1,z_dim] and c [1,c_dim] of a seed."""
-    # A seed gives the same latent as in StyleGAN's scripts.
-    device = next(G.parameters()).device
-    rng = np.random.RandomState(seed)
-    z = torch.from_numpy(rng.randn(1, G.cfg.z_dim)).float().to(device)
-
-    # A class that is not given is drawn next.
-    c = torch.zeros(1, G.spec.c_dim, device=device)
-    if G.spec.c_dim:
-        label = rng.randint(G.spec.c_dim) if options.class_idx is None else options.class_idx
-        c[0, label] = 1
-    return z, c
+def _one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items, each after the next one has been made."""
+    previous: list[T] = []
+    for item in items:
+        yield from previous
+        previous = [item]
+    yield from previous
 
 
-@torch.no_grad()
-def map_latents(G: Generator, z: torch.Tensor, c: torch.Tensor, options: SamplingOptions) -> torch.Tensor:
-    """Return w [N,num_ws,w_dim] of z [N,z_dim] and c [N,c_dim], truncated as the options or the network say."""
-    # What the options leave open, the network was configured with.
-    psi = G.cfg.truncation_psi if options.trunc is None else options.trunc
-    cutoff = G.cfg.truncation_cutoff if options.cutoff is None else options.cutoff
-    w = G.mapping(z, c)
-    return w if psi == 1 else G.mapping.truncate(w, psi, cutoff)
-
-
-@torch.no_grad()
-def render(
-    G: Generator, w: torch.Tensor, options: SamplingOptions, noise_seed: int, batch: int = 16
-) -> Iterator[list[np.ndarray]]:
-    """Yield the pyramid of each w [N,num_ws,w_dim] as uint8 [C,r,r], smallest first; all with the same noise."""
-    # Drawn on the CPU, so that every device adds the same noise.
-    noise = None
-    if options.noise_mode == "random":
-        rng = torch.Generator().manual_seed(noise_seed)
-        noise = [torch.randn(shape, generator=rng).to(w.device) for shape in G.synthesis.noise_shapes(1)]
-
-    for part in w.split(batch):
-        images = G.synthesis(part, noise_mode=options.noise_mode, noise=noise)
-        levels = [pyramid.to_uint8(level).cpu().numpy() for level in images]  # [n,C,r,r] each
-        for i in range(len(part)):
-            yield [level[i] for level in levels]
+def _noise_seeds(latents: Sequence[Latent]) -> list[int]:
+    return [latent.noise_seed for latent in latents]

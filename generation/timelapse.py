@@ -1,109 +1,175 @@
-"""The training of a run as a film, made of the sheets that it wrote."""
+"""The training of a run as a film: what it made of the same latents, from the first sheet or snapshot to the last."""
 
-import re
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import tyro
-from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
-from dnnlib.images import sheet
+from dnnlib.images import labelled, sheet
 from dnnlib.video import CONTAINERS, open_video
 from generation.output import check_fps, check_output
-from generation.sampling import check_level
-from metrics.networks import find_run
-from training.data.decode import decoding_error
+from generation.run_sheets import find_sheets, mean_squared_change
+from generation.sampling import Sampler, SamplingOptions
+from generation.selection import parse_levels
+from metrics.networks import find_run, select_snapshots
+from metrics.results import kimg_of
 
-LABEL_HEIGHT = 16  # of the strip with the number of kimg, in pixels
+PLOT_WIDTH, PLOT_HEIGHT = 320, 160  # of the plot of changes in pixels; the width is the smallest
+SMALLEST_CHANGE = 1e-5  # that the plot shows; the largest is 4, from black to white
+
+
+class Moment(NamedTuple):
+    """The images of all latents at one time of a run."""
+
+    kimg: float
+    levels: list[np.ndarray]
+    """Samples of each level, uint8 [N,C,r,r], smallest first."""
+
+
+class Moments(NamedTuple):
+    """The times that a film shows."""
+
+    kimg: list[float]
+    resolutions: list[int]
+    moments: Iterator[Moment]
 
 
 def timelapse(
     run: Annotated[str, tyro.conf.Positional],
     *,
     result_dir: Path = Path("results"),
+    source: Literal["sheets", "snapshots"] = "sheets",
     samples: int = 8,
-    level: int | None = None,
+    level: str = "all",
+    stability: Switch = False,
     fps: float = 8.0,
+    device: Literal["auto", "cuda", "cpu"] = "auto",
     output: Path = Path("timelapse.mp4"),
     overwrite: Switch = False,
 ) -> None:
     """Make a film of a run: how the images of fixed latents changed while it was trained.
 
-    A frame shows one sheet of the run, with its number of kimg: a row per sample and a column per level.
+    A frame has a row per sample and a column per level, and tells the number of kimg.
 
     Args:
         run: Run dir, or the number of a run.
         result_dir: Folder of run dirs, in which the number is looked for.
+        source: What the film is made of: the sheets of the run, or images that its network snapshots draw of the seeds
+            0, 1, ... without truncation.
         samples: Number of samples to show, at most as many as there are in a sheet.
-        level: Show this level alone: -1 = full resolution, 0 = 4x4, 1 = 8x8, ... Default: all levels.
-        fps: Sheets per second.
+        level: Levels to show: all, or numbers such as -1 (full resolution) or 0,2,4 (0 = 4x4).
+        stability: Plot below how much each level has changed since the frame before, as the mean squared difference of
+            images in [-1,1].
+        fps: Sheets or snapshots per second.
+        device: Where snapshots are run; auto = CUDA if a GPU is available.
         output: File to write: .mp4, .webm or .gif; or a folder, without a suffix, for frames as PNG.
         overwrite: Replace the file if it exists.
     """
     check_output(output, (*CONTAINERS, ""), overwrite)
-    if samples < 1:
-        raise UserError(f"--samples {samples}: expected >= 1")
+    if not 1 <= samples <= 1000:
+        raise UserError(f"--samples {samples}: expected 1 to 1000")
     check_fps(fps)
 
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)
-    folders, names = _sheets(run_dir)
-    if level is not None:
-        check_level(level, folders)
+    kimg, resolutions, moments = (
+        _from_sheets(run_dir) if source == "sheets" else _from_snapshots(run_dir, samples, device)
+    )
+    levels = parse_levels(level, len(resolutions))
 
-    # Cells are as large as the largest level, whose folder is the last one.
-    size = int(folders[-1].name.partition("x")[0])
-    shown = folders if level is None else [folders[level]]
+    # Cells have the size of the largest level, or a multiple of it, so that there is room for a plot.
+    size = resolutions[-1]
+    if stability:
+        size *= math.ceil(PLOT_WIDTH / (size * len(levels)))
+    plot = ChangePlot([resolutions[i] for i in levels], kimg, size * len(levels)) if stability else None
 
-    # A frame for each sheet.
+    # A frame for each moment.
     with open_video(output, fps) as add:
-        for name in tqdm(names, unit="sheet"):
-            columns = [_cells(folder / name, size, samples) for folder in shown]  # of each level [samples,C,size,size]
+        for moment in tqdm(moments, total=len(kimg), unit="frame"):
+            shown = [moment.levels[i] for i in levels]
+            columns = [_cells(images[:samples], size) for images in shown]  # of each level [samples,C,size,size]
             cells = np.stack(columns, 1).reshape(-1, *columns[0].shape[1:])  # row by row
-            add(_labelled(sheet(cells, len(shown)), f"{_kimg(name):g} kimg"))
-    print(f"{output}: {len(names)} sheets, {_kimg(names[0]):g} to {_kimg(names[-1]):g} kimg")
+            frame = labelled(sheet(cells, len(levels)), f"{moment.kimg:g} kimg")
+            add(frame if plot is None else plot.below(frame, moment.kimg, shown))
+    print(f"{output}: {len(kimg)} {source}, {kimg[0]:g} to {kimg[-1]:g} kimg")
 
 
-def _sheets(run_dir: Path) -> tuple[list[Path], list[str]]:
-    """Return the folders of a run's levels, smallest first, and the names of the sheets that all of them have."""
-    folders = [path for path in run_dir.glob("*x*") if re.fullmatch(r"(\d+)x\1", path.name)]
-    folders.sort(key=lambda path: int(path.name.partition("x")[0]))
-
-    # While a run goes on, the newest sheet may not be there for all levels yet.
-    pattern = r"fakes\d+(\.\d+)?\.png"
-    names = [{path.name for path in folder.iterdir() if re.fullmatch(pattern, path.name)} for folder in folders]
-    complete = set.intersection(*names) if names else set()
-    if not complete:
-        raise UserError(f"{run_dir}: no sheets in it, expected a run dir with e.g. 64x64/fakes000000.png")
-    return folders, sorted(complete, key=_kimg)
+def _from_sheets(run_dir: Path) -> Moments:
+    """Return the moments of a run of which it has sheets."""
+    sheets = find_sheets(run_dir)
+    levels = range(len(sheets.folders))
+    moments = (
+        Moment(kimg, [sheets.cells(level, name) for level in levels])
+        for kimg, name in zip(sheets.kimg, sheets.names, strict=True)
+    )
+    return Moments(sheets.kimg, sheets.resolutions, moments)
 
 
-def _kimg(name: str) -> float:
-    """Return the number in fakes000123.png, or in fakes000000.064.png."""
-    return float(name.removeprefix("fakes").removesuffix(".png"))
+def _from_snapshots(run_dir: Path, samples: int, device: Literal["auto", "cuda", "cpu"]) -> Moments:
+    """Return the moments of a run of which it has snapshots, with images of the seeds 0, 1, ..."""
+    networks = [snapshot.network for snapshot in select_snapshots(run_dir, "all")]
+    kimg = [kimg_of(Path(network).name) or 0.0 for network in networks]
+
+    def moment(kimg: float, network: str) -> Moment:
+        sampler = Sampler(SamplingOptions(network=network, trunc=1.0, device=device))
+        pyramids = [sample.images for sample in sampler.draw(sampler.latents(range(samples)))]
+        return Moment(kimg, [np.stack(level) for level in zip(*pyramids, strict=True)])
+
+    # All snapshots of a run have the same resolutions.
+    resolutions = list(Sampler(SamplingOptions(network=networks[0], device=device)).resolutions)
+    return Moments(kimg, resolutions, (moment(*pair) for pair in zip(kimg, networks, strict=True)))
 
 
-def _cells(path: Path, size: int, count: int) -> np.ndarray:
-    """Return the first cells of a sheet, uint8 [count,C,size,size], or as many as it has."""
-    # Gray runs have gray sheets; those of four channels are shown without alpha.
-    try:
-        with Image.open(path) as im:
-            pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
-    except Exception as e:  # Pillow raises whatever a damaged file leads it to
-        raise UserError(f"{path}: {decoding_error(e, path)}") from e
-    pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*size,columns*size,C]
+class ChangePlot:
+    """A plot that grows frame by frame: the change of each level since the frame before, over kimg."""
 
-    rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
-    grid = pixels[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
-    return grid.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1, size, size)[:count]
+    def __init__(self, resolutions: Sequence[int], kimg: Sequence[float], width: int) -> None:
+        self.resolutions = resolutions
+        self.kimg = kimg
+        self.width = width
+        self.previous: list[np.ndarray] | None = None
+        self.times: list[float] = []
+        self.changes: list[list[float]] = []
+
+    def below(self, frame: np.ndarray, kimg: float, levels: list[np.ndarray]) -> np.ndarray:
+        """Return a frame uint8 [C,h,w] with the plot below it, to which the images at `kimg` add a point."""
+        if self.previous is not None:
+            self.times.append(kimg)
+            self.changes.append(mean_squared_change(self.previous, levels))
+        self.previous = levels
+
+        pixels = self._drawn()[:, :, : frame.shape[2]]  # [3,PLOT_HEIGHT,w]
+        picture = frame if len(frame) == 3 else frame[:1].repeat(3, 0)
+        return np.concatenate([picture, pixels], 1)
+
+    def _drawn(self) -> np.ndarray:
+        """Return the plot as uint8 [3,PLOT_HEIGHT,width]."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        # The axes stay as they are from the first frame to the last.
+        figure = Figure(figsize=(self.width / 100, PLOT_HEIGHT / 100), dpi=100, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set(xlim=(self.kimg[0], max(self.kimg[-1], self.kimg[0] + 1e-3)), ylim=(SMALLEST_CHANGE, 4), yscale="log")
+        axes.set_title("change since the frame before", fontsize=7)
+        axes.tick_params(labelsize=6)
+
+        for i, resolution in enumerate(self.resolutions):
+            changes = [max(change[i], SMALLEST_CHANGE) for change in self.changes]
+            axes.plot(self.times, changes, marker=".", markersize=3, linewidth=1, label=f"{resolution}x{resolution}")
+        axes.legend(fontsize=5, ncols=len(self.resolutions), loc="lower left")
+
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[:, :, :3].transpose(2, 0, 1)
 
 
-def _labelled(image: np.ndarray, text: str) -> np.ndarray:
-    """Return an image uint8 [C,h,w] with a line of text in a white strip below it."""
-    channels, _, width = image.shape
-    strip = Image.new("L", (width, LABEL_HEIGHT), "white")
-    ImageDraw.Draw(strip).text((4, 2), text, fill="black")
-    return np.concatenate([image, np.asarray(strip)[None].repeat(channels, 0)], 1)
+def _cells(images: np.ndarray, size: int) -> np.ndarray:
+    """Return images uint8 [N,C,r,r] as [N,C,size,size], by repeating pixels."""
+    factor = size // images.shape[2]
+    return images.repeat(factor, axis=2).repeat(factor, axis=3)

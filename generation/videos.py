@@ -1,6 +1,5 @@
 """Films of a network: walks through its latent space."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,22 +10,13 @@ from tqdm import tqdm
 
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
-from dnnlib.images import sheet
+from dnnlib.images import enlarge, sheet
 from dnnlib.video import CONTAINERS, open_video
+from generation.images import lay_out
 from generation.output import check_fps, check_output
-from generation.sampling import (
-    Options,
-    SamplingOptions,
-    check_level,
-    latent,
-    map_latents,
-    open_generator,
-    parse_grid,
-    parse_seeds,
-    render,
-)
+from generation.sampling import Latent, Options, Sampler
+from generation.selection import open_sampler, parse_grid, parse_levels, parse_seeds
 from generation.walks import gaussian_walk, slerp_walk, spline_walk
-from training.networks.base import Generator
 
 
 def interpolate(
@@ -37,8 +27,10 @@ def interpolate(
     frames: int = 240,
     fps: float = 30.0,
     smoothing: float | None = None,
+    only_noise: Switch = False,
     grid: str = "1x1",
-    level: int = -1,
+    level: str = "-1",
+    columns: int | None = None,
     size: int = 256,
     output: Path = Path("walk.mp4"),
     overwrite: Switch = False,
@@ -53,16 +45,19 @@ def interpolate(
         frames: Length of the film in frames.
         fps: Frames per second.
         smoothing: Of gauss: standard deviation of the smoothing in seconds. Default: 1, or an eighth of a shorter film.
+        only_noise: Stay at the seeds, and draw new noise for each frame.
         grid: How many walks the film shows, WIDTHxHEIGHT. Those of spline and slerp start at successive seeds.
-        level: Level of the pyramid to show: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
-        size: Smallest height and width of each walk in pixels; smaller images are enlarged by a whole factor.
+        level: Levels of the pyramid to show for each walk: -1 = full resolution, or several such as 0,2,-1, or all.
+        columns: In how many columns the levels of a walk stand. Default: side by side; 1 = a tower, the largest on top.
+        size: Smallest height and width of each image in pixels; smaller images are enlarged by a whole factor.
         output: File to write: .mp4, .webm or .gif; or a folder, without a suffix, for frames as PNG.
         overwrite: Replace the file if it exists.
     """
     # Everything is checked before the first frame is computed.
     check_output(output, (*CONTAINERS, ""), overwrite)
     numbers = parse_seeds(seeds)
-    columns, rows = parse_grid(grid)
+    across, down = parse_grid(grid)
+    count = across * down
 
     # Length, speed and size.
     if frames < 1:
@@ -70,59 +65,71 @@ def interpolate(
     check_fps(fps)
     if not 1 <= size <= 4096:
         raise UserError(f"--size {size}: expected 1 to 4096")
+    if columns is not None and columns < 1:
+        raise UserError(f"--columns {columns}: expected >= 1")
     seconds = frames / fps
     smoothing = min(1.0, seconds / 8) if smoothing is None else smoothing
     if not 0 < smoothing <= seconds:
         raise UserError(f"--smoothing {smoothing}: expected more than 0, at most the {seconds:g} seconds of the film")
 
     # Random walks need a seed each; the others share a path, along which they start at different seeds.
-    if walk == "gauss" and len(numbers) < columns * rows:
-        raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {columns * rows} walks")
+    if walk == "gauss" and len(numbers) < count:
+        raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {count} walks")
+
+    sampler = open_sampler(sampling, only_noise)
+    levels = parse_levels(level, len(sampler.resolutions))
+    columns = min(columns or len(levels), len(levels))
 
     # The latents of all frames are small; images are made as the film needs them.
-    G = open_generator(sampling)
-    walks = [
-        _walk(G, numbers[k % len(numbers) :] + numbers[: k % len(numbers)], walk, frames, smoothing * fps, sampling)
-        for k in range(columns * rows)
-    ]
-    check_level(level, next(render(G, walks[0][:1], sampling, numbers[0])))
+    films = []
+    for k in range(count):
+        start = k % len(numbers)
+        own_seeds = numbers[start:] + numbers[:start]
+        w = _path(sampler, own_seeds, "still" if only_noise else walk, frames, smoothing * fps)
+        noise_seeds = list(range(frames)) if only_noise else [numbers[0]] * frames
+        films.append(_pictures(sampler, w, noise_seeds, levels, columns, size))
 
     with open_video(output, fps) as add, tqdm(total=frames, unit="frame") as bar:
-        for cells in zip(*(_images(G, w, sampling, numbers[0], level, size) for w in walks), strict=True):
-            add(sheet(np.stack(cells), columns))
+        for cells in zip(*films, strict=True):
+            add(sheet(np.stack(cells), across))
             bar.update()
-    print(f"{output}: {frames} frames of {columns * rows} walk{'s' * (columns * rows > 1)}, {seconds:g} seconds")
+    print(f"{output}: {frames} frames of {count} walk{'s' * (count > 1)}, {seconds:g} seconds")
 
 
-def _walk(
-    G: Generator, seeds: list[int], kind: str, frames: int, smoothing: float, options: SamplingOptions
+def _path(
+    sampler: Sampler,
+    seeds: list[int],
+    kind: Literal["gauss", "spline", "slerp", "still"],
+    frames: int,
+    smoothing: float,
 ) -> torch.Tensor:
     """Return w [frames,num_ws,w_dim] of a closed walk that starts at the first of the seeds.
 
     smoothing: standard deviation along time of `gauss`, in frames.
     """
     # The class stays the same all the way.
-    z, c = latent(G, seeds[0], options)
-    device = z.device
+    first = sampler.latent(seeds[0])
+    keys = [sampler.latent(seed)._replace(c=first.c) for seed in seeds]
 
     # Splines go through mapped latents; the other walks are in z, and mapped afterwards.
+    if kind == "still":
+        return sampler.map([first]).expand(frames, -1, -1)
     if kind == "spline":
-        keys = torch.cat([map_latents(G, latent(G, seed, options)[0], c, options) for seed in seeds])
-        return torch.from_numpy(spline_walk(keys.double().cpu().numpy(), frames)).float().to(device)
-
+        points = spline_walk(sampler.map(keys).double().cpu().numpy(), frames)
+        return torch.from_numpy(points).float().to(sampler.device)
     if kind == "slerp":
-        points = slerp_walk(torch.cat([latent(G, seed, options)[0] for seed in seeds]).double().cpu().numpy(), frames)
+        z = slerp_walk(np.stack([key.z for key in keys]), frames)
     else:
-        points = gaussian_walk(frames, G.cfg.z_dim, smoothing, seeds[0])
-    return map_latents(G, torch.from_numpy(points).float().to(device), c.expand(frames, -1), options)
+        z = gaussian_walk(frames, len(first.z), smoothing, seeds[0])
+    return sampler.map([Latent(point, first.c, first.noise_seed) for point in z])
 
 
-def _images(
-    G: Generator, w: torch.Tensor, options: SamplingOptions, noise_seed: int, level: int, size: int
+def _pictures(
+    sampler: Sampler, w: torch.Tensor, noise_seeds: list[int], levels: list[int], columns: int, size: int
 ) -> Iterator[np.ndarray]:
-    """Yield one level of each w as uint8 [C,h,w], enlarged by a whole factor to at least `size` pixels."""
-    # Pixels are repeated, so that the network's own pixels stay visible.
-    for levels in render(G, w, options, noise_seed):
-        image = levels[level]
-        factor = max(1, math.ceil(size / image.shape[1]))
-        yield image.repeat(factor, axis=1).repeat(factor, axis=2)
+    """Yield a picture uint8 [C,H,W] of some levels of each w; images are enlarged to at least `size` pixels."""
+    # Enlarged by a whole factor, the network's own pixels stay visible.
+    largest = max(levels)
+    for images in sampler.render(w, noise_seeds):
+        images = [*images[:largest], enlarge(images[largest], size)]
+        yield lay_out([images[i] for i in levels], columns, own_size=False)

@@ -1,8 +1,10 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from dnnlib.images import save_png, sheet, to_pil
+from dnnlib.images import LABEL_HEIGHT, PICTURES, encode, enlarge, labelled, save_grid, save_image, sheet, to_pil
 
 
 def test_sheets_are_filled_row_by_row_and_padded_with_white():
@@ -18,7 +20,7 @@ def test_sheet_places_images_row_by_row(tmp_path):
     grid = sheet(images, 3, (4, 4))
     assert grid.shape == (3, 8, 12)
     np.testing.assert_array_equal(grid[0, ::4, ::4], [[0, 1, 2], [3, 4, 255]])
-    save_png(grid, tmp_path / "g.png")
+    save_image(grid, tmp_path / "g.png")
     with Image.open(tmp_path / "g.png") as im:
         np.testing.assert_array_equal(np.asarray(im).transpose(2, 0, 1), grid)
 
@@ -32,8 +34,38 @@ def test_small_images_are_scaled_up_by_repeating_pixels():
 def test_any_number_of_channels_can_be_shown(tmp_path, channels, mode):
     image = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
     assert to_pil(image).mode == mode
-    save_png(image, tmp_path / "x.png")
+    save_image(image, tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as read:
         pixels = np.asarray(read)
     expected = image.transpose(1, 2, 0) if channels in (3, 4) else image[0]
     assert np.array_equal(pixels, expected)
+
+
+@pytest.mark.parametrize("suffix", PICTURES)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_every_kind_of_file_shows_the_picture(suffix, channels):
+    image = np.full((channels, 16, 16), 200, np.uint8)
+    image[:, 4:12, 4:12] = 100
+    with Image.open(io.BytesIO(encode(image, suffix.upper()))) as read:
+        pixels = np.asarray(read.convert("RGB")).astype(int)
+    assert np.abs(pixels - image[:3].transpose(1, 2, 0)).max() <= (0 if suffix == ".png" else 4)
+
+
+def test_images_are_enlarged_by_the_smallest_whole_factor():
+    image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    assert np.array_equal(enlarge(image, 5), image.repeat(3, 1).repeat(3, 2))
+    assert np.array_equal(enlarge(image, 1), image)
+
+
+def test_a_label_is_dark_text_on_white_below_the_image():
+    picture = labelled(np.zeros((3, 20, 60), np.uint8), "psi 0.7")
+    assert picture.shape == (3, 20 + LABEL_HEIGHT, 60)
+    strip = picture[:, 20:]
+    assert (strip == 255).mean() > 0.5 and (strip < 64).any()
+
+
+def test_a_grid_is_about_as_wide_as_high(tmp_path):
+    save_grid([np.zeros((3, 4, 4), np.uint8)] * 5, tmp_path / "grid.png")
+    save_grid([np.zeros((3, 4, 4), np.uint8)] * 5, tmp_path / "row.png", columns=5)
+    assert Image.open(tmp_path / "grid.png").size == (12, 8)
+    assert Image.open(tmp_path / "row.png").size == (20, 4)

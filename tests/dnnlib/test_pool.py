@@ -91,6 +91,16 @@ def test_no_task_is_lost_when_a_worker_ends_while_tasks_are_added():
     assert e.value.tasks == [3, 4]
 
 
+def test_threads_work_at_the_same_time_and_keep_the_order():
+    together = threading.Barrier(3, timeout=30)
+
+    def wait(task):
+        together.wait()
+        return task
+
+    assert list(ordered_map(wait, range(9), 0, ahead=6, threads=3)) == list(range(9))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_closing_early_ends_the_workers(workers):
     results = ordered_map(slow_first, range(1000), workers)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.video import open_video
+from dnnlib.video import open_video, save_video
 
 
 def frames(n=12, size=(48, 64), channels=3):
@@ -75,3 +75,9 @@ def test_an_unknown_container_is_refused_before_anything_is_written(tmp_path):
     ):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_that_are_there_already_become_a_film_in_one_call(tmp_path):
+    save_video((np.full((3, 8, 8), 60 * k, np.uint8) for k in range(4)), tmp_path / "film.gif", fps=10)
+    with Image.open(tmp_path / "film.gif") as im:
+        assert im.n_frames == 4 and im.info["duration"] == 100

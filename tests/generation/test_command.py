@@ -13,20 +13,27 @@ SHARED = {
     "--snapshot",
     "--result-dir",
     "--trunc",
-    "--cutoff",
+    "--trunc-cutoff",
     "--class",
     "--noise-mode",
+    "--batch",
     "--device",
 }
 
 
+LATENTS = "--seeds --random-state --num-samples --only-noise"
 OWN = {
-    "images": "--seeds --outdir --level",
-    "multiscale": "--seeds --output",
-    "interpolate": "--seeds --walk --frames --fps --smoothing --grid --level --size --output --overwrite",
-    "mix": "--rows --columns --layers --output --overwrite",
+    "images": f"{LATENTS} --level --outdir --format --output --grid --overwrite",
+    "multiscale": f"{LATENTS} --level --columns --own-size --output --outdir --format --overwrite",
+    "interpolate": "--seeds --walk --frames --fps --smoothing --only-noise --grid --level --columns --size --output "
+    "--overwrite",
+    "mix": "--rows --columns --layers --level --output --overwrite",
+    "figures": "--size --outdir --format --overwrite",
 }
-TIMELAPSE = set(["--help", "--result-dir", "--samples", "--level", "--fps", "--output", "--overwrite"])
+WITHOUT_NETWORK = {
+    "timelapse": "--help --result-dir --source --samples --level --stability --fps --device --output --overwrite",
+    "reals": "--help --indices --level --columns --own-size --output --outdir --format --overwrite",
+}
 
 
 @pytest.mark.parametrize("name", command.COMMANDS)
@@ -35,4 +42,4 @@ def test_options(name, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command.main()
     found = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", capsys.readouterr().out))
-    assert found == (SHARED | set(OWN[name].split()) if name in OWN else TIMELAPSE)
+    assert found == (SHARED | set(OWN[name].split()) if name in OWN else set(WITHOUT_NETWORK[name].split()))

@@ -3,8 +3,12 @@
 import contextlib
 import io
 import signal
+import subprocess
 import sys
+import time
 import warnings
+import zipfile
+from pathlib import Path
 from subprocess import CompletedProcess
 from unittest import mock
 
@@ -15,9 +19,10 @@ from PIL import Image
 
 from dnnlib import cli
 from generation import command
+from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
 from tests.pretrained.test_command import BMSG, FILES
-from tests.runs import script
+from tests.runs import ENV, ROOT, script
 from training import pyramid
 
 
@@ -41,6 +46,7 @@ def generate(*args, check=True):
 def test_images_are_those_of_the_network(networks, snapshot, tmp_path):
     """The one test that starts the script itself."""
     options = ["--network", snapshot, "--seeds", "3", "--outdir", tmp_path / "o", "--class", 1, "--trunc", 0.5]
+    options += ["--batch", 1]  # as below, since the size of a batch has an effect on the last bit
     out = script("generate.py", "images", *options)
     assert out.stdout == f"{tmp_path / 'o'}: 1 images\n"
     z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
@@ -93,7 +99,7 @@ def test_bad_options_are_one_line(snapshot, tmp_path, args, message):
 def test_generate_takes_every_kind(kind, tmp_path):
     """The pixels are those of the network: its own psi and stored noise."""
     file = FILES[kind][1 if kind == "msg_progan" else 0]
-    generate("images", "--network", file, "--seeds", "3", "--outdir", tmp_path)
+    generate("images", "--network", file, "--seeds", "3", "--outdir", tmp_path, "--batch", 1)
     generate("multiscale", "--network", file, "--seeds", "0-1", "--output", tmp_path / "sheet.png")
     G = load_network(file).generator()
     rng = np.random.RandomState(3)
@@ -124,7 +130,133 @@ def test_generate_refuses_in_one_line(make, message, tmp_path):
     assert len([line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]) == 1
 
 
-def test_sheets_are_png_files(snapshot, tmp_path):
-    out = generate("multiscale", "--network", snapshot, "--output", tmp_path / "sheet.jpg", check=False)
-    assert out.returncode == 2 and "sheet.jpg: expected a file name that ends in .png" in out.stderr
-    assert not (tmp_path / "sheet.jpg").exists()
+def pixels(path):
+    with Image.open(path) as im:
+        return np.asarray(im).astype(int)
+
+
+def test_a_grid_a_folder_and_a_zip_hold_the_same_images(snapshot, tmp_path):
+    options = ["--network", snapshot, "--seeds", "0-4"]
+    generate("images", *options, "--outdir", tmp_path / "o")
+    generate("images", *options, "--output", tmp_path / "grid.png", "--grid", "3x2")
+    out = generate("images", *options, "--output", tmp_path / "new" / "all.zip")
+    assert out.stdout == f"{tmp_path / 'new' / 'all.zip'}: 5 images\n"
+
+    grid = pixels(tmp_path / "grid.png")
+    assert grid.shape == (32, 48, 3) and (grid[16:, 32:] == 255).all()
+    sampler = Sampler(SamplingOptions(network=str(snapshot), device="cpu"))
+    samples = list(sampler.draw(sampler.latents(range(5))))
+    with zipfile.ZipFile(tmp_path / "new" / "all.zip") as archive:
+        assert archive.namelist() == [f"seed000{i}.png" for i in range(5)] + ["latents.npz"]
+        latents = np.load(io.BytesIO(archive.read("latents.npz")))
+        assert list(latents["names"]) == archive.namelist()[:-1]
+        for key, expected in (("z", [s.latent.z for s in samples]), ("w", [s.w for s in samples])):
+            assert np.array_equal(latents[key], expected)
+        assert latents["c"].shape == (5, 3) and (latents["c"].sum(1) == 1).all()
+
+        for i in range(5):
+            image = pixels(tmp_path / "o" / f"seed000{i}.png")
+            y, x = divmod(i, 3)
+            assert np.array_equal(grid[16 * y : 16 * y + 16, 16 * x : 16 * x + 16], image)
+            assert archive.read(f"seed000{i}.png") == (tmp_path / "o" / f"seed000{i}.png").read_bytes()
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [("jpg", "JPEG"), ("webp", "WEBP"), ("png", "PNG")])
+def test_formats(snapshot, tmp_path, suffix, kind):
+    generate("images", "--network", snapshot, "--seeds", "0", "--outdir", tmp_path, "--format", suffix)
+    generate("images", "--network", snapshot, "--seeds", "0", "--output", tmp_path / f"grid.{suffix}")
+    for name in ("seed0000", "grid"):
+        with Image.open(tmp_path / f"{name}.{suffix}") as im:
+            assert im.format == kind and im.size == (16, 16)
+
+
+def test_only_noise_and_a_random_state(snapshot, tmp_path):
+    generate("images", "--network", snapshot, "--seeds", "3-5", "--only-noise", "--outdir", tmp_path / "noise")
+    images = [pixels(path) for path in sorted((tmp_path / "noise").iterdir())]
+    sampler = Sampler(SamplingOptions(network=str(snapshot), noise_mode="random", device="cpu"))
+    latents = [sampler.latent(3)._replace(noise_seed=seed) for seed in (3, 4, 5)]
+    for image, sample in zip(images, sampler.draw(latents), strict=True):
+        assert np.array_equal(image, sample.images[-1].transpose(1, 2, 0))
+    assert not np.array_equal(images[0], images[1])
+
+    state = ["--random-state", 5, "--num-samples", 2]
+    generate("images", "--network", snapshot, *state, "--outdir", tmp_path / "state")
+    assert [path.name for path in sorted((tmp_path / "state").iterdir())] == ["sample0000.png", "sample0001.png"]
+
+
+def test_files_that_exist_are_replaced_only_with_overwrite(snapshot, tmp_path):
+    options = ["images", "--network", snapshot, "--seeds", "0-1"]
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "seed0001.png").write_bytes(b"mine")
+    out = generate(*options, "--outdir", tmp_path / "o", check=False)
+    assert out.returncode == 2 and "seed0001.png exists already, expected another folder, or --overwrite" in out.stderr
+    assert [path.read_bytes() for path in (tmp_path / "o").iterdir()] == [b"mine"]
+
+    generate(*options, "--outdir", tmp_path / "o", "--overwrite")
+    assert pixels(tmp_path / "o" / "seed0001.png").shape == (16, 16, 3)
+
+
+def test_an_interrupted_command_leaves_whole_files_only(snapshot, tmp_path):
+    """SIGINT after some images: those that are there are whole, and a zip does not appear."""
+    for output in (["--outdir", tmp_path / "o"], ["--output", tmp_path / "all.zip"]):
+        command = [sys.executable, "generate.py", "images", "--network", snapshot, "--seeds", "0-99999", *output]
+        process = subprocess.Popen([*map(str, command)], cwd=ROOT, env=ENV, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob("o/seed00*.png" if "--outdir" in output else ".all.zip*")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+        assert process.returncode == 130 and errors.endswith(b"interrupted\n")
+
+    assert not list(tmp_path.glob("*.zip")) and not list(tmp_path.glob(".*"))
+    written = list((tmp_path / "o").iterdir())
+    assert 0 < len(written) < 100000
+    for path in written:
+        assert path.suffix == ".png" and pixels(path).shape == (16, 16, 3)
+
+
+def test_multiscale_as_a_tower_in_columns_and_as_files(snapshot, tmp_path):
+    options = ["multiscale", "--network", snapshot, "--seeds", "0-1"]
+    generate(*options, "--columns", 1, "--own-size", "--output", tmp_path / "tower.png")
+    tower = pixels(tmp_path / "tower.png")
+    assert tower.shape == (16 + 8 + 4, 32, 3)
+    assert (tower[16:24, :4] == 255).all() and (tower[24:, :6] == 255).all()  # smaller levels stand in the middle
+
+    generate(*options, "--level", "0,-1", "--outdir", tmp_path / "o", "--format", "webp")
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == ["seed0000.webp", "seed0001.webp"]
+    with Image.open(tmp_path / "o" / "seed0000.webp") as im:
+        assert im.size == (32, 16)
+
+    generate("images", *options[1:], "--outdir", tmp_path / "images")
+    generate(*options, "--columns", 2, "--output", tmp_path / "columns.png")
+    columns = pixels(tmp_path / "columns.png")
+    assert columns.shape == (64, 32, 3)
+    for k in range(2):
+        assert np.array_equal(tower[:16, 16 * k : 16 * k + 16], pixels(tmp_path / "images" / f"seed000{k}.png"))
+        assert np.array_equal(columns[32 * k + 16 : 32 * k + 32, :16], tower[:16, 16 * k : 16 * k + 16])
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        ("images", ["--grid", "2x2", "--output", "grid.png"], "--grid 2x2: room for 4 images, expected at least 16"),
+        ("images", ["--grid", "9x9"], "--grid 9x9: expected --output FILE as well"),
+        ("images", ["--output", "x.tar"], "x.tar: expected a name that ends in one of .png"),
+        ("images", ["--format", "bmp"], "invalid choice 'bmp'"),
+        ("images", ["--batch", "0"], "--batch 0: expected 1 to 4096"),
+        ("multiscale", ["--output", "x.gif"], "x.gif: expected a name that ends in one of .png"),
+        ("multiscale", ["--level", "7"], "--level 7: expected -3 to 2"),
+        ("multiscale", ["--columns", "0"], "--columns 0: expected >= 1"),
+        ("multiscale", ["--outdir", "file"], "--outdir file: a file, expected a folder"),
+    ],
+)
+def test_more_bad_options_are_one_line(snapshot, tmp_path, monkeypatch, command, args, message):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("file").touch()
+    out = generate(command, "--network", snapshot, *args, check=False)
+    assert out.returncode == 2 and "Traceback" not in out.stderr
+    assert [line for line in out.stderr.splitlines() if line.startswith("error:") and message in line]
+    assert [path.name for path in folder.iterdir()] == ["file"]

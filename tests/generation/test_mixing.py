@@ -6,7 +6,7 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from generation.mixing import mix
-from generation.sampling import SamplingOptions, sample
+from generation.sampling import Sampler, SamplingOptions
 from tests.golden_data import GOLDEN
 
 NETWORK = str(GOLDEN / "c2_network-final.pkl")
@@ -24,8 +24,9 @@ def table(path, **arguments):
 
 
 def image(seed):
-    [(_, levels)] = sample(options(), [seed])
-    return levels[-1].transpose(1, 2, 0).astype(int)
+    sampler = Sampler(options())
+    [sample] = sampler.draw([sampler.latent(seed)])
+    return sample.images[-1].transpose(1, 2, 0).astype(int)
 
 
 def near(a, b):
@@ -47,13 +48,21 @@ def test_layers_decide_whom_a_mixture_follows(tmp_path):
     assert not near(cells[1, 1], cells[0, 1]) and not near(cells[1, 1], cells[1, 0])
 
 
+def test_each_row_may_mix_other_layers(tmp_path):
+    cells = table(tmp_path / "rows.png", layers="0-1,4-5")
+    first, second = table(tmp_path / "a.png", layers="0-1"), table(tmp_path / "b.png", layers="4-5")
+    assert np.array_equal(cells[1], first[1]) and np.array_equal(cells[2], second[2])
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"layers": "0-8"}, "--layers 0-8: expected a layer or a range such as 0-3, of the layers 0 to 7"),
+        ({"layers": "0-8"}, "--layers 0-8: expected layers or ranges such as 0-3, of the layers 0 to 7"),
         ({"layers": "3-1"}, "--layers 3-1: expected"),
         ({"layers": "fine"}, "--layers fine: expected"),
-        ({"rows": "x"}, "--seeds x: found `x`"),
+        ({"layers": "0-1,2-3,4-5"}, "3 ranges, expected one, or one for each of the 4 rows"),
+        ({"rows": "x"}, "--rows x: found `x`"),
+        ({"level": 9}, "--level 9: expected -4 to 3"),
     ],
 )
 def test_layers_and_seeds_that_are_refused(tmp_path, arguments, message):

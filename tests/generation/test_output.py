@@ -1,7 +1,11 @@
+"""Where commands write."""
+
+import zipfile
+
 import pytest
 
 from dnnlib.errors import UserError
-from generation.output import check_output
+from generation.output import add_to_zip, check_fps, check_outdir, check_output, in_threads, write_file
 
 
 def test_a_free_name_of_a_known_kind_is_accepted(tmp_path):
@@ -24,3 +28,38 @@ def test_what_exists_is_replaced_only_if_asked_for_and_folders_never(tmp_path):
     for overwrite in (False, True):
         with pytest.raises(UserError, match=r"frames: exists already, expected a new name$"):
             check_output(tmp_path / "frames", ("",), overwrite)
+
+
+def test_a_folder_must_not_hold_files_of_the_same_names(tmp_path):
+    check_outdir(tmp_path / "new", ["a.png"], overwrite=False)
+    (tmp_path / "a.png").touch()
+    check_outdir(tmp_path, ["b.png"], overwrite=False)
+    check_outdir(tmp_path, ["a.png"], overwrite=True)
+    with pytest.raises(UserError, match=r"a\.png exists already, expected another folder, or --overwrite"):
+        check_outdir(tmp_path, ["b.png", "a.png"], overwrite=False)
+    with pytest.raises(UserError, match=r"a\.png: a file, expected a folder"):
+        check_outdir(tmp_path / "a.png", [], overwrite=True)
+
+
+@pytest.mark.parametrize("fps", [0, -1, 241, float("nan")])
+def test_rates_that_no_film_has(fps):
+    with pytest.raises(UserError, match="--fps"):
+        check_fps(fps)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    write_file(tmp_path / "a.png", b"data")
+    with pytest.raises(UserError, match=r"b\.png: cannot write: no such file"):
+        write_file(tmp_path / "missing" / "b.png", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"data"
+
+
+def test_results_of_threads_come_in_order():
+    assert list(in_threads(lambda x: x * x, range(50))) == [x * x for x in range(50)]
+
+
+def test_the_same_files_make_the_same_zip(tmp_path):
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            add_to_zip(archive, "x.png", b"data")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()

@@ -70,6 +70,13 @@ class Synthesis(nn.Module, ABC):
 
     num_ws: int
     """How many w a synthesis network takes, one for each of its layers."""
+    resolutions: tuple[int, ...]
+    """Height and width that each block works at, smallest first."""
+
+    @property
+    def image_resolutions(self) -> tuple[int, ...]:
+        """Height and width of the images of a pyramid, smallest first."""
+        return self.resolutions
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
         """Return the shape [n,1,h,w] of the noise of each layer; an empty list without noise inputs."""

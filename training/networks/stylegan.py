@@ -35,6 +35,10 @@ class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
         super().__init__(cfg, spec)
         self.register_buffer("lod", torch.zeros(()))
 
+    @property
+    def image_resolutions(self) -> tuple[int, ...]:
+        return self.resolutions[-1:]
+
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         images = super().forward(w, noise_mode, noise)
         lod = float(self.lod)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dnnlib.images import save_png, sheet
+from dnnlib.images import save_image, sheet
 from dnnlib.seeds import seed_of
 from training import pyramid
 from training.config import TrainConfig
@@ -37,7 +37,7 @@ class Sheets:
 
     def save_reals(self, run_dir: Path) -> None:
         """Write `reals.png`."""
-        save_png(sheet(self.reals, self.columns), run_dir / "reals.png")
+        save_image(sheet(self.reals, self.columns), run_dir / "reals.png")
 
     @torch.no_grad()
     def save_fakes(self, run_dir: Path, G_ema: Generator, tag: str) -> None:
@@ -54,4 +54,4 @@ class Sheets:
             r = images.shape[-1]
             folder = run_dir / f"{r}x{r}"
             folder.mkdir(exist_ok=True)
-            save_png(sheet(images, self.columns, self.size), folder / f"fakes{tag}.png")
+            save_image(sheet(images, self.columns, self.size), folder / f"fakes{tag}.png")

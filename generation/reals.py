@@ -1,0 +1,80 @@
+"""What a network is shown: real images with all their levels."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnnlib.cli import Place, Switch
+from dnnlib.errors import UserError
+from dnnlib.files import make_dir
+from dnnlib.images import PICTURES, save_grid, save_image
+from generation.images import lay_out
+from generation.output import Format, check_outdir, check_output
+from generation.selection import parse_levels, parse_seeds
+from training import pyramid
+from training.data.dataset import open_dataset
+
+
+def reals(
+    dataset: Place,
+    *,
+    indices: str = "0-7",
+    level: str = "all",
+    columns: int | None = None,
+    own_size: Switch = False,
+    output: Path = Path("reals.png"),
+    outdir: Path | None = None,
+    format: Format = "png",
+    overwrite: Switch = False,
+) -> None:
+    """Write real images as the discriminator is shown them: one sheet, or each level as a file.
+
+    Args:
+        dataset: Dataset: a folder of TFRecords or of images, or a zip.
+        indices: Images to show, as numbers and ranges, e.g. 0-7,20.
+        level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
+        columns: In how many columns the levels of an image stand. Default: side by side; 1 = a tower, the largest on
+            top.
+        own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
+        output: Sheet of all images (.png, .jpg, .webp).
+        outdir: Write each level of each image as a file of its own size into this folder instead.
+        format: Kind of these files.
+        overwrite: Replace files that exist.
+    """
+    numbers = parse_seeds(indices, "--indices")
+    if columns is not None and columns < 1:
+        raise UserError(f"--columns {columns}: expected >= 1")
+    if outdir is None:
+        check_output(output, PICTURES, overwrite)
+
+    images = open_dataset(dataset)
+    if max(numbers) >= len(images):
+        raise UserError(f"--indices {indices}: {dataset} has {len(images)} images, expected numbers below that")
+    levels = parse_levels(level, len(images.spec.resolutions))
+    pyramids = [[picture for i, picture in enumerate(_levels(images[n][0])) if i in levels] for n in numbers]
+
+    if outdir is None:
+        across = min(columns or len(levels), len(levels))
+        pictures = [lay_out(shown, across, own_size) for shown in pyramids]
+        make_dir(output.parent)
+        save_grid(pictures, output, len(pictures) if columns == 1 else 1)
+        print(f"{output}: {len(numbers)} images of {len(images)}")
+        return
+
+    files = {
+        f"real{n:06d}-{picture.shape[2]}x{picture.shape[1]}.{format}": picture
+        for n, shown in zip(numbers, pyramids, strict=True)
+        for picture in shown
+    }
+    check_outdir(outdir, files, overwrite)
+    make_dir(outdir)
+    for name, picture in files.items():
+        save_image(picture, outdir / name)
+    print(f"{outdir}: {len(numbers)} images at {len(levels)} levels")
+
+
+def _levels(image: np.ndarray) -> list[np.ndarray]:
+    """Return the pyramid of an image uint8 [C,R,R], smallest first, rounded to uint8."""
+    levels = pyramid.from_uint8(torch.from_numpy(image.copy())[None])
+    return [pyramid.to_uint8(level)[0].numpy() for level in levels]

@@ -1,0 +1,136 @@
+"""What a command draws: seeds, grids and levels as they are written on a command line."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import tyro
+
+from dnnlib.cli import Switch
+from dnnlib.errors import UserError
+from generation.sampling import Latent, Sampler, SamplingOptions
+
+MAX_SEEDS = 10**6
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentOptions:
+    """Which latents are drawn."""
+
+    seeds: str = "0-15"
+    """Seeds to use, as numbers and ranges, e.g. 0-15,20."""
+    random_state: int | None = None
+    """Instead of seeds, use the latents that the scripts of msg-stylegan-tf draw with this random state."""
+    num_samples: int = 16
+    """How many latents to use with a random state."""
+    only_noise: Switch = False
+    """Use the first latent for all images, each with noise of its own."""
+
+
+Latents = Annotated[LatentOptions, tyro.conf.OmitArgPrefixes]
+"""The type of a command's parameter whose fields become options of the command."""
+
+
+class Selection:
+    """The latents that the options name, which are drawn one by one.
+
+    `names` holds for each the name of its image without a suffix, e.g. seed0003; several seeds may be the same.
+    """
+
+    def __init__(self, options: LatentOptions) -> None:
+        """Check the options, which needs no network; raise UserError if they are wrong."""
+        self.options = options
+        self.seeds = parse_seeds(options.seeds)
+
+        state = options.random_state
+        if state is not None and not 0 <= state < 2**32:
+            raise UserError(f"--random-state {state}: expected 0 to 2^32 - 1")
+        if not 1 <= options.num_samples <= MAX_SEEDS:
+            raise UserError(f"--num-samples {options.num_samples}: expected 1 to {MAX_SEEDS}")
+
+        # What tells the images apart, and their file names.
+        self.noise_seeds = self.seeds if state is None else list(range(options.num_samples))
+        kind = "noise" if options.only_noise else "seed" if state is None else "sample"
+        self.names = [f"{kind}{seed:04d}" for seed in self.noise_seeds]
+
+    def latents(self, sampler: Sampler) -> Iterator[Latent]:
+        """Yield the latents for a network."""
+        options = self.options
+        if options.random_state is None:
+            latents = sampler.latents(self.seeds)
+        else:
+            latents = sampler.random_state(options.random_state, options.num_samples)
+        if not options.only_noise:
+            return latents
+
+        first = next(latents)
+        return (first._replace(noise_seed=seed) for seed in self.noise_seeds)
+
+
+def open_sampler(options: SamplingOptions, only_noise: bool) -> Sampler:
+    """Open the network of the options, with random noise if only noise tells the images apart.
+
+    Raises UserError if that is asked of a network without noise.
+    """
+    if not only_noise:
+        return Sampler(options)
+
+    if options.noise_mode == "none":
+        raise UserError("--only-noise with --noise-mode none: expected --noise-mode random")
+    sampler = Sampler(replace(options, noise_mode="random"))
+    if not sampler.has_noise:
+        raise UserError("--only-noise: this network has no noise inputs")
+    return sampler
+
+
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """Return the seeds that `0-15,20` stands for: [0, ..., 15, 20]."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        # A single number is a range of one.
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise UserError(f"{option} {text}: found `{part}`, expected numbers and ranges such as 0-15,20")
+
+        # numpy takes 32 bits, and a typo should not fill the disk.
+        first = int(match[1])
+        last = int(match[2] or match[1])
+        if last >= 2**32:
+            raise UserError(f"{option} {text}: found {last}, expected seeds below 2^32")
+        if last - first >= MAX_SEEDS:
+            raise UserError(f"{option} {text}: found `{part}`, expected at most {MAX_SEEDS} seeds in a range")
+
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """Return the numbers of columns and rows that `4x2` stands for."""
+    match = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text)
+    if not match or not int(match[1]) * int(match[2]):
+        raise UserError(f"--grid {text}: expected columns and rows such as 4x2")
+    return int(match[1]), int(match[2])
+
+
+def parse_levels(text: str, count: int) -> list[int]:
+    """Return the levels, 0 = smallest, that `all`, `-1` or `0,2,-1` stands for, of a pyramid with `count` levels."""
+    if text == "all":
+        return list(range(count))
+
+    levels = []
+    for part in text.split(","):
+        if not re.fullmatch(r"-?\d{1,3}", part):
+            raise UserError(f"--level {text}: found `{part}`, expected all, or numbers such as -1 or 0,2")
+        levels.append(check_level(int(part), count))
+    return levels
+
+
+def check_level(level: int, count: int) -> int:
+    """Return a level counted from the smallest, 0; raise UserError unless a pyramid of `count` levels has it.
+
+    Negative levels count from the largest, which is -1.
+    """
+    if not -count <= level < count:
+        raise UserError(f"--level {level}: expected {-count} to {count - 1}")
+    return level % count
