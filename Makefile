@@ -1,4 +1,5 @@
-# make demo: install, build the default dataset, train. After an interruption, it continues where it stopped.
+# make demo: install, build the default dataset, train, write a report. After an interruption, it continues where it
+# stopped.
 # make test: install, lint, types, tests.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,6 +8,9 @@ BIN := .venv/bin
 
 demo: .venv/.installed datasets/robohash64
 	$(BIN)/python train.py robohash --resume auto
+	@run=`ls -t results/*/stats.jsonl | head -1`; run=`dirname "$$run"`; \
+	  $(BIN)/python report.py "$$run" --output "$$run/report.html" --overwrite && \
+	  echo "open $$run/report.html in a browser to see how the training went"
 
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest

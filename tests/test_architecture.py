@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "metrics": {"dnnlib", "training"},
     "pretrained": {"dnnlib", "training"},
     "generation": {"dnnlib", "training", "metrics", "pretrained"},
+    "sharing": {"dnnlib", "training", "metrics", "pretrained", "generation"},
 }
 # Packages of the extras are imported only where they are used, and so is the artwork of robohash.
 EXTRAS = (

@@ -23,7 +23,7 @@ def options():
         texts.append(script("dataset_tool.py", command, "--help").stdout)
     for command in GENERATE_COMMANDS:
         texts.append(script("generate.py", command, "--help").stdout)
-    texts.append(script("run_metrics.py", "--help").stdout)
+    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py")]
 
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
 

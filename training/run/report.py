@@ -1,6 +1,7 @@
 """What a run shows and writes besides checkpoints: progress bar, a line per tick, logs, sheets, network snapshots."""
 
 import resource
+import shlex
 import sys
 from pathlib import Path
 
@@ -163,6 +164,7 @@ class Report:
         self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}")
         self.say(f"samples   {self.run.path}/{size}/fakes{self.tag}.png")
         self.say(f"network   {self.snapshot_path}")
+        self.say(f"report    python report.py {shlex.quote(str(self.run.path))}")
 
     @distributed.main_process_only
     def close(self) -> None:

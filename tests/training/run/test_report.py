@@ -60,7 +60,8 @@ def test_a_run_from_start_to_end(dataset, tmp_path, capfd):
     tick = next(line for line in lines if line.startswith("tick 1"))
     for part in ("kimg 1.0", "sec/kimg 2.00", "img/s 500.0", "data wait 25.0", "D 2.000", "G 0.500", "skipped 1"):
         assert part in tick
-    assert lines[-1].endswith("network-snapshot-000001.safetensors") and (report.snapshot_path).exists()
+    assert lines[-2].endswith("network-snapshot-000001.safetensors") and (report.snapshot_path).exists()
+    assert lines[-1] == f"report    python report.py {tmp_path / 'run'}"
     assert (tmp_path / "run" / "8x8" / "fakes000001.png").exists() and (tmp_path / "run" / "config.json").exists()
     assert text in capfd.readouterr().out.replace("\r", "")
 

@@ -1,0 +1,176 @@
+"""The pictures of a report: sheets of samples and a film, in as many bytes as the page has for them, and stability."""
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dnnlib.images import labelled, sheet, to_pil
+from dnnlib.video import open_video
+from generation.run_sheets import RunSheets, mean_squared_change
+from sharing.report.records import Curve
+
+MOST_SHEETS = 200  # that are read, evenly spread over the run
+MOST_VIEWED = 60  # of these, that can be looked at one by one
+WIDEST = 1600  # pixels of an embedded sheet
+FILM_SHARE = 0.3  # of the bytes of a run
+SMALLEST_CELL, LARGEST_CELL = 64, 128  # pixels of an image in the film
+
+
+class Film(NamedTuple):
+    """A film as a file."""
+
+    data: bytes  # mp4
+    poster: bytes  # its last frame, WebP
+    samples: int  # images of each level
+
+
+class RunPictures(NamedTuple):
+    """What can be seen of a run."""
+
+    found: int  # sheets in the run dir
+    read: int  # of these, those that the film and the stability are made of
+    resolutions: list[int]  # heights and widths of the levels, smallest first
+    kimg: list[float]  # of the sheets in the page
+    images: list[list[bytes]]  # WebP files, by sheet and level
+    film: Film | None  # None = it has too many bytes
+    stability: dict[str, Curve]  # of each level, by the name of its folder: mean squared change since the last sheet
+
+
+def look_at(found: RunSheets, most_bytes: int) -> RunPictures:
+    """Return the pictures of a run in at most `most_bytes`, with the newest sheet in any case.
+
+    Raises UserError if a sheet is damaged.
+    """
+    sheets = _thinned(found, MOST_SHEETS)
+    film = make_film(sheets, int(FILM_SHARE * most_bytes))
+    viewed = set(spread(len(sheets.names), MOST_VIEWED))
+
+    # Each sheet is compared with the one before it, and some become files.
+    kimg, images, changes = [], [], []
+    previous: list[np.ndarray] | None = None
+    for k, name in enumerate(_progress(sheets, "sheets")):
+        levels = _levels(sheets, name)
+        if previous is not None:
+            changes.append(mean_squared_change(previous, levels))
+        previous = levels
+        if k in viewed:
+            kimg.append(sheets.kimg[k])
+            images.append([encode(level) for level in levels])
+
+    # A change belongs to the later one of two sheets.
+    folders = [folder.name for folder in sheets.folders]
+    by_level = np.array(changes).reshape(-1, len(folders))  # [sheets-1,levels]
+    times = np.array(sheets.kimg[1:])
+    stability = {folder: Curve(times, by_level[:, i]) for i, folder in enumerate(folders) if len(times)}
+
+    kept = _fitting(images, most_bytes - (len(film.data) + len(film.poster) if film else 0))
+    return RunPictures(
+        found=len(found.names),
+        read=len(sheets.names),
+        resolutions=sheets.resolutions,
+        kimg=[kimg[i] for i in kept],
+        images=[images[i] for i in kept],
+        film=film,
+        stability=stability,
+    )
+
+
+def spread(length: int, count: int) -> list[int]:
+    """Return at most `count` evenly spread indices of a sequence, both ends included; a single one is the last."""
+    if count <= 1:
+        return [length - 1]
+    return sorted({round(i) for i in np.linspace(0, length - 1, min(count, length))})
+
+
+def _fitting(images: list[list[bytes]], most_bytes: int) -> list[int]:
+    """Return the indices of evenly spread sheets that together have at most `most_bytes`, or of the last one alone."""
+    sizes = [sum(map(len, levels)) for levels in images]
+    counts = range(len(images), 1, -1)
+    choices = (spread(len(images), count) for count in counts)
+    return next((kept for kept in choices if sum(sizes[i] for i in kept) <= most_bytes), [len(images) - 1])
+
+
+def _thinned(sheets: RunSheets, count: int) -> RunSheets:
+    """Return at most `count` sheets, evenly spread."""
+    return sheets._replace(names=[sheets.names[i] for i in spread(len(sheets.names), count)])
+
+
+def _progress(sheets: RunSheets, what: str) -> "tqdm[str]":
+    """Return the names of sheets behind a progress bar."""
+    return tqdm(sheets.names, desc=what, leave=False, disable=not sys.stderr.isatty())
+
+
+def _levels(sheets: RunSheets, name: str) -> list[np.ndarray]:
+    """Return the images of one sheet, uint8 [N,C,r,r] for each level, smallest first."""
+    # In the files, all levels have the size of the largest.
+    steps = [sheets.size // resolution for resolution in sheets.resolutions]
+    return [sheets.cells(level, name)[:, :, ::step, ::step] for level, step in enumerate(steps)]
+
+
+def encode(images: np.ndarray) -> bytes:
+    """Return images uint8 [N,C,r,r] as a sheet in the shape of a screen, a WebP file."""
+    columns = max(1, round((len(images) * 16 / 9) ** 0.5))
+    picture = to_pil(sheet(images, columns))
+    if picture.width > WIDEST:
+        picture = picture.reduce(-(-picture.width // WIDEST))
+
+    # Small images are shown pixel by pixel, so that every pixel counts.
+    return _webp(picture, lossless=images.shape[-1] <= 16)
+
+
+def _webp(picture: Image.Image, lossless: bool = False) -> bytes:
+    """Return a picture as a file."""
+    file = io.BytesIO()
+    picture.save(file, format="WEBP", quality=85, lossless=lossless)
+    return file.getvalue()
+
+
+def make_film(sheets: RunSheets, most_bytes: int) -> Film | None:
+    """Return the sheets as a film in H.264, with a column per sample and a row per level.
+
+    It shows 8, 4 or 2 samples, whatever has at most `most_bytes`; None if nothing has.
+    """
+    for samples in (8, 4, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "film.mp4"
+            last_frame = _write_film(sheets, samples, path)
+            data, poster = path.read_bytes(), _webp(to_pil(last_frame))
+        if len(data) + len(poster) <= most_bytes:
+            return Film(data, poster, min(samples, last_frame.shape[2] // _cell_size(sheets)))
+    return None
+
+
+def _write_film(sheets: RunSheets, samples: int, path: Path) -> np.ndarray:
+    """Write a film of the first samples of each sheet, and return its last frame."""
+    # It takes about a quarter of a minute; a short one is slow enough to look at.
+    fps = min(12.0, max(2.0, len(sheets.names) / 12))
+    size = _cell_size(sheets)
+
+    with open_video(path, fps) as add:
+        for name, kimg in zip(_progress(sheets, "film"), sheets.kimg, strict=True):
+            rows = [_resized(images[:samples], size) for images in _levels(sheets, name)]  # [samples,C,size,size] each
+            frame = labelled(sheet(np.concatenate(rows), len(rows[0])), f"{kimg:g} kimg")
+            add(frame)
+    return frame
+
+
+def _cell_size(sheets: RunSheets) -> int:
+    """Return the height and width of an image in the film."""
+    return min(LARGEST_CELL, max(SMALLEST_CELL, sheets.size))
+
+
+def _resized(images: np.ndarray, size: int) -> np.ndarray:
+    """Return images uint8 [N,C,r,r] as [N,C,size,size]: pixels are repeated, or averaged if there are too many."""
+    n, channels, resolution, _ = images.shape
+    if resolution <= size:
+        return images.repeat(size // resolution, 2).repeat(size // resolution, 3)
+
+    factor = resolution // size
+    blocks = images.reshape(n, channels, size, factor, size, factor)
+    return blocks.mean((3, 5)).round().astype(np.uint8)
