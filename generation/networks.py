@@ -2,18 +2,26 @@
 
 from pathlib import Path
 
+import pretrained
 from dnnlib.errors import UserError
 from metrics.networks import find_run, select_snapshots
 from metrics.result_files import BEST
 
+DEFAULT = Path(pretrained.__file__).parent / "default.safetensors"
+"""The network that ships with the project; docs/default-network.md tells how it was trained."""
 
-def find_network(network: str, snapshot: str = "latest", result_dir: Path = Path("results")) -> str:
+
+def find_network(network: str | None, snapshot: str = "latest", result_dir: Path = Path("results")) -> str:
     """Return the network file or URL that `network` stands for.
 
-    network: a file of any kind or a URL, which stay as they are; a run dir; or the number of a run in `result_dir`.
+    network: a file of any kind or a URL, which stay as they are; a run dir; the number of a run in `result_dir`; or
+        None for the network that ships with the project.
     snapshot: of a run dir: `latest`, `best` (the lowest FID so far), or a number of kimg. Raises UserError if there is
     no such run or snapshot.
     """
+    if network is None:
+        return str(DEFAULT)
+
     path = Path(network)
     if network.isdecimal() and not path.exists():
         path = find_run(int(network), result_dir, "--network")

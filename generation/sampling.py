@@ -27,8 +27,9 @@ BATCH_PIXELS = {"cpu": (2**18, 16), "cuda": (2**22, 64)}
 class SamplingOptions:
     """How images are drawn from a network."""
 
-    network: str
-    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run."""
+    network: str | None = None
+    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run.
+    Default: the network that ships with the project."""
     snapshot: str = "latest"
     """Which snapshot of a run dir: latest, best (the lowest FID so far), or its kimg."""
     result_dir: Path = Path("results")
