@@ -1,8 +1,11 @@
 """The pictures of a report: sheets of samples and a film, in as many bytes as the page has for them, and stability."""
 
+import contextlib
 import io
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dnnlib.images import labelled, sheet, to_pil
+from dnnlib.pool import cpu_count, ordered_map
 from dnnlib.video import open_video
 from generation.run_sheets import RunSheets, mean_squared_change
 from sharing.report.records import Curve
@@ -54,8 +58,7 @@ def look_at(found: RunSheets, most_bytes: int) -> RunPictures:
     # Each sheet is compared with the one before it, and some become files.
     kimg, images, changes = [], [], []
     previous: list[np.ndarray] | None = None
-    for k, name in enumerate(_progress(sheets, "sheets")):
-        levels = _levels(sheets, name)
+    for k, levels in enumerate(_read(sheets, "sheets")):
         if previous is not None:
             changes.append(mean_squared_change(previous, levels))
         previous = levels
@@ -101,16 +104,20 @@ def _thinned(sheets: RunSheets, count: int) -> RunSheets:
     return sheets._replace(names=[sheets.names[i] for i in spread(len(sheets.names), count)])
 
 
-def _progress(sheets: RunSheets, what: str) -> "tqdm[str]":
-    """Return the names of sheets behind a progress bar."""
-    return tqdm(sheets.names, desc=what, leave=False, disable=not sys.stderr.isatty())
+def _read(sheets: RunSheets, what: str) -> Iterator[list[np.ndarray]]:
+    """Yield the images of each sheet, uint8 [N,C,r,r] for each level, smallest first, behind a progress bar."""
+    # Decoding takes longest, and lets other threads run.
+    threads = cpu_count()
+    levels = ordered_map(partial(_levels, sheets), sheets.names, 0, ahead=2 * threads, threads=threads)
+    with contextlib.closing(levels):
+        yield from tqdm(levels, what, len(sheets.names), leave=False, unit="sheet", disable=not sys.stderr.isatty())
 
 
 def _levels(sheets: RunSheets, name: str) -> list[np.ndarray]:
-    """Return the images of one sheet, uint8 [N,C,r,r] for each level, smallest first."""
-    # In the files, all levels have the size of the largest.
+    """Return the images of one sheet."""
+    # In the files, all levels have the size of the largest, which need not stay in memory.
     steps = [sheets.size // resolution for resolution in sheets.resolutions]
-    return [sheets.cells(level, name)[:, :, ::step, ::step] for level, step in enumerate(steps)]
+    return [np.ascontiguousarray(sheets.cells(i, name)[:, :, ::step, ::step]) for i, step in enumerate(steps)]
 
 
 def encode(images: np.ndarray) -> bytes:
@@ -153,8 +160,8 @@ def _write_film(sheets: RunSheets, samples: int, path: Path) -> np.ndarray:
     size = _cell_size(sheets)
 
     with open_video(path, fps) as add:
-        for name, kimg in zip(_progress(sheets, "film"), sheets.kimg, strict=True):
-            rows = [_resized(images[:samples], size) for images in _levels(sheets, name)]  # [samples,C,size,size] each
+        for levels, kimg in zip(_read(sheets, "film"), sheets.kimg, strict=True):
+            rows = [_resized(images[:samples], size) for images in levels]  # [samples,C,size,size] each
             frame = labelled(sheet(np.concatenate(rows), len(rows[0])), f"{kimg:g} kimg")
             add(frame)
     return frame

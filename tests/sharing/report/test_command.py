@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 
 from dnnlib.errors import UserError
 from sharing.report.command import Options, main, write_report
-from tests.runs import SMALL, make_dataset, run_dirs, script, train
+from tests.runs import ENV, ROOT, SMALL, make_dataset, run_dirs, script, train
 from tests.sharing.report.written_runs import write_run, write_sheets
 
 
@@ -110,3 +112,20 @@ def test_the_process_reports_an_error_in_one_line_and_keeps_a_file_that_is_there
     assert (out.returncode, out.stdout) == (2, "")
     assert out.stderr == f"error: --output {output}: exists already, expected a new name, or --overwrite\n"
     assert output.read_text() == "mine" and sorted(os.listdir(tmp_path)) == ["page.html", "results"]
+
+
+def test_an_interrupted_report_leaves_nothing(run, tmp_path):
+    write_sheets(run, range(100), sizes=(4, 64), noise=255)
+    for name in ("tmp", "out"):
+        (tmp_path / name).mkdir()
+    command = [sys.executable, "report.py", str(run), "--output", str(tmp_path / "out" / "report.html")]
+    process = subprocess.Popen(command, cwd=ROOT, env={**ENV, "TMPDIR": str(tmp_path / "tmp")}, stderr=subprocess.PIPE)
+
+    # The film is made in a folder of its own.
+    while not os.listdir(tmp_path / "tmp"):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143 and errors == b""
+    assert os.listdir(tmp_path / "tmp") == os.listdir(tmp_path / "out") == []

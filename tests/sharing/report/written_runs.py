@@ -31,13 +31,13 @@ def write_run(run_dir: Path, kimg: int = 3, total: float = 3, **options: Any) ->
 
 
 def write_sheets(run_dir: Path, kimg: range, sizes: tuple[int, ...] = (4, 8), noise: float = 20.0) -> None:
-    """Sheets of 3x2 samples; the red of a pixel is 10 times its kimg, and the rest noise."""
+    """Sheets of 3x2 samples; the red of a pixel is 10 times its kimg, at most 250, and the rest noise."""
     rng = np.random.default_rng(0)
     for size in sizes:
         (run_dir / f"{size}x{size}").mkdir(parents=True, exist_ok=True)
         for k in kimg:
             images = (noise * rng.random((6, 3, size, size))).astype(np.uint8)
-            images[:, 0] = 10 * k
+            images[:, 0] = min(10 * k, 250)
             picture = to_pil(sheet(images, 3, (sizes[-1], sizes[-1])))
             picture.save(run_dir / f"{size}x{size}" / f"fakes{k:06d}.png")
 
