@@ -69,7 +69,7 @@ def write_report(options: Options) -> None:
     page = render(records, labels, pictures, plots_of(records, labels, changes))
     make_dir(options.output.parent)
     with atomic(options.output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
 
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     count = sum(len(run.kimg) for run in pictures if run)

@@ -75,8 +75,7 @@ def read_run(run_dir: Path) -> RunRecord:
     options = flatten(config)
 
     # A run that was resumed for longer has a new config.json.
-    total = config.get("total_kimg") if isinstance(config, dict) else None
-    total = float(total) if isinstance(total, int | float) else None
+    total = _number(config.get("total_kimg")) if isinstance(config, dict) else None
     if total is not None and rows[-1]["kimg"] >= total - 1e-9:
         state = "finished"
     else:
@@ -109,11 +108,20 @@ def curves_of(rows: Rows) -> dict[str, Curve]:
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
-            if name != "kimg" and isinstance(value, int | float):
-                points.setdefault(name, []).append((row["kimg"], value))
+            number = _number(value)
+            if name != "kimg" and number is not None:
+                points.setdefault(name, []).append((row["kimg"], number))
 
     arrays = {name: np.array(pairs, np.float64) for name, pairs in points.items()}  # [n,2] each
     return {name: Curve(array[:, 0], array[:, 1]) for name, array in arrays.items()}
+
+
+def _number(value: object) -> float | None:
+    """Return a value as a float, or None if it is no number or has no place in one."""
+    try:
+        return float(value) if isinstance(value, int | float) else None
+    except OverflowError:
+        return None
 
 
 def _read_rows(path: Path) -> Rows:
@@ -146,7 +154,7 @@ def _parse_row(line: str) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) and isinstance(row.get("kimg"), int | float) else None
+    return row if isinstance(row, dict) and _number(row.get("kimg")) is not None else None
 
 
 def _read_metrics(run_dir: Path) -> dict[str, dict[str, Curve]]:
@@ -154,8 +162,13 @@ def _read_metrics(run_dir: Path) -> dict[str, dict[str, Curve]]:
     metrics: dict[str, dict[str, Curve]] = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         # Rows of curves have the number of kimg and the named values, of which `value` is one.
-        results = [result for result in series(read_results(path)) if isinstance(result.kimg, int | float)]
-        values = curves_of([{"kimg": result.kimg, "value": result.value, **result.values} for result in results])
+        values = curves_of(
+            [
+                {"kimg": result.kimg, "value": result.value, **result.values}
+                for result in series(read_results(path))
+                if _number(result.kimg) is not None and isinstance(result.values, dict)
+            ]
+        )
         if "value" not in values:
             continue
 

@@ -68,6 +68,11 @@ def test_a_run_without_sheets_or_with_a_sheet_of_one_level(run, tmp_path):
     assert 'id="samples"' not in report(run, folder=tmp_path, overwrite=True)
 
 
+def test_names_that_are_no_text(tmp_path):
+    run_dir = write_run(tmp_path / os.fsdecode(b"00001-\xff"), data="\ud800")
+    assert "00001-?" in report(run_dir, folder=tmp_path)
+
+
 def test_a_page_of_a_run_with_large_sheets_is_bounded(tmp_path):
     run_dir = write_run(tmp_path / "run")
     write_sheets(run_dir, range(16), sizes=(4, 128), noise=255)

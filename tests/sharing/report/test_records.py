@@ -85,6 +85,19 @@ def test_metrics_are_those_measured_in_the_same_way(tmp_path):
     assert metrics["swd"]["swd_4"].y.tolist() == [100, 40]
 
 
+def test_values_that_are_no_numbers_are_left_out(tmp_path):
+    run_dir = write_run(tmp_path / "run", total_kimg=10**400)
+    lines = [row(1, **{"Loss/G": "high", "Loss/D": 10**400, "list": [1]}), row(2)]
+    (run_dir / "stats.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    write_metric(run_dir, "swd", {1: "low", 2: 3.0}, results=["none"])
+    write_metric(run_dir, "kid", {1: "low", 2: 3.0})
+
+    record = read_run(run_dir)
+    assert record.curves["Loss/G"].x.tolist() == record.curves["Loss/D"].x.tolist() == [2]
+    assert "list" not in record.curves and record.total is None
+    assert list(record.metrics) == ["kid"] and record.metrics["kid"]["value"].x.tolist() == [2]
+
+
 def test_run_json_is_shown_too(tmp_path):
     run_dir = write_run(tmp_path / "run")
     (run_dir / "run.json").write_text('{"command": ["train.py", "tiny"], "versions": {"torch": "2.13"}}')
