@@ -49,6 +49,8 @@ def main() -> None:
     """Parse the command line and write the page."""
     parse = partial(tyro.cli, Options, prog="report.py", description=Options.__doc__)
     options: Options = cli.one_line_errors(parse)
+
+    # The page may take a while, so a name that is taken is reported first.
     check_output(options.output, (".html", ".htm"), options.overwrite)
     write_report(options)
 
@@ -64,6 +66,7 @@ def write_report(options: Options) -> None:
     most_bytes = (options.max_mb - PAGE_MB) * 1e6 * 3 / 4 / len(records)
     pictures = [look_at(found, int(most_bytes)) if found else None for found in sheets]
 
+    # Write the page, whole or not at all.
     labels = labels_of(records)
     changes = [run.stability if run else {} for run in pictures]
     page = render(records, labels, pictures, plots_of(records, labels, changes))
@@ -71,6 +74,7 @@ def write_report(options: Options) -> None:
     with atomic(options.output) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")  # names of files may be no text
 
+    # Say where it is and what it holds.
     runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
     count = sum(len(run.kimg) for run in pictures if run)
     print(f"{options.output}: {runs}, {count} sheets, {len(page) / 1e6:.1f} MB")
@@ -78,6 +82,7 @@ def write_report(options: Options) -> None:
 
 def find(run: str, result_dir: Path) -> Path:
     """Return the path of a run, given by its path or number; raise UserError if there is none."""
+    # A folder may have a number as its name.
     path = Path(run)
     if run.isdecimal() and not path.exists():
         return find_run(int(run), result_dir, "run")
@@ -91,6 +96,7 @@ def labels_of(records: list[RunRecord]) -> list[str]:
     labels: list[str] = []
     used: Counter[str] = Counter()
     for record in records:
+        # 00007-msg-stylegan-faces-1gpu is 7.
         number = re.match(r"0*(\d+)-", record.name)
         label = number[1] if number else record.name
         used[label] += 1

@@ -36,6 +36,7 @@ def render(records: list[RunRecord], labels: list[str], pictures: list[RunPictur
     hashes = " ".join(f"'sha256-{_base64(hashlib.sha256(text.encode()).digest())}'" for text in (plotly, script))
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; media-src data:"
 
+    # All parts are HTML by now, or data that cannot end their element.
     title = records[0].name if len(records) == 1 else f"{len(records)} training runs"
     summaries = [_summary(record, i, labels) for i, record in enumerate(records)]
     figures = [plot.figure.to_json() for plot in plots]
@@ -77,6 +78,7 @@ def _summary(record: RunRecord, index: int, labels: list[str]) -> str:
     total = f" of {record.total:g}" if record.total is not None else ""
     bar = f'<progress max="{record.total:g}" value="{record.progress:g}"></progress>' if record.total else ""
 
+    # The newest figures, and what is to be known about the run.
     tiles = {"progress": f"{record.progress:g}{total} {record.unit}", **_figures(record)}
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles.items())
     notes = "".join(f'<p class="muted">{escape(note)}</p>' for note in record.notes)
@@ -99,6 +101,7 @@ def _figures(record: RunRecord) -> dict[str, str]:
         if rest > 0:
             figures["time left to train"] = format_time(1000 * rest / speed)
 
+    # Quality: losses, and the newest result of each metric.
     for name, title in (("Loss/D", "loss of D"), ("Loss/G", "loss of G")):
         value = record.last(name)
         if value is not None:
@@ -107,6 +110,7 @@ def _figures(record: RunRecord) -> dict[str, str]:
         curve = values["value"]
         figures[f"{metric} at {curve.x[-1]:g} kimg"] = f"{curve.y[-1]:.4g}"
 
+    # Steps without finite gradients are rare, and mentioned only if there were some.
     skipped = record.last("Progress/skipped_steps")
     if skipped:
         figures["skipped steps"] = f"{skipped:g}"
@@ -119,6 +123,7 @@ def _samples(labels: list[str], pictures: list[RunPictures | None]) -> str:
     if not shown:
         return ""
 
+    # A list of runs, of which the script shows the chosen one; browsers must not restore an earlier choice.
     choice = ""
     if len(shown) > 1:
         choices = "".join(f'<option value="{i}">{escape(labels[i])}</option>' for i in shown)
@@ -137,6 +142,7 @@ def _viewer(run: RunPictures, index: int, is_shown: bool) -> str:
         image = f'<img alt="Samples of {size} pixels">'
         buttons.append(f'<button type="button" class="{" ".join(classes)}">{image}<span>{size}</span></button>')
 
+    # The slider starts at the newest sheet.
     last = len(run.kimg) - 1
     is_whole = len(run.kimg) == run.found
     left_out = "" if is_whole else f" The page has {len(run.kimg)} of the {run.found} sheets, evenly spread."
@@ -163,6 +169,7 @@ def _film(run: RunPictures) -> str:
             f'{heading}<p class="muted">It does not fit into this page; <code>--max-mb</code> allows a larger one.</p>'
         )
 
+    # Before it is played, the film shows its end.
     poster = f"data:image/webp;base64,{_base64(run.film.poster)}"
     source = f"data:video/mp4;base64,{_base64(run.film.data)}"
     frames = "each sheet" if run.read == run.found else f"{run.read} of the {run.found} sheets"
@@ -197,6 +204,7 @@ def _options(records: list[RunRecord], labels: list[str]) -> str:
     if not names:
         return ""
 
+    # Older runs may lack options, and other architectures have others.
     facts = Facts({name: [record.options.get(name) for record in records] for name in names})
     parts = ['<section id="options">', "<h2>Options</h2>"]
     if len(records) > 1:
@@ -217,8 +225,10 @@ def _provenance(records: list[RunRecord], labels: list[str]) -> str:
 
 def _table(facts: Facts, labels: list[str]) -> str:
     """Return a table with a column per run."""
+    # A single run needs no heading.
     head = "".join(f"<th>{escape(label)}</th>" for label in labels)
     head = f"<thead><tr><th></th>{head}</tr></thead>" if len(labels) > 1 else ""
+
     rows = []
     for name, values in facts.rows.items():
         cells = "".join(f"<td>{'–' if value is None else escape(value)}</td>" for value in values)

@@ -72,6 +72,7 @@ def look_at(found: RunSheets, most_bytes: int) -> RunPictures:
     times = np.array(sheets.kimg[1:])
     stability = {folder: Curve(times, by_level[:, i]) for i, folder in enumerate(folders) if len(times)}
 
+    # The film goes first; sheets get what it leaves.
     kept = _fitting(images, most_bytes - (len(film.data) + len(film.poster) if film else 0))
     return RunPictures(
         found=len(found.names),
@@ -93,6 +94,7 @@ def spread(length: int, count: int) -> list[int]:
 
 def _fitting(images: list[list[bytes]], most_bytes: int) -> list[int]:
     """Return the indices of evenly spread sheets that together have at most `most_bytes`, or of the last one alone."""
+    # Keep as many as possible.
     sizes = [sum(map(len, levels)) for levels in images]
     counts = range(len(images), 1, -1)
     choices = (spread(len(images), count) for count in counts)
@@ -122,6 +124,7 @@ def _levels(sheets: RunSheets, name: str) -> list[np.ndarray]:
 
 def encode(images: np.ndarray) -> bytes:
     """Return images uint8 [N,C,r,r] as a sheet in the shape of a screen, a WebP file."""
+    # A sheet of a few large images is scaled down.
     columns = max(1, round((len(images) * 16 / 9) ** 0.5))
     picture = to_pil(sheet(images, columns))
     if picture.width > WIDEST:
@@ -161,6 +164,7 @@ def _write_film(sheets: RunSheets, samples: int, path: Path) -> np.ndarray:
 
     with open_video(path, fps) as add:
         for levels, kimg in zip(_read(sheets, "film"), sheets.kimg, strict=True):
+            # Rows are levels, and columns are samples.
             rows = [_resized(images[:samples], size) for images in levels]  # [samples,C,size,size] each
             frame = labelled(sheet(np.concatenate(rows), len(rows[0])), f"{kimg:g} kimg")
             add(frame)
@@ -178,6 +182,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     if resolution <= size:
         return images.repeat(size // resolution, 2).repeat(size // resolution, 3)
 
+    # Average over blocks of pixels.
     factor = resolution // size
     blocks = images.reshape(n, channels, size, factor, size, factor)
     return blocks.mean((3, 5)).round().astype(np.uint8)

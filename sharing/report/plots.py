@@ -18,6 +18,7 @@ SMOOTHING = 40  # the half-life of smoothing is this part of a curve
 WIDE = 5  # ratio of the largest to the smallest value from which a logarithmic axis shows more
 FEW_DECADES = 1000  # the same ratio, up to which a logarithmic axis has labels between the powers of ten
 
+# The names of curves that do not come from stats.jsonl: no name matches.
 NEVER = re.compile(r"(?!)")
 
 
@@ -146,7 +147,7 @@ def plots_of(records: list[RunRecord], labels: list[str], changes: list[dict[str
 
     labels: short names of the runs. changes: of each run, the curve of each level's stability, smallest level first.
     """
-    # The series of each plot.
+    # A metric is a plot of its own, since units differ.
     contents: list[tuple[Kind, list[Series]]] = []
     for kind in KINDS:
         if kind is METRIC:
@@ -208,6 +209,7 @@ def draw(series: list[Series], labels: list[str], units: list[str], kind: Kind) 
 
     labels, units: of the runs. Names are escaped, because plotly takes them for HTML.
     """
+    # Curves of one name have one style in all runs.
     figure = go.Figure()
     names = list(dict.fromkeys(one.name for one in series))
     for one in series:
@@ -229,8 +231,10 @@ def draw(series: list[Series], labels: list[str], units: list[str], kind: Kind) 
         dtick="D2" if is_log and values.max() < FEW_DECADES * values.min() else None,  # labels at 1, 2, 5, 10, ...
         rangemode="tozero" if kind.axis == "from zero" else "normal",
         nticks=7,
+        automargin=True,  # long numbers move the title
         zeroline=False,
     )
+    # Colours of text and grid are those of the page, see page.css.
     figure.update_layout(
         template="none",
         height=340,
@@ -247,6 +251,7 @@ def draw(series: list[Series], labels: list[str], units: list[str], kind: Kind) 
 def _add_curve(figure: go.Figure, one: Series, name: str, style: int, is_single: bool) -> None:
     """Add the two traces of a curve, number `style` of its run. The colour is the run's, or the curve's if there is
     only one run."""
+    # Both traces look and switch alike.
     colour = COLOURS[(style if is_single else one.run) % len(COLOURS)]
     common = {
         "x": one.curve.x,
@@ -270,6 +275,7 @@ def smoothed(values: np.ndarray) -> np.ndarray:
     if len(values) < FEWEST_TO_SMOOTH:
         return values
 
+    # Dividing by the weights so far makes the first means unbiased.
     keep = 0.5 ** (1 / max(1, len(values) / SMOOTHING))
     total, weight = 0.0, 0.0
     means = np.full(len(values), np.nan)

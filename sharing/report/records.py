@@ -97,6 +97,7 @@ def flatten(values: Any, prefix: str = "") -> dict[str, str]:
     if not isinstance(values, dict):
         return {prefix: values if isinstance(values, str) else json.dumps(values)}
 
+    # The names of the command line have the same dots.
     flat: dict[str, str] = {}
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}.{name}" if prefix else name)
@@ -105,6 +106,7 @@ def flatten(values: Any, prefix: str = "") -> dict[str, str]:
 
 def curves_of(rows: Rows) -> dict[str, Curve]:
     """Return a curve for each number in rows that have their progress as `kimg`; a row may lack some of them."""
+    # Points are collected by name, since a row may have names that others lack.
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, value in row.items():
@@ -172,6 +174,7 @@ def _read_metrics(run_dir: Path) -> dict[str, dict[str, Curve]]:
         if "value" not in values:
             continue
 
+        # Among the named values, the main one appears again.
         main = values.pop("value")
         named = {name: curve for name, curve in values.items() if not np.array_equal(curve.y, main.y)}
         metrics[path.stem.removeprefix("metric-")] = {"value": main, **named}
@@ -180,6 +183,7 @@ def _read_metrics(run_dir: Path) -> dict[str, dict[str, Curve]]:
 
 def _read_provenance(run_dir: Path) -> dict[str, str]:
     """Return what run.json says, and what the head of log.txt does."""
+    # Not every run has this file.
     path = run_dir / "run.json"
     facts = flatten(read_json(path, "that of a run")) if path.exists() else {}
 
@@ -193,6 +197,7 @@ def _read_provenance(run_dir: Path) -> dict[str, str]:
 
 def _is_locked(run_dir: Path) -> bool:
     """Return whether a process is training the run now."""
+    # The lock is free again as soon as the file is closed.
     try:
         with open(run_dir / ".lock", encoding="utf-8") as file:
             return not lock(file)
