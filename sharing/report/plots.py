@@ -226,7 +226,7 @@ def draw(series: list[Series], labels: list[str], units: list[str], kind: Kind) 
     unit = " / ".join(sorted({units[one.run] for one in series}))
     figure.update_xaxes(title=escape(unit), rangemode="tozero", zeroline=False)
     figure.update_yaxes(
-        title=escape(kind.unit),
+        title={"text": escape(kind.unit), "standoff": 8},
         type="log" if is_log else "linear",
         dtick="D2" if is_log and values.max() < FEW_DECADES * values.min() else None,  # labels at 1, 2, 5, 10, ...
         rangemode="tozero" if kind.axis == "from zero" else "normal",
