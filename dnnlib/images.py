@@ -64,13 +64,14 @@ def labelled(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([image, np.asarray(strip)[None].repeat(channels, 0)], 1)
 
 
-def save_grid(images: Sequence[np.ndarray], path: Path, columns: int | None = None) -> None:
+def save_grid(images: Sequence[np.ndarray], path: Path | str, columns: int | None = None) -> None:
     """Write images uint8 [C,h,w] of one size as one picture, row by row; default: about as wide as high."""
     save_image(sheet(np.stack(images), columns or math.ceil(math.sqrt(len(images)))), path)
 
 
-def save_image(image: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray, path: Path | str) -> None:
     """Write uint8 [C,H,W], whole or not at all; the suffix, one of PICTURES, decides the kind of file."""
+    path = Path(path)
     with atomic(path) as temporary:
         temporary.write_bytes(encode(image, path.suffix))
 

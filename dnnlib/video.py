@@ -62,9 +62,9 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
             yield add
 
 
-def save_video(frames: Iterable[np.ndarray], path: Path, fps: float = 30.0) -> None:
+def save_video(frames: Iterable[np.ndarray], path: Path | str, fps: float = 30.0) -> None:
     """Write frames, uint8 [C,H,W] with C = 1 or 3, as a film; see `open_video`."""
-    with open_video(path, fps) as add:
+    with open_video(Path(path), fps) as add:
         for frame in frames:
             add(frame)
 

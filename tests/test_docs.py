@@ -32,10 +32,10 @@ def options():
 def test_options_exist(path, options):
     text = path.read_text(encoding="utf-8")
 
-    # The left column of this page, and its last section, name the options of BMSG-GAN.
-    if path.name == "from-bmsg-gan.md":
+    # The left columns of these pages, and the last section of one, name the options of the originals.
+    if path.name.startswith("from-"):
         text = re.sub(r"^\| `[^|]*\|", "", text, flags=re.M)
-        text = text[: text.index("## What its options did not do")]
+        text = text.partition("## What its options did not do")[0]
 
     # What is left must be an option of ours, or of a benchmark on a line that runs one.
     named = set(re.findall(r"(?<![\w-])--[A-Za-z][\w.-]*\w", text)) - OTHERS

@@ -1,46 +1,24 @@
 """Pictures of seeds, by the commands of generate.py."""
 
-import contextlib
 import io
 import signal
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from pathlib import Path
-from subprocess import CompletedProcess
-from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dnnlib import cli
-from generation import command
 from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
+from tests.generation.commands import generate
 from tests.pretrained.test_command import BMSG, FILES
 from tests.runs import ENV, ROOT, script
 from training import pyramid
-
-
-def generate(*args, check=True):
-    """Run generate.py within this process, which is much quicker than a new one."""
-    args = ["generate.py", *map(str, args)]
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", args),
-        mock.patch.object(signal, "signal"),
-        mock.patch.object(warnings, "showwarning"),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as e,
-    ):
-        cli.run(command.main)
-    assert not check or e.value.code == 0, err.getvalue()
-    return CompletedProcess(args, e.value.code, out.getvalue(), err.getvalue())
 
 
 def test_images_are_those_of_the_network(networks, snapshot, tmp_path):
