@@ -33,25 +33,32 @@ def network_alone(sampler: Sampler, count: int) -> None:
             to_uint8(level)
 
 
-def to_files(options: SamplingOptions, count: int, format: Format) -> None:
-    """Run the command, silently, into a folder that is deleted afterwards."""
+def to_files(options: SamplingOptions, count: int, format: Format, folder: Path) -> None:
+    """Run the command, silently, into a folder in `folder` that is deleted afterwards."""
     latents = LatentOptions(seeds=f"0-{count - 1}")
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(dir=folder) as temporary,
         open(os.devnull, "w") as nowhere,
         contextlib.redirect_stdout(nowhere),
         contextlib.redirect_stderr(nowhere),
     ):
-        images(sampling=options, latents=latents, outdir=Path(folder) / "out", format=format)
+        images(sampling=options, latents=latents, outdir=Path(temporary) / "out", format=format)
 
 
-def main(network: str | None = None, num_images: int = 2048, repeats: int = 5, json: Path | None = None) -> None:
+def main(
+    network: str | None = None,
+    num_images: int = 2048,
+    repeats: int = 5,
+    folder: Path = Path("."),
+    json: Path | None = None,
+) -> None:
     """Measure and print.
 
     Args:
         network: Network to sample. Default: the one that ships with the project.
         num_images: Images of each measurement.
         repeats: How often everything is measured, in turns; the median counts.
+        folder: Where the files are written. Some file systems take longer to create a file than a CPU to make an image.
         json: Also write the figures to this file.
     """
     options = SamplingOptions(network=network)
@@ -60,8 +67,8 @@ def main(network: str | None = None, num_images: int = 2048, repeats: int = 5, j
 
     programs = {
         "network alone": partial(network_alone, sampler, num_images),
-        "png files": partial(to_files, options, num_images, "png"),
-        "jpg files": partial(to_files, options, num_images, "jpg"),
+        "png files": partial(to_files, options, num_images, "png", folder),
+        "jpg files": partial(to_files, options, num_images, "jpg", folder),
     }
     timings = time_in_turns(programs, repeats, warm_up=1)
 

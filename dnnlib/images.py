@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from dnnlib.files import atomic
 
-# How each kind of file is encoded: PNG quickly, since effort hardly makes it smaller; the others so that losses are
-# hard to see.
+# How each kind of file is encoded: PNG quickly, by run lengths, since effort hardly makes it smaller; the others so that
+# losses are hard to see.
 ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
-    ".png": ("PNG", {"compress_level": 1}),
+    ".png": ("PNG", {"compress_level": 1, "compress_type": 3}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),

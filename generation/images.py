@@ -55,11 +55,12 @@ def images(
 
     sampler = open_sampler(sampling, latents.only_noise)
     level = check_level(level, len(sampler.resolutions))
+    beside = sampler.device.type == "cuda"
     with _with_progress(sampler, selection) as samples:
         if output is None:
-            _write_folder(outdir, names, (sample.images[level] for sample in samples))
+            _write_folder(outdir, names, (sample.images[level] for sample in samples), beside)
         elif output.suffix.lower() == ".zip":
-            _write_zip(output, names, samples, level)
+            _write_zip(output, names, samples, level, beside)
         else:
             make_dir(output.parent)
             save_grid([sample.images[level] for sample in samples], output, columns)
@@ -105,7 +106,7 @@ def multiscale(
     with _with_progress(sampler, selection) as samples:
         pictures = (lay_out([sample.images[i] for i in levels], across, own_size) for sample in samples)
         if outdir is not None:
-            _write_folder(outdir, names, pictures)
+            _write_folder(outdir, names, pictures, sampler.device.type == "cuda")
         else:
             # Rows of levels stand one below the other; towers, which are high, side by side.
             make_dir(output.parent)
@@ -156,7 +157,7 @@ def _with_progress(sampler: Sampler, selection: Selection) -> "tqdm[Sample]":
     return tqdm(sampler.draw(selection.latents(sampler)), total=len(selection.names), unit="img")
 
 
-def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray]) -> None:
+def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray], beside: bool) -> None:
     """Write each picture, uint8 [C,H,W], into a folder."""
 
     def write(item: tuple[str, np.ndarray]) -> None:
@@ -164,19 +165,19 @@ def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray]
         write_file(folder / name, encode(picture, Path(name).suffix))
 
     make_dir(folder)
-    with closing(in_threads(write, zip(names, pictures, strict=True))) as written:
+    with closing(in_threads(write, zip(names, pictures, strict=True), beside)) as written:
         for _ in written:
             pass
 
 
-def _write_zip(path: Path, names: list[str], samples: Iterable[Sample], level: int) -> None:
+def _write_zip(path: Path, names: list[str], samples: Iterable[Sample], level: int, beside: bool) -> None:
     """Write an image of each sample into a zip, and the latents as arrays into its latents.npz."""
     suffix = Path(names[0]).suffix
     z, c, w = [], [], []
 
     make_dir(path.parent)
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        encoded = in_threads(lambda sample: (sample, encode(sample.images[level], suffix)), samples)
+        encoded = in_threads(lambda sample: (sample, encode(sample.images[level], suffix)), samples, beside)
         with closing(encoded):
             for name, (sample, data) in zip(names, encoded, strict=True):
                 add_to_zip(archive, name, data)

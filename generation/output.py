@@ -3,6 +3,7 @@
 import os
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -12,6 +13,8 @@ from dnnlib.pool import cpu_count, ordered_map
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+TURN = 64  # items that threads work on at a time where they take turns with what makes the items
 
 Format = Literal["png", "jpg", "webp"]
 """Kinds of single files that a command offers."""
@@ -62,13 +65,23 @@ def write_file(path: Path, data: bytes) -> None:
         raise
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result, None, None]:
-    """Yield `function(item)` for each item, in order, computed by threads while the next items are made.
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item], beside: bool
+) -> Generator[Result, None, None]:
+    """Yield `function(item)` for each item, in order, computed by several threads.
 
-    What encodes images and writes files lets other threads run meanwhile. Close the generator to end early.
+    beside: whether they work while the next items are made, which is best if a GPU makes them. On a CPU they would take
+    its cores from the network, whose threads wait for the slowest one; there, both take turns. Close the generator to
+    end early.
     """
     threads = cpu_count()
-    return ordered_map(function, items, 0, ahead=4 * threads, threads=threads)
+    if beside:
+        yield from ordered_map(function, items, 0, ahead=4 * threads, threads=threads)
+        return
+
+    remaining = iter(items)
+    while turn := list(islice(remaining, TURN)):
+        yield from ordered_map(function, turn, 0, ahead=TURN, threads=threads)
 
 
 def add_to_zip(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

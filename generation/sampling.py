@@ -104,6 +104,7 @@ class Sampler:
             expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
             raise UserError(f"--class {options.class_idx}: expected {expected}")
 
+        self._rng = np.random.RandomState()
         pixels, most = BATCH_PIXELS[self.device.type]
         self.batch = options.batch or max(1, min(most, pixels // self.resolutions[-1] ** 2))
 
@@ -116,9 +117,9 @@ class Sampler:
 
     def latent(self, seed: int) -> Latent:
         """Return the latent of a seed, which is that of StyleGAN's scripts."""
-        rng = np.random.RandomState(seed)
-        z = rng.randn(1, self.G.cfg.z_dim)[0]
-        return Latent(z, self._label(rng), seed)
+        self._rng.seed(seed)  # as RandomState(seed), which takes sixty times as long
+        z = self._rng.randn(self.G.cfg.z_dim)
+        return Latent(z, self._label(self._rng), seed)
 
     def latents(self, seeds: Iterable[int]) -> Iterator[Latent]:
         """Yield the latent of each seed."""

@@ -54,8 +54,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"data"
 
 
-def test_results_of_threads_come_in_order():
-    assert list(in_threads(lambda x: x * x, range(50))) == [x * x for x in range(50)]
+@pytest.mark.parametrize("beside", [False, True])
+def test_results_of_threads_come_in_order_and_items_are_drawn_as_needed(beside):
+    drawn = []
+    results = in_threads(lambda x: x * x, (drawn.append(k) or k for k in range(1000)), beside)
+    assert next(results) == 0 and len(drawn) < 200
+    assert list(results) == [x * x for x in range(1, 1000)]
 
 
 def test_the_same_files_make_the_same_zip(tmp_path):
