@@ -77,23 +77,11 @@ def kimg_of_sheet(name: str) -> float:
     return float(match[1])
 
 
-def stability(sheets: RunSheets) -> np.ndarray:
-    """Return the mean squared change of every level from each sheet to the next, float64 [sheets-1,levels].
-
-    This is figure 5 of MSG-GAN (Karnewar & Wang 2020, section 4.3), taken from the sheets.
-    """
-    changes = []
-    previous: list[np.ndarray] | None = None
-    for name in sheets.names:
-        levels = [sheets.cells(level, name) for level in range(len(sheets.folders))]
-        if previous is not None:
-            changes.append(mean_squared_change(previous, levels))
-        previous = levels
-    return np.array(changes, np.float64).reshape(-1, len(sheets.folders))
-
-
 def mean_squared_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
-    """Return for each level the mean squared difference of images uint8 [N,C,r,r], which count in [-1,1]."""
+    """Return for each level the mean squared difference of images uint8 [N,C,r,r], which count in [-1,1].
+
+    From one sheet of a run to the next, this is its stability (MSG-GAN, Karnewar & Wang 2020, section 4.3, figure 5).
+    """
     # The offset of the range cancels out.
     pairs = zip(before, after, strict=True)
     return [float(np.square((a.astype(np.float32) - b) / 127.5).mean(dtype=np.float64)) for b, a in pairs]
