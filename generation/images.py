@@ -1,6 +1,5 @@
 """Pictures of latents: a file for each, one grid, a zip with the latents, or sheets of all levels."""
 
-import io
 import math
 import zipfile
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir
 from dnnlib.images import PICTURES, encode, save_grid, sheet
+from generation import latent_files
 from generation.output import Format, add_to_zip, check_outdir, check_output, in_threads, write_file
 from generation.sampling import Options, Sample, Sampler
 from generation.selection import Latents, Selection, check_level, open_sampler, parse_grid, parse_levels
@@ -154,7 +154,7 @@ def _columns(grid: str | None, count: int) -> int:
 
 def _with_progress(sampler: Sampler, selection: Selection) -> "tqdm[Sample]":
     """Return the samples of a selection with a progress bar, which ends with the `with` block that it is used in."""
-    return tqdm(sampler.draw(selection.latents(sampler)), total=len(selection.names), unit="img")
+    return tqdm(selection.draw(sampler), total=len(selection.names), unit="img")
 
 
 def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray], beside: bool) -> None:
@@ -172,19 +172,14 @@ def _write_folder(folder: Path, names: list[str], pictures: Iterable[np.ndarray]
 
 def _write_zip(path: Path, names: list[str], samples: Iterable[Sample], level: int, beside: bool) -> None:
     """Write an image of each sample into a zip, and the latents as arrays into its latents.npz."""
-    suffix = Path(names[0]).suffix
-    z, c, w = [], [], []
-
+    kept = []
     make_dir(path.parent)
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        suffix = Path(names[0]).suffix
         encoded = in_threads(lambda sample: (sample, encode(sample.images[level], suffix)), samples, beside)
         with closing(encoded):
             for name, (sample, data) in zip(names, encoded, strict=True):
                 add_to_zip(archive, name, data)
-                z.append(sample.latent.z)
-                c.append(sample.latent.c)
-                w.append(sample.w)
+                kept.append(sample._replace(images=[]))  # latents are small, images are not
 
-        arrays = io.BytesIO()
-        np.savez(arrays, names=np.array(names), z=np.stack(z), c=np.stack(c), w=np.stack(w))
-        add_to_zip(archive, "latents.npz", arrays.getvalue())
+        add_to_zip(archive, latent_files.NAME, latent_files.pack_latents([Path(n).stem for n in names], kept))

@@ -221,7 +221,10 @@ class Sampler:
             noise = [torch.cat(layer) for layer in zip(*noises, strict=True)]  # [1 or n,1,r,r] each
             noise = noise if shared else [self._filled_up(layer) for layer in noise]
 
-        images = self.G.synthesis(w, noise_mode=noise_mode, noise=noise)
+        try:
+            images = self.G.synthesis(w, noise_mode=noise_mode, noise=noise)
+        except torch.OutOfMemoryError as e:
+            raise UserError(f"--batch {self.batch}: the GPU has too little memory, expected a smaller batch") from e
         return _Batch([w, *(pyramid.to_uint8(level) for level in images)])
 
     def _filled_up(self, x: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
-from generation.sampling import Latent, Sampler, SamplingOptions
+from generation.latent_files import StoredLatents, check_latents, read_latents
+from generation.sampling import Sample, Sampler, SamplingOptions
 
 MAX_SEEDS = 10**6
 
@@ -24,6 +27,8 @@ class LatentOptions:
     """Instead of seeds, use the latents that the scripts of msg-stylegan-tf draw with this random state."""
     num_samples: int = 16
     """How many latents to use with a random state."""
+    latents: Path | None = None
+    """Instead of seeds, use the mapped latents of this file: latents.npz, or a zip that `images` wrote."""
     only_noise: Switch = False
     """Use the first latent for all images, each with noise of its own."""
 
@@ -35,7 +40,7 @@ Latents = Annotated[LatentOptions, tyro.conf.OmitArgPrefixes]
 class Selection:
     """The latents that the options name, which are drawn one by one.
 
-    `names` holds for each the name of its image without a suffix, e.g. seed0003; several seeds may be the same.
+    `names` holds for each the name of its image without a suffix, e.g. seed0003; several may be the same.
     """
 
     def __init__(self, options: LatentOptions) -> None:
@@ -48,24 +53,41 @@ class Selection:
             raise UserError(f"--random-state {state}: expected 0 to 2^32 - 1")
         if not 1 <= options.num_samples <= MAX_SEEDS:
             raise UserError(f"--num-samples {options.num_samples}: expected 1 to {MAX_SEEDS}")
+        if options.latents is not None and (options.only_noise or state is not None):
+            raise UserError(f"--latents {options.latents}: expected no --random-state and no --only-noise with it")
 
         # What tells the images apart, and their file names.
+        self.stored = None if options.latents is None else read_latents(options.latents)
         self.noise_seeds = self.seeds if state is None else list(range(options.num_samples))
-        kind = "noise" if options.only_noise else "seed" if state is None else "sample"
-        self.names = [f"{kind}{seed:04d}" for seed in self.noise_seeds]
+        if self.stored is not None:
+            self.names = [Path(str(name)).name for name in self.stored.names]
+        else:
+            kind = "noise" if options.only_noise else "seed" if state is None else "sample"
+            self.names = [f"{kind}{seed:04d}" for seed in self.noise_seeds]
 
-    def latents(self, sampler: Sampler) -> Iterator[Latent]:
-        """Yield the latents for a network."""
+    def draw(self, sampler: Sampler) -> Iterator[Sample]:
+        """Yield the images that a network makes; raise UserError if the latents are those of another one."""
         options = self.options
+        if self.stored is not None:
+            assert options.latents is not None
+            check_latents(self.stored, options.latents, sampler)
+            return self._render(sampler, self.stored)
+
         if options.random_state is None:
             latents = sampler.latents(self.seeds)
         else:
             latents = sampler.random_state(options.random_state, options.num_samples)
-        if not options.only_noise:
-            return latents
+        if options.only_noise:
+            first = next(latents)
+            latents = (first._replace(noise_seed=seed) for seed in self.noise_seeds)
+        return sampler.draw(latents)
 
-        first = next(latents)
-        return (first._replace(noise_seed=seed) for seed in self.noise_seeds)
+    def _render(self, sampler: Sampler, stored: StoredLatents) -> Iterator[Sample]:
+        """Yield the images of stored latents."""
+        latents = stored.latents()
+        w = torch.from_numpy(stored.w).float().to(sampler.device)
+        images = sampler.render(w, [latent.noise_seed for latent in latents])
+        return (Sample(*row) for row in zip(latents, stored.w, images, strict=True))
 
 
 def open_sampler(options: SamplingOptions, only_noise: bool) -> Sampler:

@@ -21,7 +21,7 @@ SHARED = {
 }
 
 
-LATENTS = "--seeds --random-state --num-samples --only-noise"
+LATENTS = "--seeds --random-state --num-samples --latents --only-noise"
 OWN = {
     "images": f"{LATENTS} --level --outdir --format --output --grid --overwrite",
     "multiscale": f"{LATENTS} --level --columns --own-size --output --outdir --format --overwrite",

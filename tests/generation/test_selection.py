@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dnnlib.errors import UserError
+from generation.latent_files import pack_latents
 from generation.sampling import Sampler, SamplingOptions
 from generation.selection import LatentOptions, Selection, open_sampler, parse_grid, parse_levels, parse_seeds
 from tests.golden_data import GOLDEN
@@ -45,23 +46,42 @@ def test_latents_of_seeds_of_a_random_state_and_of_one_seed_with_many_noises():
 
     seeds = Selection(LatentOptions(seeds="4,7"))
     assert seeds.names == ["seed0004", "seed0007"]
-    assert np.array_equal([latent.z for latent in seeds.latents(sampler)], [sampler.latent(n).z for n in (4, 7)])
+    assert np.array_equal([s.latent.z for s in seeds.draw(sampler)], [sampler.latent(n).z for n in (4, 7)])
 
     state = Selection(LatentOptions(random_state=4, num_samples=3))
     assert state.names == ["sample0000", "sample0001", "sample0002"]
     expected = [latent.z for latent in sampler.random_state(4, 3)]
-    assert np.array_equal([latent.z for latent in state.latents(sampler)], expected)
+    assert np.array_equal([s.latent.z for s in state.draw(sampler)], expected)
 
     noises = Selection(LatentOptions(seeds="4,7", only_noise=True))
-    latents = list(noises.latents(sampler))
+    latents = [s.latent for s in noises.draw(sampler)]
     assert noises.names == ["noise0004", "noise0007"] and [latent.noise_seed for latent in latents] == [4, 7]
     assert all(np.array_equal(latent.z, sampler.latent(4).z) for latent in latents)
+
+
+def test_latents_of_a_file_give_the_images_that_they_were_saved_with(tmp_path):
+    sampler = Sampler(SamplingOptions(network=NETWORK, noise_mode="random", trunc=0.5, device="cpu"))
+    samples = list(sampler.draw(sampler.latents([4, 7, 2])))
+    (tmp_path / "latents.npz").write_bytes(pack_latents(["a", "b", "../c"], samples))
+
+    # Truncation is part of what was saved.
+    selection = Selection(LatentOptions(latents=tmp_path / "latents.npz"))
+    assert selection.names == ["a", "b", "c"]
+    again = selection.draw(Sampler(SamplingOptions(network=NETWORK, noise_mode="random", device="cpu")))
+    for before, after in zip(samples, again, strict=True):
+        assert np.array_equal(before.w, after.w) and np.array_equal(before.latent.z, after.latent.z)
+        assert all(np.array_equal(a, b) for a, b in zip(before.images, after.images, strict=True))
 
 
 @pytest.mark.parametrize(("name", "value"), [("random_state", -1), ("num_samples", 0), ("seeds", "a")])
 def test_selections_that_are_refused(name, value):
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} {value}"):
         Selection(LatentOptions(**{name: value}))
+
+
+def test_latents_of_a_file_exclude_other_choices(tmp_path):
+    with pytest.raises(UserError, match="expected no --random-state and no --only-noise with it"):
+        Selection(LatentOptions(latents=tmp_path / "x.npz", only_noise=True))
 
 
 def test_only_noise_makes_noise_random_and_needs_some():

@@ -1,0 +1,85 @@
+"""Latents in files: `latents.npz`, by itself or in the zip that `generate.py images` writes."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.files import os_error
+from generation.sampling import Latent, Sample, Sampler
+
+NAME = "latents.npz"
+
+
+class StoredLatents(NamedTuple):
+    """What a file of latents holds, one row for each image."""
+
+    names: np.ndarray  # text [N], names of the images without suffix
+    z: np.ndarray  # float [N,z_dim]
+    c: np.ndarray  # float [N,c_dim]
+    w: np.ndarray  # float [N,num_ws,w_dim], truncated: what the images are made from
+    noise_seeds: np.ndarray  # int [N], what noise follows from, if it is random
+
+    def latents(self) -> list[Latent]:
+        """Return each row."""
+        rows = zip(self.z, self.c, self.noise_seeds, strict=True)
+        return [Latent(z, c.astype(np.float32), int(seed)) for z, c, seed in rows]
+
+
+def pack_latents(names: Sequence[str], samples: Sequence[Sample]) -> bytes:
+    """Return a file of the latents of images; `names` are those of the images, without suffix."""
+    file = io.BytesIO()
+    np.savez(
+        file,
+        names=np.array(names),
+        z=np.stack([sample.latent.z for sample in samples]),
+        c=np.stack([sample.latent.c for sample in samples]),
+        w=np.stack([sample.w for sample in samples]),
+        noise_seeds=np.array([sample.latent.noise_seed for sample in samples]),
+    )
+    return file.getvalue()
+
+
+def read_latents(path: Path) -> StoredLatents:
+    """Read a file of latents, or those in a zip of images; raise UserError if there are none."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # A file of arrays is a zip as well.
+            if NAME in archive.namelist():
+                return _unpack(io.BytesIO(archive.read(NAME)), path)
+        with open(path, "rb") as file:
+            return _unpack(file, path)
+    except OSError as e:
+        raise os_error(e, path, "read") from e
+    except (ValueError, zipfile.BadZipFile, EOFError) as e:
+        raise UserError(f"{path}: {e}, expected {NAME} as `generate.py images` writes it") from e
+
+
+def check_latents(stored: StoredLatents, path: Path, sampler: Sampler) -> None:
+    """Raise UserError unless the latents are of the shape that a network takes."""
+    G = sampler.G
+    expected = tuple(G.mapping.w_avg.shape)
+    if stored.w.shape[1:] != (G.synthesis.num_ws, *expected):
+        found = "x".join(map(str, stored.w.shape[1:]))
+        raise UserError(f"{path}: latents of another network: w {found}, expected {G.synthesis.num_ws}x{expected[0]}")
+
+
+def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
+    """Return the arrays of a file, or raise ValueError."""
+    with np.load(file, allow_pickle=False) as arrays:
+        missing = [name for name in StoredLatents._fields if name not in arrays]
+        if missing:
+            raise ValueError(f"no {', '.join(missing)} in it")
+        stored = StoredLatents(*(arrays[name] for name in StoredLatents._fields))
+
+    # One row for each image, of finite numbers.
+    dimensions = [array.ndim for array in stored]
+    if dimensions != [1, 2, 2, 3, 1] or len({len(array) for array in stored}) != 1 or not len(stored.w):
+        raise ValueError("arrays of wrong shapes")
+    if stored.w.dtype.kind != "f" or not np.isfinite(stored.w).all():
+        raise ValueError("w holds values that are no numbers")
+    return stored
