@@ -61,9 +61,10 @@ def main(
         folder: Where the files are written. Some file systems take longer to create a file than a CPU to make an image.
         json: Also write the figures to this file.
     """
+    # Whole batches, so that all compute the same number of images.
     options = SamplingOptions(network=network)
     sampler = Sampler(options)
-    num_images -= num_images % sampler.batch  # whole batches, so that both compute the same number
+    num_images -= num_images % sampler.batch
 
     programs = {
         "network alone": partial(network_alone, sampler, num_images),
@@ -72,6 +73,7 @@ def main(
     }
     timings = time_in_turns(programs, repeats, warm_up=1)
 
+    # What is left of the network's own rate.
     figures = {
         "images": num_images,
         "resolution": sampler.resolutions[-1],

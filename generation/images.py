@@ -45,17 +45,20 @@ def images(
     selection = Selection(latents)
     count = len(selection.names)
     columns = _columns(grid, count)
+    names = [f"{name}.{format}" for name in selection.names]
     if output is not None:
         check_output(output, (*PICTURES, ".zip"), overwrite)
     elif grid is not None:
         raise UserError(f"--grid {grid}: expected --output FILE as well")
-    names = [f"{name}.{format}" for name in selection.names]
-    if output is None:
+    else:
         check_outdir(outdir, names, overwrite)
 
+    # Open the network.
     sampler = open_sampler(sampling, latents.only_noise)
     level = check_level(level, len(sampler.resolutions))
     beside = sampler.device.type == "cuda"
+
+    # Files are written as the images come, while a grid needs all of them.
     with _with_progress(sampler, selection) as samples:
         if output is None:
             _write_folder(outdir, names, (sample.images[level] for sample in samples), beside)
@@ -91,6 +94,7 @@ def multiscale(
         format: Kind of these files.
         overwrite: Replace files that exist.
     """
+    # Everything that needs no network is checked first.
     selection = Selection(latents)
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
@@ -102,6 +106,8 @@ def multiscale(
 
     sampler = open_sampler(sampling, latents.only_noise)
     levels = parse_levels(level, len(sampler.resolutions))
+
+    # A picture for each sample.
     across = min(columns or len(levels), len(levels))
     with _with_progress(sampler, selection) as samples:
         pictures = (lay_out([sample.images[i] for i in levels], across, own_size) for sample in samples)
@@ -111,6 +117,7 @@ def multiscale(
             # Rows of levels stand one below the other; towers, which are high, side by side.
             make_dir(output.parent)
             save_grid(list(pictures), output, len(names) if columns == 1 else 1)
+
     shown = ", ".join(str(sampler.resolutions[i]) for i in levels)
     print(f"{outdir or output}: {len(names)} samples, levels {shown}")
 
@@ -121,9 +128,11 @@ def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarra
     columns: 1 = a tower, the largest level on top.
     own_size: whether levels keep their size, in the middle of their cells; otherwise all are scaled up to the largest.
     """
+    # A tower stands on its smallest level.
     if columns == 1:
         levels = sorted(levels, key=lambda image: -image.shape[1])
 
+    # Cells of one size.
     size = max(image.shape[1] for image in levels)
     if not own_size:
         return sheet(np.stack([sheet(image[None], 1, (size, size)) for image in levels]), columns)
@@ -132,6 +141,8 @@ def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarra
     rows = [levels[i : i + columns] for i in range(0, len(levels), columns)]
     heights = [max(image.shape[1] for image in row) for row in rows]
     widths = [max(image.shape[2] for image in levels[k::columns]) for k in range(columns)]
+
+    # Each image in the middle of its cell.
     picture = np.full((levels[0].shape[0], sum(heights), sum(widths)), 255, np.uint8)
     for i, image in enumerate(levels):
         row, column = divmod(i, columns)
@@ -178,8 +189,9 @@ def _write_zip(path: Path, names: list[str], samples: Iterable[Sample], level: i
         suffix = Path(names[0]).suffix
         encoded = in_threads(lambda sample: (sample, encode(sample.images[level], suffix)), samples, beside)
         with closing(encoded):
+            # All latents are kept until the end, but not the images, which are larger.
             for name, (sample, data) in zip(names, encoded, strict=True):
                 add_to_zip(archive, name, data)
-                kept.append(sample._replace(images=[]))  # latents are small, images are not
+                kept.append(sample._replace(images=[]))
 
         add_to_zip(archive, latent_files.NAME, latent_files.pack_latents([Path(n).stem for n in names], kept))

@@ -32,6 +32,7 @@ class StoredLatents(NamedTuple):
 
 def pack_latents(names: Sequence[str], samples: Sequence[Sample]) -> bytes:
     """Return a file of the latents of images; `names` are those of the images, without suffix."""
+    # Arrays of numbers and text, which can be read without running any code.
     file = io.BytesIO()
     np.savez(
         file,
@@ -61,8 +62,10 @@ def read_latents(path: Path) -> StoredLatents:
 
 def check_latents(stored: StoredLatents, path: Path, sampler: Sampler) -> None:
     """Raise UserError unless the latents are of the shape that a network takes."""
+    # z and c are for information only; images are made from w.
     G = sampler.G
     expected = tuple(G.mapping.w_avg.shape)
+
     if stored.w.shape[1:] != (G.synthesis.num_ws, *expected):
         found = "x".join(map(str, stored.w.shape[1:]))
         raise UserError(f"{path}: latents of another network: w {found}, expected {G.synthesis.num_ws}x{expected[0]}")
@@ -71,6 +74,7 @@ def check_latents(stored: StoredLatents, path: Path, sampler: Sampler) -> None:
 def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
     """Return the arrays of a file, or raise ValueError."""
     with np.load(file, allow_pickle=False) as arrays:
+        # Pickled objects are refused.
         missing = [name for name in StoredLatents._fields if name not in arrays]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in it")

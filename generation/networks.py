@@ -19,6 +19,7 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
     snapshot: of a run dir: `latest`, `best` (the lowest FID so far), or a number of kimg. Raises UserError if there is
     no such run or snapshot.
     """
+    # What the project brings along.
     if network is None:
         return str(DEFAULT)
 

@@ -37,6 +37,7 @@ def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--outdir {folder}: a file, expected a folder")
 
+    # One look at the folder, which may hold a million files.
     existing = set(os.listdir(folder)) if folder.exists() and not overwrite else set()
     for name in names:
         if name in existing:
@@ -54,6 +55,7 @@ def write_file(path: Path, data: bytes) -> None:
 
     Raises UserError if that fails.
     """
+    # The name changes once the content is complete.
     temporary = path.with_name(f".{path.name}.partial")
     try:
         temporary.write_bytes(data)
@@ -79,6 +81,7 @@ def in_threads(
         yield from ordered_map(function, items, 0, ahead=4 * threads, threads=threads)
         return
 
+    # A list is made before the threads begin, and done before the next one is made.
     remaining = iter(items)
     while turn := list(islice(remaining, TURN)):
         yield from ordered_map(function, turn, 0, ahead=TURN, threads=threads)

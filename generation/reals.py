@@ -42,6 +42,7 @@ def reals(
         format: Kind of these files.
         overwrite: Replace files that exist.
     """
+    # Everything that needs no dataset is checked first.
     numbers = parse_seeds(indices, "--indices")
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
@@ -51,9 +52,12 @@ def reals(
     images = open_dataset(dataset)
     if max(numbers) >= len(images):
         raise UserError(f"--indices {indices}: {dataset} has {len(images)} images, expected numbers below that")
+
+    # All levels that were asked for, of each image.
     levels = parse_levels(level, len(images.spec.resolutions))
     pyramids = [[picture for i, picture in enumerate(_levels(images[n][0])) if i in levels] for n in numbers]
 
+    # One sheet.
     if outdir is None:
         across = min(columns or len(levels), len(levels))
         pictures = [lay_out(shown, across, own_size) for shown in pyramids]
@@ -62,6 +66,7 @@ def reals(
         print(f"{output}: {len(numbers)} images of {len(images)}")
         return
 
+    # Or a file for each level.
     files = {
         f"real{n:06d}-{picture.shape[2]}x{picture.shape[1]}.{format}": picture
         for n, shown in zip(numbers, pyramids, strict=True)

@@ -92,6 +92,8 @@ class Sampler:
         Raises UserError if there is none in the file, or if it has no such class.
         """
         self.options = options
+
+        # The network, on the device that it is asked for.
         self.device = pick_device(options.device)
         if G is None:
             G = load_network(find_network(options.network, options.snapshot, options.result_dir)).generator()
@@ -104,6 +106,7 @@ class Sampler:
             expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
             raise UserError(f"--class {options.class_idx}: expected {expected}")
 
+        # Large images fill a batch sooner.
         self._rng = np.random.RandomState()
         pixels, most = BATCH_PIXELS[self.device.type]
         self.batch = options.batch or max(1, min(most, pixels // self.resolutions[-1] ** 2))
@@ -117,7 +120,8 @@ class Sampler:
 
     def latent(self, seed: int) -> Latent:
         """Return the latent of a seed, which is that of StyleGAN's scripts."""
-        self._rng.seed(seed)  # as RandomState(seed), which takes sixty times as long
+        # The numbers of RandomState(seed), a new one of which takes sixty times as long.
+        self._rng.seed(seed)
         z = self._rng.randn(self.G.cfg.z_dim)
         return Latent(z, self._label(self._rng), seed)
 
@@ -131,8 +135,10 @@ class Sampler:
         They come one after the other from one generator of random numbers, so latent i does not depend on `count`; each
         is scaled to unit mean square.
         """
+        # Classes, which the original's networks had none of, are drawn apart, so that they leave the latents alone.
         rng = np.random.RandomState(seed)
         labels = np.random.RandomState(seed)
+
         for i in range(count):
             z = rng.randn(self.G.cfg.z_dim)
             z *= len(z) ** 0.5 / np.linalg.norm(z)
@@ -140,6 +146,7 @@ class Sampler:
 
     def _label(self, rng: np.random.RandomState) -> np.ndarray:
         """Return the label [c_dim] of the class that the options give, or else of one that is drawn."""
+        # Unconditional networks have labels of length 0.
         c = np.zeros(self.G.spec.c_dim, np.float32)
         if len(c):
             c[rng.randint(len(c)) if self.options.class_idx is None else self.options.class_idx] = 1
@@ -158,8 +165,10 @@ class Sampler:
 
     def draw(self, latents: Iterable[Latent]) -> Iterator[Sample]:
         """Yield the image of each latent."""
+        # Latents are taken as they come, since there may be a million of them.
         remaining = iter(latents)
         parts = iter(lambda: list(islice(remaining, self.batch)), [])
+
         for part, batch in _one_ahead((part, self._start(self._map(part), _noise_seeds(part))) for part in parts):
             w, *levels = batch.finish()
             for i, latent in enumerate(part):
@@ -175,6 +184,8 @@ class Sampler:
         """
         starts = range(0, len(w), self.batch)
         parts = ((w[i : i + self.batch], noise_seeds[i : i + self.batch]) for i in starts)
+
+        # The filling of the last batch is left out.
         batches = ((len(part), self._start(part, seeds, noise_layers)) for part, seeds in parts)
         for count, batch in _one_ahead(batches):
             _, *levels = batch.finish()
@@ -185,6 +196,8 @@ class Sampler:
         """Return the random noise of a seed, [1,1,r,r] for each layer; zeros except in `layers`, None = all."""
         # Drawn on the CPU, so that every device adds the same noise.
         rng = torch.Generator().manual_seed(seed)
+
+        # Every layer's noise is drawn, whether it is used or not, so that it is the same for any choice of layers.
         noise = [torch.randn(shape, generator=rng) for shape in self.G.synthesis.noise_shapes(1)]
         return [
             (x if layers is None or layer in layers else torch.zeros_like(x)).to(self.device)
@@ -194,6 +207,7 @@ class Sampler:
     @torch.no_grad()
     def _map(self, latents: Sequence[Latent], psi: float | None = None, cutoff: int | None = None) -> torch.Tensor:
         """Return w [batch,num_ws,w_dim] of at most a batch of latents, filled up."""
+        # Map a whole batch.
         z = torch.from_numpy(np.stack([latent.z for latent in latents])).float()
         c = torch.from_numpy(np.stack([latent.c for latent in latents]))
         w = self.G.mapping(self._filled_up(z.to(self.device)), self._filled_up(c.to(self.device)))
@@ -211,6 +225,7 @@ class Sampler:
         self, w: torch.Tensor, noise_seeds: Sequence[int], noise_layers: Container[int] | None = None
     ) -> "_Batch":
         """Start the computation of the images of at most a batch of w, and return it without waiting for a GPU."""
+        # Noise that is stored, or none, is the network's own affair.
         w = self._filled_up(w)
         noise_mode: NoiseMode = self.options.noise_mode
         noise = None

@@ -46,6 +46,8 @@ class Selection:
     def __init__(self, options: LatentOptions) -> None:
         """Check the options, which needs no network; raise UserError if they are wrong."""
         self.options = options
+
+        # Ranges, and options that exclude one another.
         self.seeds = parse_seeds(options.seeds)
 
         state = options.random_state
@@ -67,16 +69,19 @@ class Selection:
 
     def draw(self, sampler: Sampler) -> Iterator[Sample]:
         """Yield the images that a network makes; raise UserError if the latents are those of another one."""
+        # Stored latents are mapped already.
         options = self.options
         if self.stored is not None:
             assert options.latents is not None
             check_latents(self.stored, options.latents, sampler)
             return self._render(sampler, self.stored)
 
+        # Others follow from seeds, each by itself or one after the other.
         if options.random_state is None:
             latents = sampler.latents(self.seeds)
         else:
             latents = sampler.random_state(options.random_state, options.num_samples)
+
         if options.only_noise:
             first = next(latents)
             latents = (first._replace(noise_seed=seed) for seed in self.noise_seeds)

@@ -76,6 +76,7 @@ def timelapse(
         raise UserError(f"--samples {samples}: expected 1 to 1000")
     check_fps(fps)
 
+    # Where the run is, and what there is of it.
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)
     kimg, resolutions, moments = (
         _from_sheets(run_dir) if source == "sheets" else _from_snapshots(run_dir, samples, device)
@@ -112,6 +113,7 @@ def _from_sheets(run_dir: Path) -> Moments:
 
 def _from_snapshots(run_dir: Path, samples: int, device: Literal["auto", "cuda", "cpu"]) -> Moments:
     """Return the moments of a run of which it has snapshots, with images of the seeds 0, 1, ..."""
+    # From the earliest snapshot to the last.
     networks = [snapshot.network for snapshot in select_snapshots(run_dir, "all")]
     kimg = [kimg_of(Path(network).name) or 0.0 for network in networks]
 
@@ -138,6 +140,7 @@ class ChangePlot:
 
     def below(self, frame: np.ndarray, kimg: float, levels: list[np.ndarray]) -> np.ndarray:
         """Return a frame uint8 [C,h,w] with the plot below it, to which the images at `kimg` add a point."""
+        # The first frame has nothing to be compared with.
         if self.previous is not None:
             self.times.append(kimg)
             self.changes.append(mean_squared_change(self.previous, levels))
@@ -160,6 +163,7 @@ class ChangePlot:
         axes.set_title("change since the frame before", fontsize=7)
         axes.tick_params(labelsize=6)
 
+        # A curve for each level.
         for i, resolution in enumerate(self.resolutions):
             changes = [max(change[i], SMALLEST_CHANGE) for change in self.changes]
             axes.plot(self.times, changes, marker=".", markersize=3, linewidth=1, label=f"{resolution}x{resolution}")
