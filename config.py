@@ -29,13 +29,17 @@ PUBLISHED = TrainConfig(
 
 
 def robohash() -> TrainConfig:
-    """64x64 drawn characters of five classes; learns them on two CPU cores (`make demo`)."""
+    """64x64 drawn characters of five classes; learns them on two CPU cores (`make demo`; docs/demo.md)."""
+    # Four times the published rate: a run of fourteen minutes has only nine thousand steps.
+    adam = AdamConfig(lr=0.012)
+
     return TrainConfig(
         preset="robohash",
         data=f"{DATA_DIR}/robohash64",
         result_dir=RESULT_DIR,
-        # A short run for a CPU, with a line for every thousand images and samples for every second thousand.
-        total_kimg=40,
+        # What two cores without bf16 train in fourteen minutes, with a line for every thousand images and samples for
+        # every second thousand.
+        total_kimg=72,
         tick_kimg=1,
         image_snapshot_ticks=2,
         network_snapshot_ticks=2,
@@ -43,13 +47,29 @@ def robohash() -> TrainConfig:
         # With the published half-life of 10 kimg, the average would not get away from the untrained generator.
         ema_kimg=4,
         ema_rampup=0.1,
-        # Few feature maps, and no noise inputs, since the drawings have no random detail.
+        # Few feature maps, since many steps matter more here. Noise and blur are left out, as the drawings have no
+        # random detail and sharp edges. The pixel norm keeps their white ground flat, where the instance norm rings.
+        # The mapping is short, and learns ten times as fast as published, so that it follows in so few steps.
         G=GeneratorConfig(
-            z_dim=64, w_dim=64, mapping_layers=4, mapping_fmaps=64, fmap_base=512, fmap_max=64, use_noise=False
+            z_dim=64,
+            w_dim=64,
+            mapping_layers=2,
+            mapping_fmaps=64,
+            mapping_lrmul=0.1,
+            fmap_base=256,
+            fmap_max=64,
+            blur_filter=(),
+            use_noise=False,
+            use_pixel_norm=True,
+            use_instance_norm=False,
         ),
-        D=DiscriminatorConfig(fmap_base=512, fmap_max=64),
-        # R1 makes a D step about twice as expensive, so it is taken in one step out of four.
-        loss=LossConfig(r1_gamma=1.0, reg_interval=4),
+        # Minibatch stddev in every block would take a fifth of the time.
+        D=DiscriminatorConfig(fmap_base=256, fmap_max=64, blur_filter=(), mbstd_num_features=0),
+        G_opt=adam,
+        D_opt=adam,
+        # R1 makes a D step about twice as expensive, so it is taken in one step out of eight. With a tenth of this
+        # weight, all characters of a class look the same.
+        loss=LossConfig(r1_gamma=1.0, reg_interval=8),
     )
 
 

@@ -82,7 +82,7 @@ def test_help_explains_every_option():
         (["--nope", "3"], "Unrecognized options: --nope"),
         (["--batch", "x"], "--batch"),
         (["--batch", "7", "--gpus", "2"], "batch 7: expected a multiple of gpus 2"),
-        (["--batch", "6"], "6 images per forward pass"),
+        (["--batch", "6", "--D.mbstd-num-features", "1"], "6 images per forward pass"),
         (["--micro-batch", "5"], "micro_batch: found 5"),
         (["--resolution", "48"], "resolution: found 48, expected a power of two"),
         (["--total-kimg", "0"], "total_kimg: found 0"),
