@@ -1,7 +1,15 @@
 """Images and sheets from a network: `python generate.py --help`."""
 
 from dnnlib import cli
-from generation import command
+
+
+def main() -> None:
+    """Parse the command line and run the command."""
+    # What takes seconds to import is imported where Ctrl-C is expected.
+    from generation import command
+
+    command.main()
+
 
 if __name__ == "__main__":
-    cli.run(command.main)
+    cli.run(main)

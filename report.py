@@ -2,7 +2,14 @@
 
 from dnnlib import cli
 
-if __name__ == "__main__":
-    from sharing.report.command import main
 
+def main() -> None:
+    """Parse the command line and write the page."""
+    # What takes seconds to import is imported where Ctrl-C is expected.
+    from sharing.report import command
+
+    command.main()
+
+
+if __name__ == "__main__":
     cli.run(main)

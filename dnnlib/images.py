@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dnnlib.errors import UserError
 from dnnlib.files import atomic
 
-# How each kind of file is encoded: PNG quickly, by run lengths, since effort hardly makes it smaller; the others so that
-# losses are hard to see.
+# How each kind of file is encoded: PNG quickly, by run lengths, since effort hardly makes it smaller; the others so
+# that losses are hard to see.
 ENCODINGS: dict[str, tuple[str, dict[str, int]]] = {
     ".png": ("PNG", {"compress_level": 1, "compress_type": 3}),
     ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
     ".webp": ("WEBP", {"quality": 95}),
 }
+LIMITS = {"JPEG": 65500, "WEBP": 16383}  # pixels of height and width
 PICTURES = tuple(ENCODINGS)
 """Suffixes of pictures."""
 
@@ -77,9 +79,15 @@ def save_image(image: np.ndarray, path: Path | str) -> None:
 
 
 def encode(image: np.ndarray, suffix: str) -> bytes:
-    """Return uint8 [C,H,W] as a file of the kind that `suffix`, one of PICTURES, names."""
+    """Return uint8 [C,H,W] as a file of the kind that `suffix`, one of PICTURES, names.
+
+    Raises UserError if such files cannot be that large.
+    """
     kind, options = ENCODINGS[suffix.lower()]
     picture = to_pil(image)
+    limit = LIMITS.get(kind, max(picture.size))
+    if max(picture.size) > limit:
+        raise UserError(f"{picture.width}x{picture.height} pixels: expected at most {limit} in a {suffix}, or a .png")
 
     # JPEG has no alpha.
     if kind == "JPEG" and picture.mode == "RGBA":

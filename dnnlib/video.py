@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +104,10 @@ def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
 
     yield add
 
+    # Delays are whole hundredths of a second; rounded like this, they add up to the length of the film.
+    ends = [round(100 * k / fps) for k in range(len(frames) + 1)]
+    delays = [10 * (end - start) for start, end in pairwise(ends)]  # milliseconds
+
     # The palette of the first frame is the file's, those of the others are their own.
     if frames:
         frames[0].save(
@@ -110,7 +115,7 @@ def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
             format="GIF",
             save_all=True,
             append_images=frames[1:],
-            duration=round(1000 / fps),
+            duration=delays,
             loop=0,
             optimize=False,
         )

@@ -58,10 +58,12 @@ def figures(
 
     # What a network cannot show is an error only if it was asked for.
     sampler = Sampler(sampling)
-    for kind in kinds or FIGURES:
-        reason = _hindrance(kind, sampler)
+    hindrances = {kind: _hindrance(kind, sampler) for kind in kinds or FIGURES}
+    for kind, reason in hindrances.items():
         if reason and kinds:
             raise UserError(f"figures {kind}: {reason}")
+
+    for kind, reason in hindrances.items():
         if reason:
             print(f"{kind}: left out, because {reason}")
             continue
@@ -178,7 +180,7 @@ def _hindrance(kind: str, sampler: Sampler) -> str | None:
     if kind.startswith("noise") and not sampler.has_noise:
         return "this network has no noise inputs"
     if kind == "mixing" and sampler.G.synthesis.num_ws < 2:
-        return "w enters this network in one layer only"
+        return "this network has no styles to mix"
     return None
 
 

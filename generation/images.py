@@ -25,7 +25,7 @@ def images(
     latents: Latents,
     level: int = -1,
     outdir: Path = Path("out"),
-    format: Format = "png",
+    format: Format | None = None,
     output: Path | None = None,
     grid: str | None = None,
     overwrite: Switch = False,
@@ -35,7 +35,7 @@ def images(
     Args:
         level: Level of the pyramid to write: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
         outdir: Folder for one file each.
-        format: Kind of these files, and of those in a zip.
+        format: Kind of these files, and of those in a zip. Default: png.
         output: Instead of files, write one grid of all images (.png, .jpg, .webp), or a .zip of images with
             latents.npz: their z, c and w.
         grid: Columns and rows of the grid, WIDTHxHEIGHT. Default: about as wide as high.
@@ -45,11 +45,14 @@ def images(
     selection = Selection(latents)
     count = len(selection.names)
     columns = _columns(grid, count)
-    names = [f"{name}.{format}" for name in selection.names]
+    names = [f"{name}.{format or 'png'}" for name in selection.names]
+    is_zip = output is not None and output.suffix.lower() == ".zip"
+    if grid is not None and (output is None or is_zip):
+        raise UserError(f"--grid {grid}: expected --output with the name of a picture as well")
+    if format is not None and output is not None and not is_zip:
+        raise UserError(f"--format {format}: the name {output} decides already")
     if output is not None:
         check_output(output, (*PICTURES, ".zip"), overwrite)
-    elif grid is not None:
-        raise UserError(f"--grid {grid}: expected --output FILE as well")
     else:
         check_outdir(outdir, names, overwrite)
 
@@ -62,7 +65,7 @@ def images(
     with _with_progress(sampler, selection) as samples:
         if output is None:
             _write_folder(outdir, names, (sample.images[level] for sample in samples), beside)
-        elif output.suffix.lower() == ".zip":
+        elif is_zip:
             _write_zip(output, names, samples, level, beside)
         else:
             make_dir(output.parent)
@@ -79,28 +82,29 @@ def multiscale(
     own_size: Switch = False,
     output: Path = Path("multiscale.png"),
     outdir: Path | None = None,
-    format: Format = "png",
+    format: Format | None = None,
     overwrite: Switch = False,
 ) -> None:
     """Write the levels of each sample side by side or as a tower: one sheet of all samples, or a file for each.
 
     Args:
         level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
-        columns: In how many columns the levels of a sample stand. Default: side by side; 1 = a tower, the largest on
-            top.
+        columns: Number of columns for the levels of a sample. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
         output: Sheet of all samples (.png, .jpg, .webp).
         outdir: Write a file for each sample into this folder instead.
-        format: Kind of these files.
+        format: Kind of these files. Default: png.
         overwrite: Replace files that exist.
     """
     # Everything that needs no network is checked first.
     selection = Selection(latents)
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
-    names = [f"{name}.{format}" for name in selection.names]
+    names = [f"{name}.{format or 'png'}" for name in selection.names]
     if outdir is None:
         check_output(output, PICTURES, overwrite)
+        if format is not None:
+            raise UserError(f"--format {format}: expected --outdir as well")
     else:
         check_outdir(outdir, names, overwrite)
 

@@ -84,6 +84,8 @@ def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
     dimensions = [array.ndim for array in stored]
     if dimensions != [1, 2, 2, 3, 1] or len({len(array) for array in stored}) != 1 or not len(stored.w):
         raise ValueError("arrays of wrong shapes")
+    if stored.noise_seeds.dtype.kind not in "iu" or stored.noise_seeds.min() < 0:
+        raise ValueError("noise_seeds that are no whole numbers from 0 on")
     if stored.w.dtype.kind != "f" or not np.isfinite(stored.w).all():
         raise ValueError("w holds values that are no numbers")
     return stored

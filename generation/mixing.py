@@ -83,7 +83,7 @@ def parse_layers(text: str, rows: int, count: int) -> list[tuple[int, int]]:
     count: number of layers of the network. Raises UserError if there is no such layer, or too few entries.
     """
     if count < 2:
-        raise UserError("mix: w enters this network in one layer only, expected a network of the StyleGAN family")
+        raise UserError("mix: this network has no styles to mix, expected one of the StyleGAN family")
 
     parts = text.split(",")
     if len(parts) not in (1, rows):

@@ -29,11 +29,15 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
 
     # Files and URLs are checked by whoever opens them; so are folders that are no run dirs.
     if not (path / "config.json").is_file():
+        if snapshot != "latest":
+            raise UserError(f"--snapshot {snapshot}: {network} is no run dir, which it would choose from")
         return network
+    if snapshot == "all":
+        raise UserError("--snapshot all: expected latest, best, or a number of kimg")
     if snapshot != "best":
         return select_snapshots(path, snapshot)[-1].network
 
     best = path / BEST
     if not best.exists():
-        raise UserError(f"{best}: no such file, expected the link that scoring with fid makes; or --snapshot latest")
+        raise UserError(f"{best}: no such file; score the run with fid first, or use --snapshot latest")
     return str(best.resolve())

@@ -1,5 +1,6 @@
 """Where commands write: checks before anything is computed, and files that are written beside the computation."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -14,6 +15,7 @@ from dnnlib.pool import cpu_count, ordered_map
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+MOST_PIXELS = 8192  # height and width of a film
 TURN = 64  # items that threads work on at a time where they take turns with what makes the items
 
 Format = Literal["png", "jpg", "webp"]
@@ -23,13 +25,14 @@ Format = Literal["png", "jpg", "webp"]
 def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
     """Raise UserError unless `path` ends in one of `suffixes` (empty = none) and is free, or may be overwritten."""
     if path.suffix.lower() not in suffixes:
-        known = ", ".join(suffix or "no suffix (a folder)" for suffix in suffixes)
-        raise UserError(f"--output {path}: expected a name that ends in one of {known}")
+        known = ", ".join(filter(None, suffixes))
+        folder = ", or a name without a suffix (a folder)" if "" in suffixes else ""
+        raise UserError(f"--output {path}: expected a name that ends in one of {known}{folder}")
 
     # A folder is never overwritten: it may hold other things.
     if os.path.lexists(path) and (path.is_dir() or not overwrite):
-        advice = "" if path.is_dir() else ", or --overwrite"
-        raise UserError(f"--output {path}: exists already, expected a new name{advice}")
+        advice = "" if path.is_dir() else ", or add --overwrite"
+        raise UserError(f"--output {path}: exists already, choose another name{advice}")
 
 
 def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:
@@ -41,13 +44,20 @@ def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:
     existing = set(os.listdir(folder)) if folder.exists() and not overwrite else set()
     for name in names:
         if name in existing:
-            raise UserError(f"--outdir {folder}: {name} exists already, expected another folder, or --overwrite")
+            raise UserError(f"--outdir {folder}: {name} exists already, choose another folder, or add --overwrite")
 
 
-def check_fps(fps: float) -> None:
-    """Raise UserError unless a film can have this many frames per second."""
-    if not 0 < fps <= 240:
-        raise UserError(f"--fps {fps}: expected more than 0, at most 240")
+def check_fps(fps: float, output: Path) -> None:
+    """Raise UserError unless a film of this name can have this many frames per second."""
+    most = 50 if output.suffix.lower() == ".gif" else 240  # viewers slow faster GIFs down
+    if not 0.1 <= fps <= most:
+        raise UserError(f"--fps {fps:g}: expected 0.1 to {most}{' in a .gif' if most == 50 else ''}")
+
+
+def check_frame(width: int, height: int, advice: str) -> None:
+    """Raise UserError unless a film can have frames of this size; `advice` names the options that decide it."""
+    if max(width, height) > MOST_PIXELS:
+        raise UserError(f"{advice}: frames of {width}x{height} pixels, expected at most {MOST_PIXELS} either way")
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -61,7 +71,8 @@ def write_file(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except BaseException as e:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if isinstance(e, OSError):
             raise os_error(e, path, "write") from e
         raise

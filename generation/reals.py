@@ -25,7 +25,7 @@ def reals(
     own_size: Switch = False,
     output: Path = Path("reals.png"),
     outdir: Path | None = None,
-    format: Format = "png",
+    format: Format | None = None,
     overwrite: Switch = False,
 ) -> None:
     """Write real images as the discriminator is shown them: one sheet, or each level as a file.
@@ -34,20 +34,23 @@ def reals(
         dataset: Dataset: a folder of TFRecords or of images, or a zip.
         indices: Images to show, as numbers and ranges, e.g. 0-7,20.
         level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
-        columns: In how many columns the levels of an image stand. Default: side by side; 1 = a tower, the largest on
-            top.
+        columns: Number of columns for the levels of an image. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
         output: Sheet of all images (.png, .jpg, .webp).
         outdir: Write each level of each image as a file of its own size into this folder instead.
-        format: Kind of these files.
+        format: Kind of these files. Default: png.
         overwrite: Replace files that exist.
     """
     # Everything that needs no dataset is checked first.
-    numbers = parse_seeds(indices, "--indices")
+    numbers = list(dict.fromkeys(parse_seeds(indices, "--indices")))
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
     if outdir is None:
         check_output(output, PICTURES, overwrite)
+        if format is not None:
+            raise UserError(f"--format {format}: expected --outdir as well")
+    elif own_size or columns is not None:
+        raise UserError("--own-size, --columns: expected no --outdir with them, where each level is a file")
 
     images = open_dataset(dataset)
     if max(numbers) >= len(images):
@@ -68,7 +71,7 @@ def reals(
 
     # Or a file for each level.
     files = {
-        f"real{n:06d}-{picture.shape[2]}x{picture.shape[1]}.{format}": picture
+        f"real{n:06d}-{picture.shape[2]}x{picture.shape[1]}.{format or 'png'}": picture
         for n, shown in zip(numbers, pyramids, strict=True)
         for picture in shown
     }

@@ -103,7 +103,7 @@ class Sampler:
         # The class is checked before the first image.
         c_dim = self.G.spec.c_dim
         if options.class_idx is not None and not 0 <= options.class_idx < c_dim:
-            expected = f"0 to {c_dim - 1}" if c_dim else "no --class: the network is unconditional"
+            expected = f"0 to {c_dim - 1}" if c_dim else "no --class, because the network has no classes"
             raise UserError(f"--class {options.class_idx}: expected {expected}")
 
         # Large images fill a batch sooner.

@@ -21,12 +21,12 @@ MAX_SEEDS = 10**6
 class LatentOptions:
     """Which latents are drawn."""
 
-    seeds: str = "0-15"
-    """Seeds to use, as numbers and ranges, e.g. 0-15,20."""
+    seeds: str | None = None
+    """Seeds to use, as numbers and ranges, e.g. 0-15,20. Default: 0-15."""
     random_state: int | None = None
     """Instead of seeds, use the latents that the scripts of msg-stylegan-tf draw with this random state."""
-    num_samples: int = 16
-    """How many latents to use with a random state."""
+    num_samples: int | None = None
+    """How many latents to use with a random state. Default: 16."""
     latents: Path | None = None
     """Instead of seeds, use the mapped latents of this file: latents.npz, or a zip that `images` wrote."""
     only_noise: Switch = False
@@ -48,21 +48,30 @@ class Selection:
         self.options = options
 
         # Ranges, and options that exclude one another.
-        self.seeds = parse_seeds(options.seeds)
+        self.seeds = list(dict.fromkeys(parse_seeds(options.seeds or "0-15")))
+        count = 16 if options.num_samples is None else options.num_samples
 
         state = options.random_state
         if state is not None and not 0 <= state < 2**32:
             raise UserError(f"--random-state {state}: expected 0 to 2^32 - 1")
-        if not 1 <= options.num_samples <= MAX_SEEDS:
-            raise UserError(f"--num-samples {options.num_samples}: expected 1 to {MAX_SEEDS}")
-        if options.latents is not None and (options.only_noise or state is not None):
-            raise UserError(f"--latents {options.latents}: expected no --random-state and no --only-noise with it")
+        if not 1 <= count <= MAX_SEEDS:
+            raise UserError(f"--num-samples {count}: expected 1 to {MAX_SEEDS}")
+        if options.num_samples is not None and state is None:
+            raise UserError(f"--num-samples {count}: expected --random-state as well")
+        if options.seeds is not None and state is not None:
+            raise UserError(f"--seeds {options.seeds}: cannot be combined with --random-state")
+        if options.latents is not None and (options.only_noise or state is not None or options.seeds is not None):
+            raise UserError(
+                f"--latents {options.latents}: cannot be combined with --seeds, --random-state or --only-noise"
+            )
 
         # What tells the images apart, and their file names.
         self.stored = None if options.latents is None else read_latents(options.latents)
-        self.noise_seeds = self.seeds if state is None else list(range(options.num_samples))
+        self.noise_seeds = self.seeds if state is None else list(range(count))
         if self.stored is not None:
             self.names = [Path(str(name)).name for name in self.stored.names]
+            if len(set(self.names)) < len(self.names):
+                raise UserError(f"{options.latents}: a name is there twice, expected a name for each image")
         else:
             kind = "noise" if options.only_noise else "seed" if state is None else "sample"
             self.names = [f"{kind}{seed:04d}" for seed in self.noise_seeds]
@@ -74,13 +83,15 @@ class Selection:
         if self.stored is not None:
             assert options.latents is not None
             check_latents(self.stored, options.latents, sampler)
+            if sampler.options.trunc is not None or sampler.options.class_idx is not None:
+                raise UserError(f"--latents {options.latents}: they are mapped, expected no --trunc and no --class")
             return self._render(sampler, self.stored)
 
         # Others follow from seeds, each by itself or one after the other.
         if options.random_state is None:
             latents = sampler.latents(self.seeds)
         else:
-            latents = sampler.random_state(options.random_state, options.num_samples)
+            latents = sampler.random_state(options.random_state, len(self.names))
 
         if options.only_noise:
             first = next(latents)
@@ -104,7 +115,7 @@ def open_sampler(options: SamplingOptions, only_noise: bool) -> Sampler:
         return Sampler(options)
 
     if options.noise_mode == "none":
-        raise UserError("--only-noise with --noise-mode none: expected --noise-mode random")
+        raise UserError("--only-noise with --noise-mode none: expected noise to be random")
     sampler = Sampler(replace(options, noise_mode="random"))
     if not sampler.has_noise:
         raise UserError("--only-noise: this network has no noise inputs")

@@ -55,7 +55,7 @@ def timelapse(
 ) -> None:
     """Make a film of a run: how the images of fixed latents changed while it was trained.
 
-    A frame has a row per sample and a column per level, and tells the number of kimg.
+    A frame has a row per sample and a column per level, and shows the number of kimg.
 
     Args:
         run: Run dir, or the number of a run.
@@ -74,7 +74,7 @@ def timelapse(
     check_output(output, (*CONTAINERS, ""), overwrite)
     if not 1 <= samples <= 1000:
         raise UserError(f"--samples {samples}: expected 1 to 1000")
-    check_fps(fps)
+    check_fps(fps, output)
 
     # Where the run is, and what there is of it.
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)

@@ -1,5 +1,6 @@
 """Films of a network: walks through its latent space."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -13,10 +14,12 @@ from dnnlib.errors import UserError
 from dnnlib.images import enlarge, sheet
 from dnnlib.video import CONTAINERS, open_video
 from generation.images import lay_out
-from generation.output import check_fps, check_output
+from generation.output import check_fps, check_frame, check_output
 from generation.sampling import Latent, Options, Sampler
 from generation.selection import open_sampler, parse_grid, parse_levels, parse_seeds
 from generation.walks import gaussian_walk, slerp_walk, spline_walk
+
+MOST_FRAMES = 10**6
 
 
 def interpolate(
@@ -44,11 +47,12 @@ def interpolate(
             time, as in the films of the originals.
         frames: Length of the film in frames.
         fps: Frames per second.
-        smoothing: Of gauss: standard deviation of the smoothing in seconds. Default: 1, or an eighth of a shorter film.
+        smoothing: For gauss: standard deviation of the smoothing in seconds. Default: 1, or an eighth of a shorter
+            film.
         only_noise: Stay at the seeds, and draw new noise for each frame.
         grid: How many walks the film shows, WIDTHxHEIGHT. Those of spline and slerp start at successive seeds.
         level: Levels of the pyramid to show for each walk: -1 = full resolution, or several such as 0,2,-1, or all.
-        columns: In how many columns the levels of a walk stand. Default: side by side; 1 = a tower, the largest on top.
+        columns: Number of columns for the levels of a walk. Default: side by side; 1 = a tower, the largest on top.
         size: Smallest height and width of each image in pixels; smaller images are enlarged by a whole factor.
         output: File to write: .mp4, .webm or .gif; or a folder, without a suffix, for frames as PNG.
         overwrite: Replace the file if it exists.
@@ -60,9 +64,9 @@ def interpolate(
     count = across * down
 
     # Length, speed and size.
-    if frames < 1:
-        raise UserError(f"--frames {frames}: expected >= 1")
-    check_fps(fps)
+    if not 1 <= frames <= MOST_FRAMES:
+        raise UserError(f"--frames {frames}: expected 1 to {MOST_FRAMES}")
+    check_fps(fps, output)
     if not 1 <= size <= 4096:
         raise UserError(f"--size {size}: expected 1 to 4096")
     if columns is not None and columns < 1:
@@ -79,6 +83,10 @@ def interpolate(
     sampler = open_sampler(sampling, only_noise)
     levels = parse_levels(level, len(sampler.resolutions))
     columns = min(columns or len(levels), len(levels))
+    cell = sampler.resolutions[max(levels)]
+    cell *= max(1, math.ceil(size / cell))
+    lines = math.ceil(len(levels) / columns)
+    check_frame(cell * columns * across, cell * lines * down, f"--grid {grid}, --size {size}")
 
     # The latents of all frames are small; images are made as the film needs them.
     films = []

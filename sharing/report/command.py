@@ -36,13 +36,13 @@ class Options:
     overwrite: cli.Switch = False
     """Replace the file if it exists."""
     max_mb: float = 25.0
-    """Megabytes that the page may have: with more of them, it holds more sheets."""
+    """Largest size of the page in MB; a larger page holds more sheets."""
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise ValueError("expected a run dir, or several")
-        if not self.max_mb >= PAGE_MB + 1:
-            raise ValueError(f"--max-mb {self.max_mb:g}: expected >= {PAGE_MB + 1:g}")
+        if not PAGE_MB + 1 <= self.max_mb <= 2000:
+            raise ValueError(f"--max-mb {self.max_mb:g}: expected {PAGE_MB + 1:g} to 2000")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dnnlib.errors import UserError
 from dnnlib.images import LABEL_HEIGHT, PICTURES, encode, enlarge, labelled, save_grid, save_image, sheet, to_pil
 
 
@@ -49,6 +50,12 @@ def test_every_kind_of_file_shows_the_picture(suffix, channels):
     with Image.open(io.BytesIO(encode(image, suffix.upper()))) as read:
         pixels = np.asarray(read.convert("RGB")).astype(int)
     assert np.abs(pixels - image[:3].transpose(1, 2, 0)).max() <= (0 if suffix == ".png" else 4)
+
+
+def test_pictures_that_a_kind_of_file_cannot_hold_are_refused():
+    with pytest.raises(UserError, match=r"16384x1 pixels: expected at most 16383 in a \.webp, or a \.png"):
+        encode(np.zeros((1, 1, 16384), np.uint8), ".webp")
+    encode(np.zeros((1, 1, 70000), np.uint8), ".png")
 
 
 def test_images_are_enlarged_by_the_smallest_whole_factor():

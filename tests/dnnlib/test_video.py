@@ -81,3 +81,13 @@ def test_frames_that_are_there_already_become_a_film_in_one_call(tmp_path):
     save_video((np.full((3, 8, 8), 60 * k, np.uint8) for k in range(4)), tmp_path / "film.gif", fps=10)
     with Image.open(tmp_path / "film.gif") as im:
         assert im.n_frames == 4 and im.info["duration"] == 100
+
+
+def test_delays_of_a_gif_add_up_to_its_length(tmp_path):
+    save_video((np.full((3, 8, 8), 20 * k, np.uint8) for k in range(8)), tmp_path / "film.gif", fps=8)
+    delays = []
+    with Image.open(tmp_path / "film.gif") as im:
+        for k in range(8):
+            im.seek(k)
+            delays.append(im.info["duration"])
+    assert sum(delays) == 1000 and set(delays) == {120, 130}

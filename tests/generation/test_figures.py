@@ -82,12 +82,13 @@ def test_all_figures_that_a_network_can_show(tmp_path, capsys):
 
     figures(sampling=options(PROGAN), outdir=tmp_path / "progan", format="webp")
     assert sorted(path.name for path in (tmp_path / "progan").iterdir()) == ["mosaic.webp", "truncation.webp"]
-    assert "mixing: left out, because w enters this network in one layer only" in capsys.readouterr().out
+    assert "mixing: left out, because this network has no styles to mix" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("kinds", "arguments", "message"),
     [
+        (("mosaic", "mixing"), {"sampling": options(PROGAN)}, "figures mixing: this network has no styles to mix"),
         (("noise-detail",), {"sampling": options(PROGAN)}, "figures noise-detail: this network has no noise inputs"),
         (("mosaic",), {"size": 0}, "--size 0: expected 1 to 4096"),
     ],

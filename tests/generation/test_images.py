@@ -169,7 +169,9 @@ def test_files_that_exist_are_replaced_only_with_overwrite(snapshot, tmp_path):
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "seed0001.png").write_bytes(b"mine")
     out = generate(*options, "--outdir", tmp_path / "o", check=False)
-    assert out.returncode == 2 and "seed0001.png exists already, expected another folder, or --overwrite" in out.stderr
+    assert (
+        out.returncode == 2 and "seed0001.png exists already, choose another folder, or add --overwrite" in out.stderr
+    )
     assert [path.read_bytes() for path in (tmp_path / "o").iterdir()] == [b"mine"]
 
     generate(*options, "--outdir", tmp_path / "o", "--overwrite")
@@ -221,7 +223,11 @@ def test_multiscale_as_a_tower_in_columns_and_as_files(snapshot, tmp_path):
     ("command", "args", "message"),
     [
         ("images", ["--grid", "2x2", "--output", "grid.png"], "--grid 2x2: room for 4 images, expected at least 16"),
-        ("images", ["--grid", "9x9"], "--grid 9x9: expected --output FILE as well"),
+        ("images", ["--grid", "9x9"], "--grid 9x9: expected --output with the name of a picture as well"),
+        ("images", ["--output", "x.zip", "--grid", "4x4"], "--grid 4x4: expected --output with the name of a picture"),
+        ("images", ["--output", "x.png", "--format", "jpg"], "--format jpg: the name x.png decides already"),
+        ("images", ["--snapshot", "5"], "is no run dir, which it would choose from"),
+        ("multiscale", ["--format", "jpg"], "--format jpg: expected --outdir as well"),
         ("images", ["--output", "x.tar"], "x.tar: expected a name that ends in one of .png"),
         ("images", ["--format", "bmp"], "invalid choice 'bmp'"),
         ("images", ["--batch", "0"], "--batch 0: expected 1 to 4096"),

@@ -61,6 +61,8 @@ def test_latents_of_another_network_are_refused(packed, tmp_path):
         (lambda packed: changed(packed, w=np.zeros((2, 4), np.float32)), "arrays of wrong shapes"),
         (lambda packed: changed(packed, noise_seeds=np.zeros(3, int)), "arrays of wrong shapes"),
         (lambda packed: changed(packed, w=np.full((2, 8, 4), np.nan)), "w holds values that are no numbers"),
+        (lambda packed: changed(packed, noise_seeds=np.array([1.5, 2])), "no whole numbers"),
+        (lambda packed: changed(packed, noise_seeds=np.array([-1, 2])), "no whole numbers"),
         (lambda packed: changed(packed, names=np.array([{}, {}], object)), "Object arrays cannot be loaded"),
     ],
 )

@@ -73,5 +73,5 @@ def test_layers_and_seeds_that_are_refused(tmp_path, arguments, message):
 
 def test_a_network_without_styles_cannot_mix(tmp_path):
     network = str(GOLDEN / "bmsg_gan" / "depth4_latent16" / "GAN_GEN_SHADOW_1.pth")
-    with pytest.raises(UserError, match="mix: w enters this network in one layer only"):
+    with pytest.raises(UserError, match="mix: this network has no styles to mix"):
         mix(sampling=options(network), output=tmp_path / "mix.png")

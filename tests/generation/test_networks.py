@@ -25,7 +25,7 @@ def test_a_run_stands_for_one_of_its_snapshots(results, network):
     assert find_network(network, result_dir=results) == str(run / "network-snapshot-000010.safetensors")
     assert find_network(network, "2", results) == str(run / "network-snapshot-000002.safetensors")
 
-    with pytest.raises(UserError, match=r"best.safetensors: no such file, .* or --snapshot latest"):
+    with pytest.raises(UserError, match=r"best.safetensors: no such file; .* or use --snapshot latest"):
         find_network(network, "best", results)
     os.symlink("network-snapshot-000002.safetensors", run / "best.safetensors")
     assert find_network(network, "best", results) == str(run / "network-snapshot-000002.safetensors")

@@ -1,11 +1,12 @@
 """Where commands write."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 
 from dnnlib.errors import UserError
-from generation.output import add_to_zip, check_fps, check_outdir, check_output, in_threads, write_file
+from generation.output import add_to_zip, check_fps, check_frame, check_outdir, check_output, in_threads, write_file
 
 
 def test_a_free_name_of_a_known_kind_is_accepted(tmp_path):
@@ -14,19 +15,21 @@ def test_a_free_name_of_a_known_kind_is_accepted(tmp_path):
 
 
 def test_other_kinds_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"a.jpg: expected a name that ends in one of .mp4, no suffix \(a folder\)"):
+    with pytest.raises(
+        UserError, match=r"a.jpg: expected a name that ends in one of .mp4, or a name without a suffix \(a folder\)"
+    ):
         check_output(tmp_path / "a.jpg", (".mp4", ""), overwrite=False)
 
 
 def test_what_exists_is_replaced_only_if_asked_for_and_folders_never(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(UserError, match=r"a.png: exists already, expected a new name, or --overwrite"):
+    with pytest.raises(UserError, match=r"a.png: exists already, choose another name, or add --overwrite"):
         check_output(tmp_path / "a.png", (".png",), overwrite=False)
     check_output(tmp_path / "a.png", (".png",), overwrite=True)
 
     (tmp_path / "frames").mkdir()
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=r"frames: exists already, expected a new name$"):
+        with pytest.raises(UserError, match=r"frames: exists already, choose another name$"):
             check_output(tmp_path / "frames", ("",), overwrite)
 
 
@@ -35,7 +38,7 @@ def test_a_folder_must_not_hold_files_of_the_same_names(tmp_path):
     (tmp_path / "a.png").touch()
     check_outdir(tmp_path, ["b.png"], overwrite=False)
     check_outdir(tmp_path, ["a.png"], overwrite=True)
-    with pytest.raises(UserError, match=r"a\.png exists already, expected another folder, or --overwrite"):
+    with pytest.raises(UserError, match=r"a\.png exists already, choose another folder, or add --overwrite"):
         check_outdir(tmp_path, ["b.png", "a.png"], overwrite=False)
     with pytest.raises(UserError, match=r"a\.png: a file, expected a folder"):
         check_outdir(tmp_path / "a.png", [], overwrite=True)
@@ -44,13 +47,27 @@ def test_a_folder_must_not_hold_files_of_the_same_names(tmp_path):
 @pytest.mark.parametrize("fps", [0, -1, 241, float("nan")])
 def test_rates_that_no_film_has(fps):
     with pytest.raises(UserError, match="--fps"):
-        check_fps(fps)
+        check_fps(fps, Path("film.mp4"))
+
+
+def test_gifs_are_slower():
+    check_fps(50, Path("film.GIF"))
+    with pytest.raises(UserError, match=r"--fps 60: expected 0\.1 to 50 in a \.gif"):
+        check_fps(60, Path("film.gif"))
+
+
+def test_films_have_a_largest_size():
+    check_frame(8192, 8192, "--size 9")
+    with pytest.raises(UserError, match="--size 9: frames of 8193x8 pixels, expected at most 8192 either way"):
+        check_frame(8193, 8, "--size 9")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     write_file(tmp_path / "a.png", b"data")
     with pytest.raises(UserError, match=r"b\.png: cannot write: no such file"):
         write_file(tmp_path / "missing" / "b.png", b"data")
+    with pytest.raises(UserError, match="cannot write: file name too long"):
+        write_file(tmp_path / f"{'n' * 300}.png", b"data")
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"data"
 
 

@@ -51,6 +51,7 @@ def test_a_tower_has_the_largest_level_on_top(dataset, tmp_path):
         ({"indices": "5"}, "--indices 5: .* has 5 images"),
         ({"indices": "x"}, "--indices x: found `x`"),
         ({"level": "3"}, "--level 3: expected -3 to 2"),
+        ({"format": "jpg"}, "--format jpg: expected --outdir as well"),
         ({"columns": 0}, "--columns 0: expected >= 1"),
         ({"output": "reals.txt"}, "reals.txt: expected a name that ends in one of .png"),
     ],

@@ -124,7 +124,7 @@ def test_noise_is_stored_random_or_none():
 
 def test_an_unconditional_network_has_no_class():
     options = SamplingOptions(network=str(GOLDEN / "stylegan_tf" / "sg1_network-final.pkl"), class_idx=0)
-    with pytest.raises(UserError, match="--class 0: expected no --class: the network is unconditional"):
+    with pytest.raises(UserError, match="--class 0: expected no --class, because the network has no classes"):
         sample(options, [0])
 
 

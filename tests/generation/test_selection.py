@@ -73,14 +73,38 @@ def test_latents_of_a_file_give_the_images_that_they_were_saved_with(tmp_path):
         assert all(np.array_equal(a, b) for a, b in zip(before.images, after.images, strict=True))
 
 
-@pytest.mark.parametrize(("name", "value"), [("random_state", -1), ("num_samples", 0), ("seeds", "a")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("random_state", -1), ("num_samples", 0), ("num_samples", 3), ("seeds", "a")]
+)
 def test_selections_that_are_refused(name, value):
     with pytest.raises(UserError, match=f"--{name.replace('_', '-')} {value}"):
         Selection(LatentOptions(**{name: value}))
 
 
+def test_a_seed_that_is_named_twice_is_drawn_once():
+    assert Selection(LatentOptions(seeds="3,1-3")).names == ["seed0003", "seed0001", "seed0002"]
+
+
+def test_seeds_exclude_a_random_state():
+    with pytest.raises(UserError, match="--seeds 7: cannot be combined with --random-state"):
+        Selection(LatentOptions(seeds="7", random_state=3))
+
+
+def test_stored_latents_have_names_of_their_own_and_are_truncated_already(tmp_path):
+    sampler = Sampler(SamplingOptions(network=NETWORK, device="cpu"))
+    samples = list(sampler.draw(sampler.latents([4, 7])))
+    (tmp_path / "twice.npz").write_bytes(pack_latents(["a/b", "b"], samples))
+    with pytest.raises(UserError, match=r"twice\.npz: a name is there twice"):
+        Selection(LatentOptions(latents=tmp_path / "twice.npz"))
+
+    (tmp_path / "a.npz").write_bytes(pack_latents(["a", "b"], samples))
+    truncating = Sampler(SamplingOptions(network=NETWORK, trunc=0.5, device="cpu"))
+    with pytest.raises(UserError, match="they are mapped, expected no --trunc and no --class"):
+        Selection(LatentOptions(latents=tmp_path / "a.npz")).draw(truncating)
+
+
 def test_latents_of_a_file_exclude_other_choices(tmp_path):
-    with pytest.raises(UserError, match="expected no --random-state and no --only-noise with it"):
+    with pytest.raises(UserError, match="cannot be combined with --seeds, --random-state or --only-noise"):
         Selection(LatentOptions(latents=tmp_path / "x.npz", only_noise=True))
 
 

@@ -100,7 +100,7 @@ def test_a_damaged_sheet_is_named_and_other_files_are_ignored(run, tmp_path):
     [
         ({"level": "2"}, "--level 2: expected -2 to 1"),
         ({"samples": 0}, "--samples 0: expected 1 to 1000"),
-        ({"fps": 0}, "--fps 0: expected more than 0"),
+        ({"fps": 0}, "--fps 0: expected 0.1 to 50 in a .gif"),
         ({"run": "7"}, "timelapse 7: 0 run dirs"),
         ({"run": "."}, "no sheets in it, expected a run dir"),
     ],

@@ -89,7 +89,7 @@ def test_the_suffix_chooses_the_container(tmp_path, name):
     film_options = {"seeds": "0-1", "frames": 4, "size": 32, "output": tmp_path / name}
     interpolate(sampling=options(), **film_options)
     assert (tmp_path / name).stat().st_size > 100
-    with pytest.raises(UserError, match="exists already, expected a new name, or --overwrite"):
+    with pytest.raises(UserError, match="exists already, choose another name, or add --overwrite"):
         interpolate(sampling=options(), **film_options)
     interpolate(sampling=options(), **film_options, overwrite=True)
 
@@ -97,10 +97,11 @@ def test_the_suffix_chooses_the_container(tmp_path, name):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"frames": 0}, "--frames 0: expected >= 1"),
-        ({"fps": 0.0}, "--fps 0.0: expected more than 0"),
+        ({"frames": 0}, "--frames 0: expected 1 to 1000000"),
+        ({"fps": 0.0}, "--fps 0: expected 0.1 to 240"),
         ({"size": 0}, "--size 0: expected 1 to 4096"),
         ({"columns": 0}, "--columns 0: expected >= 1"),
+        ({"grid": "99x1", "size": 128}, "--grid 99x1, --size 128: frames of 12672x128 pixels"),
         ({"grid": "0x2"}, "--grid 0x2: expected columns and rows such as 4x2"),
         ({"level": "4"}, "--level 4: expected -4 to 3"),
         ({"walk": "gauss", "grid": "3x1"}, "--seeds 0-1: 2 seeds, expected one for each of the 3 walks"),

@@ -100,7 +100,7 @@ def test_bad_input_leaves_nothing(run, tmp_path):
 def test_options_are_checked_before_anything_is_read(run, tmp_path, monkeypatch):
     cases = [
         ([], "expected a run dir, or several"),
-        ([run, "--max-mb", 2], "--max-mb 2: expected >= 7"),
+        ([run, "--max-mb", 2], "--max-mb 2: expected 7 to 2000"),
         ([run, "--output", tmp_path / "page.pdf"], "expected a name that ends in one of .html, .htm"),
         ([run, "--unknown"], "--unknown"),
     ]
@@ -115,7 +115,7 @@ def test_the_process_reports_an_error_in_one_line_and_keeps_a_file_that_is_there
     output.write_text("mine")
     out = script("report.py", run, "--output", output, check=False)
     assert (out.returncode, out.stdout) == (2, "")
-    assert out.stderr == f"error: --output {output}: exists already, expected a new name, or --overwrite\n"
+    assert out.stderr == f"error: --output {output}: exists already, choose another name, or add --overwrite\n"
     assert output.read_text() == "mine" and sorted(os.listdir(tmp_path)) == ["page.html", "results"]
 
 
