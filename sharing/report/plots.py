@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from sharing.report.records import Curve, RunRecord
 
-# Colours that can be told apart on white and on black, also by most people with a colour vision deficiency.
+# Colours that differ clearly on white and on black, also for most people with a colour vision deficiency.
 COLOURS = ("#3b82d6", "#e07b39", "#2f9e77", "#b565c9", "#d1495b", "#8a8f2a", "#17a2b8", "#9b7653")
 DASHES = ("solid", "dash", "dot", "dashdot")
 
