@@ -172,6 +172,8 @@ class TrainConfig:
     """D steps per G step."""
     lr_warmup_kimg: float = 0.0
     """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
+    lr_decay_kimg: float = 0.0
+    """Learning rates fall linearly to 0 over the last this many thousand images of the run."""
     ema_kimg: float = 10.0
     """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = no averaging."""
     ema_decay: float | None = None
@@ -201,7 +203,7 @@ class TrainConfig:
         check_range(self, "gpus batch d_repeats metric_every", 1)
         check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)
         check_range(self, "tick_kimg total_kimg", 0.001, 1e9, "0.001 to 10^9")
-        check_range(self, "lr_warmup_kimg ema_kimg", 0, 1e9, "0 to 10^9")
+        check_range(self, "lr_warmup_kimg lr_decay_kimg ema_kimg", 0, 1e9, "0 to 10^9")
         check_range(self, "seed", 0, 2**63 - 1, "0 to 2^63 - 1")
         check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,
@@ -238,8 +240,11 @@ class TrainConfig:
         return self.batch // self.gpus // self.images_per_pass
 
     def lr_factor(self, nimg: int) -> float:
-        """Return the factor on both learning rates after `nimg` images."""
-        return min(nimg / (self.lr_warmup_kimg * 1000), 1.0) if self.lr_warmup_kimg else 1.0
+        """Return the factor on both learning rates after `nimg` images, 0 to 1."""
+        kimg = nimg / 1000
+        rise = kimg / self.lr_warmup_kimg if self.lr_warmup_kimg else 1.0
+        fall = (self.total_kimg - kimg) / self.lr_decay_kimg if self.lr_decay_kimg else 1.0
+        return max(min(rise, fall, 1.0), 0.0)
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def test_regularisation_is_as_strong_however_seldom():
     assert factors[0] == 4.0 and cfg.reg_factor(32000, batch=8) == pytest.approx(0.4)
 
 
-def test_learning_rates_warm_up():
+def test_learning_rates_warm_up_and_decay():
     cfg = replace(tiny(), lr_warmup_kimg=2.0)
     assert [cfg.lr_factor(nimg) for nimg in (0, 500, 2000, 9000)] == [0, 0.25, 1, 1]
     assert tiny().lr_factor(0) == 1
+
+    cfg = replace(tiny(), total_kimg=8.0, lr_warmup_kimg=2.0, lr_decay_kimg=4.0)
+    assert [cfg.lr_factor(nimg) for nimg in (1000, 2000, 4000, 5000, 8000, 9000)] == [0.5, 1, 1, 0.75, 0, 0]
