@@ -2,19 +2,20 @@
 
 import contextlib
 import functools
+import inspect
 import io
 import os
-import re
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import tyro
 
 from dnnlib.errors import UserError, printable
+from dnnlib.parser_errors import summary
 
 T = TypeVar("T")
 
@@ -56,11 +57,7 @@ def one_line_errors(parse: Callable[[], T]) -> T:
         if e.code != 2:
             raise
 
-        # Take what is inside the box, without its frame and its advice.
-        lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in captured.getvalue().splitlines()]
-        noise = ("For full helptext", "Perhaps you meant", "Missing from")
-        title, *rest = [line for line in lines if line and not line.startswith(noise)] or ["wrong options"]
-        raise UserError(re.sub(r"^Error parsing [\w.-]+: ", "", " ".join(rest) or title)) from e
+        raise UserError(summary(captured.getvalue())) from e
 
 
 def run_command(
@@ -73,7 +70,20 @@ def run_command(
 
     def later(command: Callable[..., int | None]) -> Callable[..., Callable[[], int | None]]:
         """Return a function with the signature of `command` that returns the call instead of making it."""
-        return functools.wraps(command)(lambda *args, **options: functools.partial(command, *args, **options))
+
+        @functools.wraps(command)
+        def call_later(*args: object, **options: object) -> Callable[[], int | None]:
+            return functools.partial(command, *args, **options)
+
+        # Show positional arguments by their names, in place of their types.
+        hints = get_type_hints(command, include_extras=True)
+        for name, kind in hints.items():
+            if tyro.conf.Positional in get_args(kind):
+                hints[name] = Annotated[kind, tyro.conf.arg(metavar=name.upper())]
+        call_later.__annotations__ = hints
+        call_later.__signature__ = inspect.signature(command)  # type: ignore[attr-defined]
+        del call_later.__wrapped__  # type: ignore[attr-defined]
+        return call_later
 
     # Parse first and call later, so that errors of the command itself are not taken for those of its options.
     parsers = {name: later(command) for name, command in commands.items()}
