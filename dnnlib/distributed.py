@@ -54,7 +54,8 @@ def pick_device(name: str) -> torch.device:
     # Each process of a machine has a GPU of its own. This may be asked before `init`.
     local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= found:
-        raise UserError(f"--device {name}: process {local} of this machine needs a GPU of its own, found {found}")
+        expected = f"one for each process of this machine, which process {local} has not" if local else "one"
+        raise UserError(f"--device {name}: found {found or 'no'} GPU{'s' * (found > 1)}, expected {expected}")
 
     device = torch.device("cuda", local)
     torch.cuda.set_device(device)

@@ -53,9 +53,9 @@ def sheet(images: np.ndarray, columns: int, size: tuple[int, int] | None = None)
 
 
 def enlarge(image: np.ndarray, size: int) -> np.ndarray:
-    """Return uint8 [C,h,w] at a whole multiple of its size: the first that is at least `size` pixels high."""
-    factor = max(1, math.ceil(size / image.shape[1]))
-    return image.repeat(factor, axis=1).repeat(factor, axis=2)
+    """Return uint8 [...,h,w] at a whole multiple of its size: the first that is at least `size` pixels high."""
+    factor = max(1, math.ceil(size / image.shape[-2]))
+    return image.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
 def labelled(image: np.ndarray, text: str) -> np.ndarray:
@@ -68,6 +68,8 @@ def labelled(image: np.ndarray, text: str) -> np.ndarray:
 
 def save_grid(images: Sequence[np.ndarray], path: Path | str, columns: int | None = None) -> None:
     """Write images uint8 [C,h,w] of one size as one picture, row by row; default: about as wide as high."""
+    if not images:
+        raise ValueError(f"{path}: no images, expected at least one")
     save_image(sheet(np.stack(images), columns or math.ceil(math.sqrt(len(images)))), path)
 
 
@@ -81,8 +83,12 @@ def save_image(image: np.ndarray, path: Path | str) -> None:
 def encode(image: np.ndarray, suffix: str) -> bytes:
     """Return uint8 [C,H,W] as a file of the kind that `suffix`, one of PICTURES, names.
 
-    Raises UserError if such files cannot be that large.
+    Raises UserError for another suffix, or if such files cannot be that large.
     """
+    if suffix.lower() not in ENCODINGS:
+        raise UserError(
+            f"unknown kind of picture {suffix or 'without a suffix'}, expected one of {', '.join(ENCODINGS)}"
+        )
     kind, options = ENCODINGS[suffix.lower()]
     picture = to_pil(image)
     limit = LIMITS.get(kind, max(picture.size))

@@ -13,8 +13,8 @@ _TYPES = {
 
 def summary(box: str) -> str:
     """Return an error in one line: the option, what was found there and what is expected."""
-    # Take what is inside the frame, without the advice at its end.
-    lines = [re.sub(r"[│╭╮╰╯─]+", " ", line).strip() for line in box.splitlines()]
+    # Take what is inside the frame, which some terminals show in ASCII, without the advice at its end.
+    lines = [re.sub(r"^[│|╭╰+]|[│|╮╯+]$|[─-]{3,}|─", " ", line).strip() for line in box.splitlines()]
     lines = list(itertools.takewhile(lambda line: not line.startswith("For full help"), filter(None, lines)))
     title, *lines = lines or ["wrong options"]
     text = re.sub(r"^Error parsing \w+: ", "", " ".join(lines) or title)

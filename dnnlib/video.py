@@ -64,9 +64,15 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
 
 
 def save_video(frames: Iterable[np.ndarray], path: Path | str, fps: float = 30.0) -> None:
-    """Write frames, uint8 [C,H,W] with C = 1 or 3, as a film; see `open_video`."""
+    """Write frames, uint8 [C,H,W] with C = 1 or 3, at least one, as a film; see `open_video`."""
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise ValueError(f"{path}: no frames, expected at least one")
+
     with open_video(Path(path), fps) as add:
-        for frame in frames:
+        add(first)
+        for frame in remaining:
             add(frame)
 
 

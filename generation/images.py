@@ -70,7 +70,7 @@ def images(
         else:
             make_dir(output.parent)
             save_grid([sample.images[level] for sample in samples], output, columns)
-    print(f"{output or outdir}: {count} images")
+    print(f"{output or outdir}: {count} image{'s' * (count > 1)}")
 
 
 def multiscale(
@@ -123,7 +123,7 @@ def multiscale(
             save_grid(list(pictures), output, len(names) if columns == 1 else 1)
 
     shown = ", ".join(str(sampler.resolutions[i]) for i in levels)
-    print(f"{outdir or output}: {len(names)} samples, levels {shown}")
+    print(f"{outdir or output}: {len(names)} sample{'s' * (len(names) > 1)}, levels {shown}")
 
 
 def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarray:

@@ -49,7 +49,7 @@ def mix(
     cells = mixing_table(sampler, row_seeds, column_seeds, ranges, level)
     make_dir(output.parent)
     save_grid(cells, output, len(column_seeds) + 1)
-    print(f"{output}: {len(row_seeds)} rows, {len(column_seeds)} columns, layers {layers}")
+    print(f"{output}: {len(row_seeds)}x{len(column_seeds)} mixtures of layers {layers}")
 
 
 def mixing_table(

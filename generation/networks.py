@@ -22,6 +22,8 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
     # What the project brings along.
     if network is None:
         return str(DEFAULT)
+    if not network:
+        raise UserError("--network: empty, expected a network file, its URL, a run dir, or the number of a run")
 
     path = Path(network)
     if network.isdecimal() and not path.exists():

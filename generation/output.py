@@ -33,18 +33,29 @@ def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
     if os.path.lexists(path) and (path.is_dir() or not overwrite):
         advice = "" if path.is_dir() else ", or add --overwrite"
         raise UserError(f"--output {path}: exists already, choose another name{advice}")
+    _check_folder("--output", path, path.parent)
 
 
 def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:
     """Raise UserError if `folder` is none, or holds a file of one of these names that may not be overwritten."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--outdir {folder}: a file, expected a folder")
+    _check_folder("--outdir", folder, folder)
 
     # One look at the folder, which may hold a million files.
     existing = set(os.listdir(folder)) if folder.exists() and not overwrite else set()
     for name in names:
         if name in existing:
             raise UserError(f"--outdir {folder}: {name} exists already, choose another folder, or add --overwrite")
+
+
+def _check_folder(option: str, value: Path, folder: Path) -> None:
+    """Raise UserError if files cannot be written into a folder, or if it is not there and cannot be made."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise UserError(f"{option} {value}: {existing} is a file, expected a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"{option} {value}: {existing} cannot be written to")
 
 
 def check_fps(fps: float, output: Path) -> None:

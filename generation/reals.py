@@ -19,7 +19,7 @@ from training.data.dataset import open_dataset
 def reals(
     dataset: Place,
     *,
-    indices: str = "0-7",
+    indices: str | None = None,
     level: str = "all",
     columns: int | None = None,
     own_size: Switch = False,
@@ -32,7 +32,7 @@ def reals(
 
     Args:
         dataset: Dataset: a folder of TFRecords or of images, or a zip.
-        indices: Images to show, as numbers and ranges, e.g. 0-7,20.
+        indices: Images to show, as numbers and ranges, e.g. 0-7,20. Default: the first eight.
         level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
         columns: Number of columns for the levels of an image. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
@@ -42,7 +42,7 @@ def reals(
         overwrite: Replace files that exist.
     """
     # Everything that needs no dataset is checked first.
-    numbers = list(dict.fromkeys(parse_seeds(indices, "--indices")))
+    numbers = list(dict.fromkeys(parse_seeds(indices or "0-7", "--indices")))
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
     if outdir is None:
@@ -53,6 +53,8 @@ def reals(
         raise UserError("--own-size, --columns: expected no --outdir with them, where each level is a file")
 
     images = open_dataset(dataset)
+    if indices is None:
+        numbers = numbers[: len(images)]
     if max(numbers) >= len(images):
         raise UserError(f"--indices {indices}: {dataset} has {len(images)} images, expected numbers below that")
 
@@ -66,7 +68,7 @@ def reals(
         pictures = [lay_out(shown, across, own_size) for shown in pyramids]
         make_dir(output.parent)
         save_grid(pictures, output, len(pictures) if columns == 1 else 1)
-        print(f"{output}: {len(numbers)} images of {len(images)}")
+        print(f"{output}: {len(numbers)} of {len(images)} images")
         return
 
     # Or a file for each level.
@@ -79,7 +81,7 @@ def reals(
     make_dir(outdir)
     for name, picture in files.items():
         save_image(picture, outdir / name)
-    print(f"{outdir}: {len(numbers)} images at {len(levels)} levels")
+    print(f"{outdir}: {len(files)} files, {len(numbers)} of {len(images)} images at {len(levels)} levels")
 
 
 def _levels(image: np.ndarray) -> list[np.ndarray]:

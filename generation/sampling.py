@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -48,6 +48,10 @@ class SamplingOptions:
     """auto = CUDA if a GPU is available."""
 
     def __post_init__(self) -> None:
+        for name, found in (("noise_mode", self.noise_mode), ("device", self.device)):
+            choices = get_args(get_type_hints(SamplingOptions)[name])
+            if found not in choices:
+                raise ValueError(f"{name} {found}: expected one of {', '.join(choices)}")
         if self.trunc is not None and not -10 <= self.trunc <= 10:
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
         if self.trunc_cutoff is not None and self.trunc_cutoff < 0:
@@ -119,7 +123,7 @@ class Sampler:
     # From seeds to latents.
 
     def latent(self, seed: int) -> Latent:
-        """Return the latent of a seed, which is that of StyleGAN's scripts."""
+        """Return the latent of a seed, 0 to 2^32 - 1, which is that of StyleGAN's scripts."""
         # The numbers of RandomState(seed), a new one of which takes sixty times as long.
         self._rng.seed(seed)
         z = self._rng.randn(self.G.cfg.z_dim)

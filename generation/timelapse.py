@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
-from dnnlib.images import labelled, sheet
+from dnnlib.images import enlarge, labelled, sheet
 from dnnlib.video import CONTAINERS, open_video
 from generation.output import check_fps, check_output
 from generation.run_sheets import find_sheets, mean_squared_change
@@ -78,6 +78,8 @@ def timelapse(
 
     # Where the run is, and what there is of it.
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)
+    if not run_dir.is_dir():
+        raise UserError(f"{run}: no such run dir")
     kimg, resolutions, moments = (
         _from_sheets(run_dir) if source == "sheets" else _from_snapshots(run_dir, samples, device)
     )
@@ -93,7 +95,7 @@ def timelapse(
     with open_video(output, fps) as add:
         for moment in tqdm(moments, total=len(kimg), unit="frame"):
             shown = [moment.levels[i] for i in levels]
-            columns = [_cells(images[:samples], size) for images in shown]  # of each level [samples,C,size,size]
+            columns = [enlarge(images[:samples], size) for images in shown]  # of each level [samples,C,size,size]
             cells = np.stack(columns, 1).reshape(-1, *columns[0].shape[1:])  # row by row
             frame = labelled(sheet(cells, len(levels)), f"{moment.kimg:g} kimg")
             add(frame if plot is None else plot.below(frame, moment.kimg, shown))
@@ -131,12 +133,31 @@ class ChangePlot:
     """A plot that grows frame by frame: the change of each level since the frame before, over kimg."""
 
     def __init__(self, resolutions: Sequence[int], kimg: Sequence[float], width: int) -> None:
-        self.resolutions = resolutions
-        self.kimg = kimg
-        self.width = width
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         self.previous: list[np.ndarray] | None = None
         self.times: list[float] = []
         self.changes: list[list[float]] = []
+
+        # The axes stay as they are from the first frame to the last.
+        figure = Figure(figsize=(width / 100, PLOT_HEIGHT / 100), dpi=100, layout="constrained")
+        self.canvas = FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set(xlim=(kimg[0], max(kimg[-1], kimg[0] + 1e-3)), ylim=(SMALLEST_CHANGE, 4), yscale="log")
+        axes.set_title("change since the frame before", fontsize=7)
+        axes.tick_params(labelsize=6)
+
+        # A curve for each level.
+        self.curves = [
+            axes.plot([], [], marker=".", markersize=3, linewidth=1, label=f"{resolution}x{resolution}")[0]
+            for resolution in resolutions
+        ]
+        axes.legend(fontsize=5, ncols=len(resolutions), loc="lower left")
+
+        # The layout is found once, which takes much longer than to draw.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
     def below(self, frame: np.ndarray, kimg: float, levels: list[np.ndarray]) -> np.ndarray:
         """Return a frame uint8 [C,h,w] with the plot below it, to which the images at `kimg` add a point."""
@@ -146,34 +167,10 @@ class ChangePlot:
             self.changes.append(mean_squared_change(self.previous, levels))
         self.previous = levels
 
-        pixels = self._drawn()[:, :, : frame.shape[2]]  # [3,PLOT_HEIGHT,w]
+        for i, curve in enumerate(self.curves):
+            curve.set_data(self.times, [max(change[i], SMALLEST_CHANGE) for change in self.changes])
+        self.canvas.draw()
+        pixels = np.asarray(self.canvas.buffer_rgba())[:, :, :3].transpose(2, 0, 1)  # [3,PLOT_HEIGHT,width]
+
         picture = frame if len(frame) == 3 else frame[:1].repeat(3, 0)
-        return np.concatenate([picture, pixels], 1)
-
-    def _drawn(self) -> np.ndarray:
-        """Return the plot as uint8 [3,PLOT_HEIGHT,width]."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        # The axes stay as they are from the first frame to the last.
-        figure = Figure(figsize=(self.width / 100, PLOT_HEIGHT / 100), dpi=100, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.set(xlim=(self.kimg[0], max(self.kimg[-1], self.kimg[0] + 1e-3)), ylim=(SMALLEST_CHANGE, 4), yscale="log")
-        axes.set_title("change since the frame before", fontsize=7)
-        axes.tick_params(labelsize=6)
-
-        # A curve for each level.
-        for i, resolution in enumerate(self.resolutions):
-            changes = [max(change[i], SMALLEST_CHANGE) for change in self.changes]
-            axes.plot(self.times, changes, marker=".", markersize=3, linewidth=1, label=f"{resolution}x{resolution}")
-        axes.legend(fontsize=5, ncols=len(self.resolutions), loc="lower left")
-
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[:, :, :3].transpose(2, 0, 1)
-
-
-def _cells(images: np.ndarray, size: int) -> np.ndarray:
-    """Return images uint8 [N,C,r,r] as [N,C,size,size], by repeating pixels."""
-    factor = size // images.shape[2]
-    return images.repeat(factor, axis=2).repeat(factor, axis=3)
+        return np.concatenate([picture, pixels[:, :, : frame.shape[2]]], 1)

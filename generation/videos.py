@@ -101,7 +101,7 @@ def interpolate(
         for cells in zip(*films, strict=True):
             add(sheet(np.stack(cells), across))
             bar.update()
-    print(f"{output}: {frames} frames of {count} walk{'s' * (count > 1)}, {seconds:g} seconds")
+    print(f"{output}: {frames} frame{'s' * (frames > 1)} of {count} walk{'s' * (count > 1)}, {seconds:g} s")
 
 
 def _path(

@@ -113,4 +113,4 @@ def select_snapshots(run_dir: Path, choice: str) -> list[Snapshot]:
         return [by_kimg[float(choice)]]
     except (KeyError, ValueError):
         known = ", ".join(f"{kimg:g}" for kimg in by_kimg if kimg is not None)
-        raise UserError(f"--snapshot {choice}: not in {run_dir}, expected latest, all, or one of {known}") from None
+        raise UserError(f"--snapshot {choice}: not in {run_dir}, expected latest, or one of {known}") from None

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dnnlib.images import labelled, sheet, to_pil
+from dnnlib.images import enlarge, labelled, sheet, to_pil
 from dnnlib.pool import cpu_count, ordered_map
 from dnnlib.video import open_video
 from generation.run_sheets import RunSheets, mean_squared_change
@@ -180,7 +180,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
     """Return images uint8 [N,C,r,r] as [N,C,size,size]: pixels are repeated, or averaged if there are too many."""
     n, channels, resolution, _ = images.shape
     if resolution <= size:
-        return images.repeat(size // resolution, 2).repeat(size // resolution, 3)
+        return enlarge(images, size)
 
     # Average over blocks of pixels.
     factor = resolution // size

@@ -83,7 +83,7 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert distributed.pick_device("cpu").type == distributed.pick_device("auto").type == "cpu"
-    with pytest.raises(UserError, match="--device cuda: process 0 of this machine needs a GPU of its own, found 0"):
+    with pytest.raises(UserError, match="--device cuda: found no GPU, expected one"):
         distributed.pick_device("cuda")
 
 
@@ -98,5 +98,7 @@ def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
     assert device == torch.device("cuda", 1) and chosen == [device]
     assert not torch.backends.cudnn.allow_tf32
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(UserError, match="process 2 of this machine needs a GPU of its own, found 2"):
+    with pytest.raises(
+        UserError, match="found 2 GPUs, expected one for each process of this machine, which process 2 has not"
+    ):
         distributed.pick_device("auto")

@@ -58,6 +58,14 @@ def test_pictures_that_a_kind_of_file_cannot_hold_are_refused():
     encode(np.zeros((1, 1, 70000), np.uint8), ".png")
 
 
+def test_no_images_and_unknown_kinds_of_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="no images"):
+        save_grid([], tmp_path / "x.png")
+    with pytest.raises(UserError, match=r"unknown kind of picture \.bmp, expected one of \.png"):
+        save_image(np.zeros((3, 2, 2), np.uint8), tmp_path / "x.bmp")
+    assert not list(tmp_path.iterdir())
+
+
 def test_images_are_enlarged_by_the_smallest_whole_factor():
     image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
     assert np.array_equal(enlarge(image, 5), image.repeat(3, 1).repeat(3, 2))

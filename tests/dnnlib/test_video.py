@@ -83,6 +83,12 @@ def test_frames_that_are_there_already_become_a_film_in_one_call(tmp_path):
         assert im.n_frames == 4 and im.info["duration"] == 100
 
 
+def test_a_film_without_frames_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no frames"):
+        save_video([], tmp_path / "x.mp4")
+    assert not list(tmp_path.iterdir())
+
+
 def test_delays_of_a_gif_add_up_to_its_length(tmp_path):
     save_video((np.full((3, 8, 8), 20 * k, np.uint8) for k in range(8)), tmp_path / "film.gif", fps=8)
     delays = []

@@ -26,7 +26,7 @@ def test_images_are_those_of_the_network(networks, snapshot, tmp_path):
     options = ["--network", snapshot, "--seeds", "3", "--outdir", tmp_path / "o", "--class", 1, "--trunc", 0.5]
     options += ["--batch", 1]  # as below, since the size of a batch has an effect on the last bit
     out = script("generate.py", "images", *options)
-    assert out.stdout == f"{tmp_path / 'o'}: 1 images\n"
+    assert out.stdout == f"{tmp_path / 'o'}: 1 image\n"
     z = torch.from_numpy(np.random.RandomState(3).randn(1, 16)).float()
     with torch.no_grad():
         x = networks[1]["G_ema"](z, torch.eye(3)[[1]], truncation_psi=0.5, truncation_cutoff=8, noise_mode="const")[-1]
@@ -61,7 +61,7 @@ def test_level_and_multiscale_sheet(snapshot, tmp_path):
         (["--seeds", "4294967296"], "expected seeds below 2^32"),
         (["--class", 3], "--class 3: expected 0 to 2"),
         (["--level", 3], "--level 3: expected -3 to 2"),
-        (["--noise-mode", "loud"], "invalid choice 'loud'"),
+        (["--noise-mode", "loud"], "--noise-mode loud: expected one of const, none, random"),
         (["--network", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["--trunc", "nan"], "--trunc nan: expected -10 to 10"),
         (["--seeds", "0-4000000000"], "at most 1000000 seeds"),
@@ -229,7 +229,7 @@ def test_multiscale_as_a_tower_in_columns_and_as_files(snapshot, tmp_path):
         ("images", ["--snapshot", "5"], "is no run dir, which it would choose from"),
         ("multiscale", ["--format", "jpg"], "--format jpg: expected --outdir as well"),
         ("images", ["--output", "x.tar"], "x.tar: expected a name that ends in one of .png"),
-        ("images", ["--format", "bmp"], "invalid choice 'bmp'"),
+        ("images", ["--format", "bmp"], "--format bmp: expected one of jpg, png, webp"),
         ("images", ["--batch", "0"], "--batch 0: expected 1 to 4096"),
         ("multiscale", ["--output", "x.gif"], "x.gif: expected a name that ends in one of .png"),
         ("multiscale", ["--level", "7"], "--level 7: expected -3 to 2"),

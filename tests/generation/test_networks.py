@@ -43,9 +43,11 @@ def test_a_file_whose_name_is_a_number_is_a_file(results, monkeypatch):
 
 
 def test_missing_runs_and_snapshots_are_one_line(results):
+    with pytest.raises(UserError, match=r"--network: empty, expected a network file"):
+        find_network("")
     with pytest.raises(UserError, match=r"--network 3: 0 run dirs 00003-\* in .*, expected one"):
         find_network("3", result_dir=results)
-    with pytest.raises(UserError, match=r"--snapshot 5: not in .*, expected latest, all, or one of 2, 10"):
+    with pytest.raises(UserError, match=r"--snapshot 5: not in .*, expected latest, or one of 2, 10"):
         find_network("7", "5", results)
     (results / "00008-x").mkdir()
     (results / "00008-x" / "config.json").write_text("{}")

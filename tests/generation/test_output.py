@@ -33,6 +33,19 @@ def test_what_exists_is_replaced_only_if_asked_for_and_folders_never(tmp_path):
             check_output(tmp_path / "frames", ("",), overwrite)
 
 
+def test_places_that_cannot_be_written_to_are_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--output .*a.png: .*file is a file, expected a folder"):
+        check_output(tmp_path / "file" / "x" / "a.png", [".png"], overwrite=True)
+    with pytest.raises(UserError, match=r"--outdir .*x: .*file is a file, expected a folder"):
+        check_outdir(tmp_path / "file" / "x", [], overwrite=True)
+
+    # Whoever runs the tests may have the right to write anywhere.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(UserError, match="cannot be written to"):
+        check_output(tmp_path / "new" / "a.png", [".png"], overwrite=False)
+
+
 def test_a_folder_must_not_hold_files_of_the_same_names(tmp_path):
     check_outdir(tmp_path / "new", ["a.png"], overwrite=False)
     (tmp_path / "a.png").touch()

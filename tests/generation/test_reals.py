@@ -45,6 +45,13 @@ def test_a_tower_has_the_largest_level_on_top(dataset, tmp_path):
     assert (pixels[16:, :4] == 255).all()
 
 
+def test_a_small_dataset_is_shown_whole(dataset, tmp_path, capsys):
+    reals(dataset, output=tmp_path / "r.png")
+    assert "5 of 5 images" in capsys.readouterr().out
+    with Image.open(tmp_path / "r.png") as im:
+        assert im.size == (3 * 16, 5 * 16)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

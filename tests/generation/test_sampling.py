@@ -76,6 +76,11 @@ def test_options_out_of_range_are_refused(name, value):
         SamplingOptions(network=NETWORK, **{name: value})
 
 
+def test_words_that_options_do_not_have_are_refused():
+    with pytest.raises(ValueError, match="noise_mode loud: expected one of const, random, none"):
+        SamplingOptions(noise_mode="loud")
+
+
 def test_class_out_of_range_is_refused():
     with pytest.raises(UserError, match="--class 3: expected 0 to 2"):
         sample(SamplingOptions(network=NETWORK, class_idx=3), [0])

@@ -102,6 +102,7 @@ def test_a_damaged_sheet_is_named_and_other_files_are_ignored(run, tmp_path):
         ({"samples": 0}, "--samples 0: expected 1 to 1000"),
         ({"fps": 0}, "--fps 0: expected 0.1 to 50 in a .gif"),
         ({"run": "7"}, "timelapse 7: 0 run dirs"),
+        ({"run": "nowhere"}, "nowhere: no such run dir"),
         ({"run": "."}, "no sheets in it, expected a run dir"),
     ],
 )
