@@ -116,7 +116,7 @@ def configure(preset: str, fmap_base: int, fmap_max: int, batch: int, device: De
 
 
 def main(
-    preset: str = "robohash",
+    preset: str = "flowers256",
     fmap_base: int = 2048,
     fmap_max: int = 128,
     resolution: int = 64,
@@ -129,7 +129,7 @@ def main(
     """Measure and print.
 
     Args:
-        preset: Preset that the networks and losses come from.
+        preset: Preset that the networks and losses come from, but for their sizes.
         fmap_base: Feature maps of G and D, see `train.py --help`.
         fmap_max: Most feature maps in any layer.
         resolution: Width and height of the images in pixels.
@@ -139,9 +139,8 @@ def main(
         device: Device to measure on; auto = cuda if there is one.
         json: Also write the figures to this file.
     """
-    # The robohash dataset has five classes; the other presets train without labels.
     cfg = configure(preset, fmap_base, fmap_max, batch, device)
-    spec = ImageSpec(resolution=resolution, c_dim=5 if preset == "robohash" else 0)
+    spec = ImageSpec(resolution=resolution, c_dim=5 if cfg.use_labels else 0)
     cost = estimate_cost(cfg, spec)
     used_device = pick_device(device)
 
