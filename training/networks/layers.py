@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.networks.base import DerivedBuffers
 from training.ops.bias_act import bias_act
+from training.ops.convolution import conv2d
 from training.ops.minibatch_stddev import conv2d_with_constants
-from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
+from training.ops.resample import blur2d, conv_down2d, conv_up2d
 
 # Keeps the variance of features through a layer whose activation is a rectifier (He et al. 2015).
 GAIN_RELU = math.sqrt(2.0)
@@ -94,30 +94,10 @@ class Conv2d(EqualizedWeight):
         weight = self.weight * self.weight_scale
 
         if constants is None:
-            x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)  # [N,out,H,W]
+            x = conv2d(x, weight, padding=weight.shape[-1] // 2)  # [N,out,H,W]
         else:
             x = conv2d_with_constants(x, constants, weight)  # [N,out,H,W]
         return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
-
-
-class Blur(DerivedBuffers):
-    """Low-pass filter with zero SAME padding: [N,C,H,W] -> [N,C,H,W]; no taps = identity."""
-
-    kernel: torch.Tensor | None
-
-    def __init__(self, taps: tuple[int, ...]) -> None:
-        super().__init__()
-        self.taps = taps
-
-        # Not stored: files of the originals have no such tensor.
-        self.register_buffer("kernel", None, persistent=False)
-        self.reset_buffers()
-
-    def reset_buffers(self) -> None:
-        self.kernel = blur_kernel(self.taps) if self.taps else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x if self.kernel is None else blur2d(x, self.kernel)
 
 
 class ConvUp2d(EqualizedWeight):
@@ -126,10 +106,10 @@ class ConvUp2d(EqualizedWeight):
     def __init__(self, n_in: int, n_out: int, rotate: bool, taps: tuple[int, ...], use_wscale: bool = True) -> None:
         super().__init__((n_out, n_in, 3, 3), bias=False, use_wscale=use_wscale)
         self.rotate = rotate
-        self.blur = Blur(taps)
+        self.taps = taps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blur(conv_up2d(x, self.weight * self.weight_scale, rotate=self.rotate))  # [N,out,2H,2W]
+        return blur2d(conv_up2d(x, self.weight * self.weight_scale, self.rotate), self.taps)  # [N,out,2H,2W]
 
 
 class ConvDown2d(EqualizedWeight):
@@ -141,10 +121,10 @@ class ConvDown2d(EqualizedWeight):
     def __init__(self, n_in: int, n_out: int, activation: str, taps: tuple[int, ...], use_wscale: bool = True) -> None:
         super().__init__((n_out, n_in, 3, 3), use_wscale=use_wscale)
         self.activation = activation
-        self.blur = Blur(taps)
+        self.taps = taps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = conv_down2d(self.blur(x), self.weight * self.weight_scale)  # [N,out,H/2,W/2]
+        x = conv_down2d(blur2d(x, self.taps), self.weight * self.weight_scale)  # [N,out,H/2,W/2]
         return bias_act(x, self.scaled_bias(), self.activation)
 
 

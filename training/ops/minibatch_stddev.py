@@ -1,8 +1,8 @@
 """Minibatch standard deviation (ProGAN, section 3). Every gradient order is supported."""
 
 import torch
-import torch.nn.functional as F
 
+from training.ops.convolution import conv2d
 from training.ops.dtype import at_least_fp32
 
 
@@ -40,12 +40,11 @@ def conv2d_with_constants(x: torch.Tensor, constants: torch.Tensor, weight: torc
     """
     c = x.shape[1]
     pad = weight.shape[-1] // 2
-    y = F.conv2d(x, weight[:, :c], padding=pad)  # [N,O,H,W]
+    y = conv2d(x, weight[:, :c], padding=pad)  # [N,O,H,W]
 
     # Zero padding makes the convolution of ones fall off at the border, so it is a map and not a number.
     ones = torch.ones(1, 1, *x.shape[2:], device=x.device, dtype=x.dtype)
     for i, constant in enumerate(constants.unbind(1)):
-        of_ones = F.conv2d(ones, weight[:, c + i : c + i + 1], padding=pad)  # [1,O,H,W]
-        of_ones = of_ones.contiguous(memory_format=torch.channels_last)
+        of_ones = conv2d(ones, weight[:, c + i : c + i + 1], padding=pad)  # [1,O,H,W]
         y = torch.addcmul(y, constant.to(y.dtype)[:, None, None, None], of_ones)
     return y

@@ -1,32 +1,74 @@
 """Low-pass filtering and resampling convolutions. Every gradient order is supported."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
+from torch.autograd import Function
+
+from training.ops.convolution import conv2d, conv_transpose2d
 
 
-def blur2d(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Correlate each map of x [N,C,H,W] with `kernel` [k,k]; the size stays (TF: `_blur2d`).
+def blur2d(x: torch.Tensor, taps: tuple[int, ...]) -> torch.Tensor:
+    """Filter each map of x [N,C,H,W] with `taps`, scaled to a sum of 1, along both axes; the size stays.
 
-    Zeros are padded as in TF's SAME, (k-1)//2 before and the rest after. TF's hand-written gradient is wrong for even
-    k, this one is exact.
+    Zeros are padded as in TF's SAME, (k-1)//2 before and the rest after; no taps = identity (TF: `_blur2d`, whose
+    hand-written gradient is wrong for an even number of taps).
     """
-    k = kernel.shape[0]
-    c = x.shape[1]
-    weight = kernel.to(x.dtype).expand(c, 1, k, k)  # [C,1,k,k]
+    if not taps:
+        return x
 
-    # An even kernel needs unequal padding, which a convolution cannot do by itself.
-    before = (k - 1) // 2
-    after = k // 2
+    # The compiler makes one kernel of the sums and one of their derivatives.
+    before = (len(taps) - 1) // 2
+    if torch.compiler.is_compiling():
+        return _shifted_sums(x, taps, before)
+    return _Blur.apply(x, taps, before)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Blur(Function):
+    """A filter, whose derivative of any order is the filter with its taps turned around."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Tensor:
+        # Two 2x2 means are 1 2 1 along both axes, and move far fewer bytes than sums.
+        if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
+            return _depthwise(x, taps, before)
+        if taps == (1, 2, 1):
+            return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
+        return _shifted_sums(x, taps, before)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, tuple[int, ...], int], output: torch.Tensor) -> None:
+        _, ctx.taps, ctx.before = inputs
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return _Blur.apply(dy, ctx.taps[::-1], len(ctx.taps) - 1 - ctx.before), None, None
+
+
+def _shifted_sums(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Tensor:
+    """Filter x by adding shifted copies of it, along one axis after the other."""
+    total = sum(taps)
+    after = len(taps) - 1 - before
+    x = F.pad(x, (before, after, before, after))
+    for dim in (2, 3):
+        size = x.shape[dim] - len(taps) + 1
+        terms = [x.narrow(dim, i, size) * (tap / total) for i, tap in enumerate(taps)]
+        x = sum(terms[1:], terms[0])
+    return x
+
+
+def _depthwise(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Tensor:
+    """Filter x by a convolution of each map by itself, which is fastest on a CPU."""
+    c, k = x.shape[1], len(taps)
+    f = torch.tensor(taps, dtype=x.dtype) / sum(taps)
+    weight = torch.outer(f, f).expand(c, 1, k, k)
+
+    # An even number of taps needs unequal padding, which a convolution cannot do by itself.
+    after = k - 1 - before
     if before == after:
         return F.conv2d(x, weight, padding=before, groups=c)
     return F.conv2d(F.pad(x, (before, after, before, after)), weight, groups=c)
-
-
-def blur_kernel(taps: tuple[int, ...]) -> torch.Tensor:
-    """Return the outer product [k,k] of a 1-d filter with itself, scaled to a sum of 1."""
-    # Its sum is the square of the filter's.
-    f = torch.tensor(taps, dtype=torch.float32)
-    return torch.outer(f, f) / f.sum() ** 2
 
 
 def _spread(weight: torch.Tensor) -> torch.Tensor:
@@ -41,7 +83,7 @@ def conv_up2d(x: torch.Tensor, weight: torch.Tensor, rotate: bool) -> torch.Tens
     `rotate` turns the 3x3 kernel by 180 degrees, which is what the original's fused layers do (docs/semantics.md, 7).
     """
     w = weight if rotate else weight.flip((2, 3))  # a transposed convolution turns its kernel itself
-    return F.conv_transpose2d(x, 4 * _spread(w).transpose(0, 1), stride=2, padding=1)  # [N,O,2H,2W]
+    return conv_transpose2d(x, 4 * _spread(w).transpose(0, 1), stride=2, padding=1)  # [N,O,2H,2W]
 
 
 def conv_down2d(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -49,4 +91,4 @@ def conv_down2d(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
     weight: [O,I,3,3]. Both are one convolution of stride 2 with a 4x4 kernel, at 4/9 of the multiplications.
     """
-    return F.conv2d(x, _spread(weight), stride=2, padding=1)  # [N,O,H/2,W/2]
+    return conv2d(x, _spread(weight), stride=2, padding=1)  # [N,O,H/2,W/2]

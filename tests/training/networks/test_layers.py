@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.networks.layers import GAIN_RELU, Blur, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
+from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
 
 
 @pytest.mark.parametrize("lrmul", [1.0, 0.01])
@@ -47,16 +47,6 @@ def test_resampling_layers_change_the_size_by_two():
     x = torch.randn(2, 3, 8, 8)
     assert ConvUp2d(3, 4, rotate=False, taps=(1, 2, 1))(x).shape == (2, 4, 16, 16)
     assert ConvDown2d(3, 4, "lrelu", taps=(1, 2, 1))(x).shape == (2, 4, 4, 4)
-
-
-def test_blur_is_not_stored_and_can_be_filled_later():
-    with torch.device("meta"):
-        blur = Blur((1, 2, 1))
-    assert not blur.state_dict()
-    blur.reset_buffers()
-    x = torch.randn(1, 2, 6, 6)
-    torch.testing.assert_close(blur(x), Blur((1, 2, 1))(x))
-    assert Blur(())(x) is x
 
 
 def test_dense_input_is_a_transposed_convolution():

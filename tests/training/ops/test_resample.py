@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.ops.resample import blur2d, blur_kernel, conv_down2d, conv_up2d
+from training.ops.resample import _shifted_sums, blur2d, conv_down2d, conv_up2d
 
 
 def f64(*shape):
@@ -28,8 +28,8 @@ def test_conv_down_is_conv_then_mean():
 @pytest.mark.parametrize("taps", [(1, 2, 1), (1, 3, 3, 1), (1,), (1, 4, 6, 4, 1)])
 def test_blur_by_hand(taps):
     x = f64(2, 3, 5, 6)
-    kernel = blur_kernel(taps).double()
-    assert kernel.sum() == pytest.approx(1)
+    f = torch.tensor(taps, dtype=torch.float64) / sum(taps)
+    kernel = torch.outer(f, f)
     k = len(taps)
     expected = torch.zeros(2, 3, 5, 6, dtype=torch.float64)
     for i in range(5):
@@ -39,5 +39,17 @@ def test_blur_by_hand(taps):
                     y, z = i + a - (k - 1) // 2, j + b - (k - 1) // 2
                     if 0 <= y < 5 and 0 <= z < 6:
                         expected[:, :, i, j] += kernel[a, b] * x[:, :, y, z].detach()
-    torch.testing.assert_close(blur2d(x, kernel), expected)
-    assert torch.autograd.gradgradcheck(lambda x: blur2d(x, kernel).square(), (x,))
+    torch.testing.assert_close(blur2d(x, taps), expected)
+    torch.testing.assert_close(_shifted_sums(x, taps, (k - 1) // 2), expected)
+    assert torch.autograd.gradgradcheck(lambda x: blur2d(x, taps).square(), (x,))
+
+
+@pytest.mark.parametrize("taps", [(1, 2, 1), (1, 3, 3, 1)])
+def test_blur_is_the_same_in_bf16_and_compiled(taps):
+    x = torch.randn(2, 3, 6, 5).contiguous(memory_format=torch.channels_last)
+    expected = blur2d(x, taps)
+    torch.testing.assert_close(blur2d(x.bfloat16(), taps).float(), expected, atol=0.02, rtol=0.02)
+    compiled = torch.compile(lambda x: blur2d(x, taps), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), expected)
+    assert blur2d(x, taps).is_contiguous(memory_format=torch.channels_last)
+    assert blur2d(x, ()) is x
