@@ -1,9 +1,15 @@
 """Minibatch standard deviation (ProGAN, section 3). Every gradient order is supported."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+from torch.autograd import Function
 
 from training.ops.convolution import conv2d
 from training.ops.dtype import at_least_fp32
+
+EPS = 1e-8
 
 
 def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int) -> torch.Tensor:
@@ -14,22 +20,124 @@ def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int)
     to group i mod (N / group_size); None = one group. Statistics are taken in at least float32, with eps 1e-8 in the
     root. Raises ValueError unless N is at most `group_size` or a multiple of it, and C a multiple of `num_features`.
     """
-    n, c, h, w = x.shape
+    n, c, _, _ = x.shape
     g = min(group_size or n, n)  # samples in a group
-    f = num_features
     if n % g:
         raise ValueError(f"minibatch stddev: found {n} images, expected at most {g} or a multiple of it")
-    if c % f:
-        raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {f}")
+    if c % num_features:
+        raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {num_features}")
+    return _mean_stddev(x, g, num_features)
 
-    # The standard deviation over the members of each group; a list of tensors is faster here than one large tensor.
-    members = at_least_fp32(x).reshape(g, n // g, c, h, w).unbind(0)  # g times [M,C,H,W]
-    mean = sum(members[1:], members[0]) / g  # [M,C,H,W]
-    squares = [(m - mean).square() for m in members]
-    y = (sum(squares[1:], squares[0]) / g + 1e-8).sqrt()  # [M,C,H,W]
 
-    # Its mean over channels and pixels, handed back to every member.
-    return y.reshape(n // g, f, c // f, h, w).mean((2, 3, 4)).repeat(g, 1)  # [N,f]
+@torch.compiler.allow_in_graph
+def _mean_stddev(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
+    """Call the operation below, which the compiler takes whole, as in `training.ops.convolution`."""
+    return _MeanStddev.apply(x, g, f)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _MeanStddev(Function):
+    """The standard deviation s over the g members of each group, and its mean over P channels and pixels.
+
+    Autograd would keep ten tensors as large as x for a second derivative, and read them several times. Here x alone is
+    kept. With u_i = (x_i - mean) / s of member i, the derivative with respect to x_i is u_i / (g * P).
+    """
+
+    @staticmethod
+    def forward(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
+        _, s = _deviations(x, g)
+        return _by_feature(s, f).mean((2, 3, 4)).repeat(g, 1)  # [N,f]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int, int], output: torch.Tensor) -> None:
+        x, ctx.g, ctx.f = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        return _MeanStddevGradient.apply(x, dy, ctx.g, ctx.f), None, None
+
+
+class _MeanStddevGradient(Function):
+    """dx_i = k * u_i, where k is dy / (g * P), summed over the members of a group."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, dy: torch.Tensor, g: int, f: int) -> torch.Tensor:
+        centred, s = _deviations(x, g)
+        factor = _scale(dy, x, g, f) / s  # [M,C,H,W]
+        return torch.cat([member * factor for member in centred]).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, int, int], output: torch.Tensor) -> None:
+        x, dy, ctx.g, ctx.f = inputs
+        ctx.save_for_backward(x, dy)
+
+    @staticmethod
+    def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
+        # With t_i for ddx_i, the gradient with respect to x_i is k / s * (t_i - mean(t) - u_i * mean(t * u)).
+        x, dy = ctx.saved_tensors
+        g, f = ctx.g, ctx.f
+        centred, s = _deviations(x, g)
+        t = _members(ddx, g)
+        k = _scale(dy, x, g, f)  # [M,C,1,1]
+
+        # Sums over the members.
+        inverse = 1 / s
+        mean_t = _sum(t) / g
+        sum_tu = _sum_of_products(t, centred) * inverse
+
+        # The gradient with respect to dy, of which k is a sum over the members.
+        pixels = x.shape[1] // f * x.shape[2] * x.shape[3]
+        ddy = _by_feature(sum_tu, f).sum((2, 3, 4)).repeat(g, 1) / (g * pixels)  # [N,f]
+
+        # The gradient with respect to x.
+        a = k * inverse
+        b = a * inverse * sum_tu / g
+        shift = -a * mean_t
+        dx = [
+            torch.addcmul(torch.addcmul(shift, t_i, a), u_i, b, value=-1) for t_i, u_i in zip(t, centred, strict=True)
+        ]
+        return torch.cat(dx).to(x.dtype), ddy.to(dy.dtype), None, None
+
+
+def _members(x: torch.Tensor, g: int) -> Sequence[torch.Tensor]:
+    """Return the i-th member of every group for each i, g times [M,C,H,W], in at least float32."""
+    # A list of tensors is faster here than one large tensor.
+    return at_least_fp32(x).reshape(g, x.shape[0] // g, *x.shape[1:]).unbind(0)
+
+
+def _deviations(x: torch.Tensor, g: int) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Return the members of each group minus their mean, g times [M,C,H,W], and their standard deviation [M,C,H,W]."""
+    members = _members(x, g)
+    mean = _sum(members) / g
+    centred = [member - mean for member in members]
+    return centred, (_sum_of_products(centred, centred) / g + EPS).sqrt()
+
+
+def _scale(dy: torch.Tensor, x: torch.Tensor, g: int, f: int) -> torch.Tensor:
+    """Return dy [N,f] summed over the members of each group, by channel [M,C,1,1], divided by all that is averaged."""
+    n, c, h, w = x.shape
+    per_group = dy.reshape(g, n // g, f).sum(0) / (g * (c // f) * h * w)  # [M,f]
+    return per_group.repeat_interleave(c // f, 1)[:, :, None, None]
+
+
+def _by_feature(s: torch.Tensor, f: int) -> torch.Tensor:
+    """Return s [M,C,H,W] with its channels by feature, [M,f,C/f,H,W]."""
+    m, c, h, w = s.shape
+    return s.reshape(m, f, c // f, h, w)
+
+
+def _sum(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of tensors of one shape."""
+    return sum(tensors[1:], tensors[0])
+
+
+def _sum_of_products(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of a_i * b_i."""
+    total = a[0] * b[0]
+    for a_i, b_i in zip(a[1:], b[1:], strict=True):
+        total = torch.addcmul(total, a_i, b_i)
+    return total
 
 
 def conv2d_with_constants(x: torch.Tensor, constants: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

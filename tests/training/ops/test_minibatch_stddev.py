@@ -17,9 +17,43 @@ def test_against_loops(n, group, features):
             np.testing.assert_allclose(out[i, f], chunk.mean(), rtol=1e-12)
 
 
-def test_second_gradient():
-    x = torch.randn(4, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(lambda x: minibatch_stddev(x, 2, 1), (x,))
+@pytest.mark.parametrize(("n", "group", "features"), [(4, 2, 1), (6, 3, 2), (2, 4, 1), (1, 4, 2), (3, None, 1)])
+def test_first_and_second_gradients(n, group, features):
+    x = torch.randn(n, 4, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: minibatch_stddev(x, group, features), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: minibatch_stddev(x, group, features), (x,))
+
+
+def by_autograd(x):
+    """Return the spread of one group of all samples, with the derivatives of autograd."""
+    return (x.var(0, correction=0) + 1e-8).sqrt().mean().expand(len(x), 1)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_penalties_are_those_of_autograd(compiled):
+    x, weight = torch.randn(2, 4, 3, 5, 2, dtype=torch.float64).unbind(0)
+    weight.requires_grad_()
+
+    def penalty(weight, stddev):
+        """The squared norm of a gradient, as R1 takes it."""
+        return torch.func.grad(lambda x: stddev(x * weight).pow(3).sum())(x).square().sum()
+
+    def ours(weight):
+        return penalty(weight, lambda x: minibatch_stddev(x, 4, 1))
+
+    if compiled:
+        ours = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    [expected] = torch.autograd.grad(penalty(weight, by_autograd), weight)
+    torch.testing.assert_close(torch.autograd.grad(ours(weight), weight)[0], expected)
+
+
+def test_sums_of_bf16_are_taken_in_float32():
+    x = torch.randn(8, 4, 16, 16).bfloat16().requires_grad_()
+    y = minibatch_stddev(x, 4, 1)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y, minibatch_stddev(x.float(), 4, 1))
+    [dx] = torch.autograd.grad(y.sum(), x)
+    assert dx.dtype == torch.bfloat16
 
 
 def test_indivisible_batch_is_refused():
