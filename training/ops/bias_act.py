@@ -14,4 +14,6 @@ def bias_act(x: torch.Tensor, bias: torch.Tensor, activation: str | None) -> tor
 
     if activation is None:
         return x
-    return F.leaky_relu(x, 0.2) if activation == "lrelu" else F.relu(x)
+
+    # In place, so that one map is kept for the gradient and not two.
+    return F.leaky_relu(x, 0.2, inplace=True) if activation == "lrelu" else F.relu(x, inplace=True)
