@@ -1,5 +1,7 @@
 """Presets: each names itself, fits the networks that it builds, and survives a round trip as config.json."""
 
+from dataclasses import replace
+
 import pytest
 
 from config import PRESETS
@@ -24,6 +26,22 @@ def test_the_published_settings():
     assert (cfg.G_opt.lr, cfg.D_opt.lr, cfg.G_opt.beta1, cfg.G_opt.beta2) == (0.003, 0.003, 0.0, 0.99)
     assert (cfg.loss.name, cfg.loss.r1_gamma, cfg.G.z_dim, cfg.ema_kimg) == ("logistic", 10.0, 512, 10.0)
     assert (cfg.resolution, cfg.batch, cfg.micro_batch) == (1024, 16, 4)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", [name for name in PRESETS if PRESETS[name]().resolution])
+def test_every_preset_runs_on_one_machine_of_any_size(name, gpus):
+    cfg = PRESETS[name]()
+    if cfg.batch % gpus == 0:
+        cfg = replace(cfg, gpus=gpus)
+        assert cfg.images_per_pass * cfg.micro_batches * gpus == cfg.batch
+
+
+def test_batches_are_those_of_the_published_numbers_of_gpus():
+    """msg-stylegan-tf: 4 images a step on 1 GPU, 32 on 2, 16 on 4, 32 on 8; its README has the GPUs of each dataset."""
+    batches = {1: 4, 2: 32, 4: 16, 8: 32}
+    gpus = {"ffhq1024": 4, "celebahq1024": 8, "churches256": 8, "flowers256": 2, "indian-celebs256": 4}
+    assert {name: PRESETS[name]().batch for name in gpus} == {name: batches[n] for name, n in gpus.items()}
 
 
 def test_ablations_differ_from_the_published_network_in_what_they_are_named_after():

@@ -166,8 +166,8 @@ class TrainConfig:
     batch: int = 16
     """Images per step over all processes (TF: minibatch_size)."""
     micro_batch: int | None = None
-    """Images per forward pass on one process. Gradients are accumulated over batch / (gpus * micro_batch) passes.
-    None = batch / gpus."""
+    """Most images per forward pass on one process. If its share of the batch, batch / gpus, is larger, gradients are
+    accumulated over several passes. None = no limit."""
     d_repeats: int = 1
     """D steps per G step."""
     lr_warmup_kimg: float = 0.0
@@ -218,8 +218,8 @@ class TrainConfig:
         check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus
         check(
-            self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.micro_batch == 0),
-            f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}",
+            self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.images_per_pass == 0),
+            f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}, or more",
         )
         images = self.images_per_pass
         group = self.D.mbstd_group_size or images
@@ -232,7 +232,8 @@ class TrainConfig:
     @property
     def images_per_pass(self) -> int:
         """Images in one forward pass on one process."""
-        return self.micro_batch or self.batch // self.gpus
+        share = self.batch // self.gpus
+        return min(self.micro_batch or share, share)
 
     @property
     def micro_batches(self) -> int:
