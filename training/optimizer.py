@@ -9,18 +9,36 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from dnnlib import distributed
 from training.config import AdamConfig
 
+ALIGNMENT = 64  # values; kernels load several at once, and cuBLAS and cuDNN need addresses of whole 16 bytes for that
+
 
 def flatten_parameters(parameters: Iterable[nn.Parameter]) -> torch.Tensor:
-    """Move parameters into one contiguous tensor [P], of which they become views, and return it."""
+    """Move parameters into one tensor [P], of which they become views, and return it.
+
+    Each view begins at a multiple of ALIGNMENT. What lies between them is 0, and stays 0 in every update.
+    """
     params = list(parameters)
-    flat = parameters_to_vector(params).detach()
-    vector_to_parameters(flat, params)
+    flat = params[0].new_zeros(sum(_aligned(p.numel()) for p in params)).detach()
+    for p, view in zip(params, views(flat, params), strict=True):
+        view.copy_(p.detach())
+        p.data = view
     return flat
+
+
+def views(flat: torch.Tensor, like: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the views of a flat tensor [P] that correspond to the parameters `like`, which it was made for."""
+    tensors = list(like)
+    parts = flat.split([_aligned(t.numel()) for t in tensors])
+    return [part[: t.numel()].view(t.shape) for part, t in zip(parts, tensors, strict=True)]
+
+
+def _aligned(count: int) -> int:
+    """Return a number of values rounded up to a multiple of ALIGNMENT."""
+    return -(-count // ALIGNMENT) * ALIGNMENT
 
 
 class Adam:
@@ -35,12 +53,12 @@ class Adam:
         self.cfg = cfg
 
         # Parameters, gradients and what travels with them, each in one piece.
-        params = list(module.parameters())
-        self.flat = flatten_parameters(params)
+        self.params = list(module.parameters())
+        self.flat = flatten_parameters(self.params)
         self.buffer = self.flat.new_zeros(len(self.flat) + extra)
         self.grad, self.extra = self.buffer[: len(self.flat)], self.buffer[len(self.flat) :]
-        for p, view in zip(params, self.grad.split([p.numel() for p in params]), strict=True):
-            p.grad = view.view_as(p)
+        for p, view in zip(self.params, views(self.grad, self.params), strict=True):
+            p.grad = view
 
         # Moments, and the numbers of steps taken and skipped.
         self.m = torch.zeros_like(self.flat)
@@ -82,10 +100,19 @@ class Adam:
         self.flat.addcmul_(update, (-lr * ok * correction2 / correction1).to(update.dtype))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return references to the moments and counts; the weights belong to the network."""
-        return {"m": self.m, "v": self.v, "t": self.t, "skipped": self.skipped}
+        """Return the moments, without what aligns them, and the counts; the weights belong to the network."""
+        moments = {name: torch.cat([view.flatten() for view in views(x, self.params)]) for name, x in self._moments()}
+        return {**moments, "t": self.t, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what `state_dict` returned."""
-        for name, tensor in self.state_dict().items():
-            tensor.copy_(state[name])
+        for name, flat in self._moments():
+            packed = state[name].split([p.numel() for p in self.params])
+            for view, values in zip(views(flat, self.params), packed, strict=True):
+                view.copy_(values.view_as(view))
+        self.t.copy_(state["t"])
+        self.skipped.copy_(state["skipped"])
+
+    def _moments(self) -> list[tuple[str, torch.Tensor]]:
+        """Return both moments with their names."""
+        return [("m", self.m), ("v", self.v)]

@@ -70,6 +70,19 @@ def test_non_finite_step_changes_nothing_and_is_counted(bad):
 
 def test_parameters_share_one_buffer():
     model, opt = run(AdamConfig(), gradients(1, 10))
-    assert torch.equal(opt.flat, torch.cat([model.a.flatten(), model.b]))
+    assert torch.equal(opt.flat[:6], model.a.flatten()) and torch.equal(opt.flat[64:68], model.b)
+    assert model.b.data_ptr() % 64 == opt.flat.data_ptr() % 64 and opt.flat.sum() == model.a.sum() + model.b.sum()
     opt.flat.zero_()
     assert not model.a.any() and not model.b.any()
+
+
+def test_a_checkpoint_holds_the_moments_of_the_parameters_alone():
+    grads = gradients(4, 10)
+    cfg = AdamConfig(beta1=0.5)
+    _, opt = run(cfg, grads)
+    stored = {name: tensor.clone() for name, tensor in opt.state_dict().items()}
+    assert stored["m"].shape == stored["v"].shape == (10,)
+
+    other = Adam(Model(), cfg)
+    other.load_state_dict(stored)
+    assert torch.equal(other.m, opt.m) and torch.equal(other.v, opt.v) and torch.equal(other.t, opt.t)

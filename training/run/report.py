@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from dnnlib import distributed
@@ -76,7 +77,7 @@ class Report:
         for line in (
             *self.run.messages,
             f"data      {cfg.data}: {len(self.dataset)} images {size}{labels}",
-            f"networks  G {len(state.G_opt.flat):,} and D {len(state.D_opt.flat):,} parameters",
+            f"networks  G {_count(state.G):,} and D {_count(state.D):,} parameters",
             f"hardware  {cfg.gpus} x {hardware}, {precision}{compiled}, torch {torch.__version__}",
             f"run dir   {self.run.path}",
         ):
@@ -182,3 +183,8 @@ def peak_memory(device: torch.device) -> dict[str, float]:
     if device.type == "cuda":
         memory["Resources/peak_gpu_mem_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
     return memory
+
+
+def _count(network: nn.Module) -> int:
+    """Return the number of a network's parameters."""
+    return sum(p.numel() for p in network.parameters())
