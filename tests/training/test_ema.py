@@ -5,8 +5,8 @@ import torch
 
 from config import tiny
 from training.ema import ema_beta, update_ema
-from training.spec import ImageSpec
 from training.optimizer import views
+from training.spec import ImageSpec
 from training.state import TrainState
 
 
