@@ -64,7 +64,7 @@ class _InstanceNormStyle(torch.autograd.Function):
 
 def _pixel_sum(x: torch.Tensor) -> torch.Tensor:
     """Sum over the pixels of x [N,C,H,W], in at least float32: [N,C,1,1]."""
-    return at_least_fp32(x).sum((2, 3), keepdim=True)
+    return x.sum((2, 3), keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -102,7 +102,7 @@ def synthesis_epilogue(
     x [N,C,H,W]; bias and noise_strength [C]; noise [N or 1,1,H,W]; style [N,2C]. Keeps the dtype of x.
     """
     if noise is not None and noise_strength is not None:
-        x = x + noise.to(x.dtype) * noise_strength.to(x.dtype)[:, None, None]  # [N,C,H,W]
+        x = torch.addcmul(x, noise.to(x.dtype), noise_strength.to(x.dtype)[:, None, None])  # [N,C,H,W]
     x = bias_act(x, bias, activation)
     if use_pixel_norm:
         x = pixel_norm(x)
@@ -114,4 +114,4 @@ def synthesis_epilogue(
         return x
 
     scale, shift = style.to(x.dtype)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
-    return x * (scale + 1) + shift
+    return torch.addcmul(shift, x, scale + 1)
