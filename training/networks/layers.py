@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.ops.bias_act import bias_act
-from training.ops.convolution import conv2d
+from training.ops.concatenation import concatenate
+from training.ops.convolution import conv1x1, conv2d
 from training.ops.minibatch_stddev import conv2d_with_constants
 from training.ops.resample import blur2d, conv_down2d, conv_up2d
 
@@ -88,15 +89,18 @@ class Conv2d(EqualizedWeight):
         use_wscale: bool = True,
     ) -> None:
         super().__init__((n_out, n_in, kernel, kernel), bias, gain, use_wscale)
+        self.kernel = kernel
         self.activation = activation
 
     def forward(self, x: torch.Tensor, constants: torch.Tensor | None = None) -> torch.Tensor:
         weight = self.weight * self.weight_scale
 
-        if constants is None:
-            x = conv2d(x, weight, padding=weight.shape[-1] // 2)  # [N,out,H,W]
-        else:
+        if constants is not None:
             x = conv2d_with_constants(x, constants, weight)  # [N,out,H,W]
+        elif self.kernel == 1:
+            x = conv1x1(x, weight)
+        else:
+            x = conv2d(x, weight, padding=self.kernel // 2)
         return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
 
 
@@ -166,10 +170,16 @@ class Combine(nn.Module):
         # Under autocast, features may be bf16 and images float32.
         image = image.to(x.dtype)
         if self.kind == "lin_cat":
-            return torch.cat([x, self.conv(image)], 1)  # [N,2*nf,r,r]
+            return concatenate(x, self.conv(image))  # [N,2*nf,r,r]
 
-        x = torch.cat([x, image], 1)  # [N,nf+channels,r,r]
-        return self.conv(x) if self.kind == "cat_lin" else x
+        if self.kind == "simple":
+            return concatenate(x, image)  # [N,nf+channels,r,r]
+
+        # The convolution of a concatenation is a sum, whose parts keep the number of channels that convolutions like.
+        nf = x.shape[1]
+        weight = self.conv.weight * self.conv.weight_scale
+        y = conv1x1(x, weight[:, :nf]) + conv1x1(image, weight[:, nf:])  # [N,nf,r,r]
+        return y if self.conv.bias is None else y + self.conv.scaled_bias()[:, None, None]
 
 
 def compute_dtype(like: torch.Tensor) -> torch.dtype:

@@ -8,6 +8,7 @@ convolution, its transpose, and the gradient with respect to the weight, differe
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch.autograd import Function
 
 _gradients = torch.ops.aten.convolution_backward.default  # with respect to x, weight and bias
@@ -131,3 +132,11 @@ def conv2d(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, padding: int 
 def conv_transpose2d(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, padding: int = 0) -> torch.Tensor:
     """Convolve x [N,I,H,W] with weight [I,O,k,k], as `F.conv_transpose2d` does; channels_last."""
     return _convolution(x, weight, stride, padding, transposed=True)
+
+
+def conv1x1(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Convolve x [N,I,H,W] with weight [O,I,1,1], as a product of matrices over all pixels; channels_last.
+
+    The derivatives of a product are products, and take none of the Functions above.
+    """
+    return F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)

@@ -12,8 +12,38 @@ EPS = 1e-8
 
 def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
     """Scale feature vectors along `dim` to unit mean square (ProGAN, section 4.2)."""
-    y = at_least_fp32(x)
-    return (y * (y.square().mean(dim, keepdim=True) + EPS).rsqrt()).to(x.dtype)
+    return _PixelNorm.apply(x, dim)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _PixelNorm(torch.autograd.Function):
+    """The backward pass in half the passes over the maps that autograd takes.
+
+    With the incoming gradient g and y = r * x, it is dx = r * (g - y * mean(g * y)).
+    """
+
+    @staticmethod
+    def forward(x: torch.Tensor, dim: int) -> torch.Tensor:
+        y = at_least_fp32(x)
+        return (y * _inverse_rms(y, dim)).to(x.dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int], output: torch.Tensor) -> None:
+        x, ctx.dim = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (x,) = ctx.saved_tensors
+        y, g = at_least_fp32(x), at_least_fp32(g)
+        r = _inverse_rms(y, ctx.dim)
+
+        mean = (g * y).mean(ctx.dim, keepdim=True) * r.square()
+        return (torch.addcmul(g, y, mean, value=-1) * r).to(x.dtype), None
+
+
+def _inverse_rms(x: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return 1 / sqrt(mean square) along `dim`, which is kept with size 1."""
+    return (x.square().mean(dim, keepdim=True) + EPS).rsqrt()
 
 
 def instance_norm_style_ref(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:

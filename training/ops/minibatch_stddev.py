@@ -146,13 +146,17 @@ def conv2d_with_constants(x: torch.Tensor, constants: torch.Tensor, weight: torc
     weight: [O,C+F,k,k]. The convolution of a constant map differs between samples by that constant only, so it is taken
     once, of ones [1,1,H,W]: nothing is concatenated, and C stays a number of channels that convolutions are fast at.
     """
-    c = x.shape[1]
-    pad = weight.shape[-1] // 2
-    y = conv2d(x, weight[:, :c], padding=pad)  # [N,O,H,W]
+    c, f = x.shape[1], constants.shape[1]
+    k = weight.shape[-1]
+    y = conv2d(x, weight[:, :c], padding=k // 2)  # [N,O,H,W]
+    n, o, h, w = y.shape
 
     # Zero padding makes the convolution of ones fall off at the border, so it is a map and not a number.
-    ones = torch.ones(1, 1, *x.shape[2:], device=x.device, dtype=x.dtype)
-    for i, constant in enumerate(constants.unbind(1)):
-        of_ones = conv2d(ones, weight[:, c + i : c + i + 1], padding=pad)  # [1,O,H,W]
-        y = torch.addcmul(y, constant.to(y.dtype)[:, None, None, None], of_ones)
-    return y
+    ones = torch.ones(1, 1, h, w, device=x.device, dtype=x.dtype)
+    of_ones = conv2d(ones, weight[:, c:].reshape(o * f, 1, k, k), padding=k // 2)  # [1,O*F,H,W]
+    of_ones = of_ones.view(o, f, h, w).permute(1, 2, 3, 0).reshape(f, -1)  # [F,H*W*O]
+
+    # A product of matrices, because its derivatives of every order are as well, and stay channels_last.
+    pixels = y.permute(0, 2, 3, 1).reshape(n, -1)  # [N,H*W*O]
+    pixels = torch.addmm(pixels, constants.to(y.dtype), of_ones)
+    return pixels.view(n, h, w, o).permute(0, 3, 1, 2)  # [N,O,H,W]

@@ -179,7 +179,7 @@ def test_maps_are_channels_last(const_input):
             assert t.is_contiguous(memory_format=torch.channels_last), seen[-1]
 
     for m in [*G.modules(), *D.modules()]:
-        if type(m).__name__ in ("Conv2d", "ConvUp2d", "ConvDown2d"):
+        if type(m).__name__ in ("Conv2d", "ConvUp2d", "ConvDown2d", "Combine"):
             m.register_forward_hook(look)
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
         D(G(torch.randn(4, 8)))

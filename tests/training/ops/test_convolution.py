@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from training.ops.convolution import conv2d, conv_transpose2d
+from training.ops.convolution import conv1x1, conv2d, conv_transpose2d
 
 CASES = [  # transposed, kernel, stride, padding
     (False, 3, 1, 1),
@@ -99,11 +99,19 @@ def test_no_filter_is_as_large_as_the_image(case):
     assert ours.largest == kernel < theirs.largest
 
 
+def test_a_1x1_convolution_is_one_in_value_and_gradients():
+    x, w = operands(False, 1)
+    torch.testing.assert_close(conv1x1(x, w), F.conv2d(x, w))
+    for mine, expected in zip(penalty_gradients(conv1x1, x, w), penalty_gradients(F.conv2d, x, w), strict=True):
+        torch.testing.assert_close(mine, expected)
+
+
 def test_maps_stay_channels_last():
     for n_in in (1, 3):
         x, w = operands(False, 3, n_in=n_in, dtype=torch.float32)
         x = x.detach().contiguous(memory_format=torch.channels_last)
         assert conv2d(x, w, padding=1).is_contiguous(memory_format=torch.channels_last)
+        assert conv1x1(x, w).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_autocast_chooses_the_dtype():

@@ -53,3 +53,11 @@ def test_order_of_the_epilogue():
 def test_pixel_norm():
     x = f64(2, 5)
     torch.testing.assert_close(pixel_norm(x).square().mean(1), torch.ones(2, dtype=torch.float64), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 2, 4)])
+def test_gradients_of_pixel_norm(shape):
+    x, g = f64(*shape), torch.randn(shape, dtype=torch.float64)
+    plain = x / (x.square().mean(1, keepdim=True) + 1e-8).sqrt()
+    torch.testing.assert_close(torch.autograd.grad(pixel_norm(x), x, g), torch.autograd.grad(plain, x, g))
+    assert torch.autograd.gradgradcheck(pixel_norm, (x,))

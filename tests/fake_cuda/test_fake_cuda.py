@@ -1,0 +1,55 @@
+"""Training steps on CUDA tensors without values: right devices, and budgets for what a GPU would have to do."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.fake_cuda import shim
+from tests.runs import ENV, ROOT
+from training.losses import LOSSES
+
+# Kernels of one micro-batch, and bytes that they move for one image, at 256x256 with bf16, about a tenth above what
+# they are: a step that suddenly takes more does work that should not be there.
+BUDGETS = {
+    ("flowers256", "D with penalties"): (3400, 8.5),
+    ("flowers256", "D"): (2450, 5.4),
+    ("flowers256", "G"): (2300, 4.1),
+    ("progan-flowers256", "D with penalties"): (1700, 3.2),
+    ("progan-flowers256", "D"): (1250, 2.4),
+    ("progan-flowers256", "G"): (1250, 3.8),
+}
+
+
+@pytest.fixture(scope="module")
+def traces():
+    """Return what each step does, from a process of its own, which has been made to believe in a GPU."""
+    if shim.compiler() is None:
+        pytest.skip("no C++ compiler, which these tests need for their shim")
+    command = [sys.executable, "-m", "tests.fake_cuda"]
+    done = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_every_step_runs_on_the_gpu_alone(traces):
+    assert {t["case"] for t in traces} >= {*LOSSES, "cat_lin", "lin_cat", "simple", "fp32", "published with R1"}
+    assert not [(t["network"], t["case"], t["step"], t["error"]) for t in traces if t["error"]]
+
+
+def test_no_convolution_has_a_large_filter_or_runs_map_by_map(traces):
+    assert {t["largest filter"] for t in traces} <= {3, 4}
+    assert not [t for t in traces if t["grouped convolutions"]]
+
+
+def test_large_maps_are_channels_last(traces):
+    assert not {name for t in traces for name in t["NCHW maps"]}
+
+
+@pytest.mark.parametrize(("network", "step"), BUDGETS)
+def test_steps_stay_within_their_budgets(traces, network, step):
+    [seen] = [t for t in traces if (t["network"], t["case"], t["step"]) == (network, "published with R1", step)]
+    kernels, gigabytes = BUDGETS[network, step]
+    assert 0.5 * kernels < seen["kernels"] <= kernels
+    assert 0.5 * gigabytes < seen["GB per image"] <= gigabytes
