@@ -42,7 +42,7 @@ def generator_inputs(G: Generator, labels: torch.Tensor, key: Key, style_mixing_
     if not is_mixed:
         return GeneratorInputs(z, labels, noise)
     z_mix = torch.randn(n, G.cfg.z_dim, generator=rng, device=device)  # [N,z_dim]
-    mix_from = torch.tensor(int(host_rng.integers(1, G.mapping.num_ws)), device=device)  # []
+    mix_from = torch.full((), int(host_rng.integers(1, G.mapping.num_ws)), device=device)  # []
     return GeneratorInputs(z, labels, noise, z_mix, mix_from)
 
 

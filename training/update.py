@@ -49,11 +49,10 @@ class Updater:
         reg_weight = None if factor is None else torch.full((), factor, device=self.device)
 
         # Each micro-batch adds its share of the gradients.
-        image_parts = torch.from_numpy(images).split(cfg.images_per_pass)
-        label_parts = torch.from_numpy(labels).split(cfg.images_per_pass)
+        image_parts = self._to_device(images).split(cfg.images_per_pass)
+        label_parts = self._to_device(labels).split(cfg.images_per_pass)
         for x, c, key in zip(image_parts, label_parts, self._keys("D"), strict=True):
-            levels = pyramid.from_uint8(x.to(self.device, non_blocking=True))
-            reals = RealBatch(levels, c.to(self.device, non_blocking=True))
+            reals = RealBatch(pyramid.from_uint8(x), c)
             inputs = generator_inputs(state.G, reals.c, key, cfg.loss.style_mixing_prob)
             share = mixing_factors(cfg.images_per_pass, key, self.device) if self.loss.penalties else None
 
@@ -82,6 +81,14 @@ class Updater:
 
         self._finish(state.G_opt, lr)
 
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        """Return an array as a tensor on the device, without waiting for the copy."""
+        # A GPU copies by itself only from memory that stays in its place.
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def _keys(self, purpose: str) -> list[Key]:
         """Return, for each micro-batch of this process, what its random inputs depend on."""
         cfg = self.cfg
@@ -103,7 +110,7 @@ class Updater:
         if reals is not None:
             c = reals.c
         else:
-            c = torch.from_numpy(random_labels(self.labels, cfg.images_per_pass, key)).to(self.device)
+            c = self._to_device(random_labels(self.labels, cfg.images_per_pass, key))
         return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
 
     def _accumulate(self, opt: Adam, result: StepResult) -> None:

@@ -64,6 +64,10 @@ def training_loop(
             # G step.
             updater.g_update(cfg.G_opt.lr * lr_factor)
 
+            # A tick lasts until its last step is done.
+            if device.type == "cuda" and (state.finished or state.tick_is_over):
+                torch.cuda.synchronize(device)
+
             # The bar shows the time of training alone.
             now = time.perf_counter()
             state.tick_sec += now - clock
