@@ -107,10 +107,7 @@ class Updater:
         if cfg.loss.same_latents:
             return self.last_inputs[j][1], reals
 
-        if reals is not None:
-            c = reals.c
-        else:
-            c = self._to_device(random_labels(self.labels, cfg.images_per_pass, key))
+        c = reals.c if reals is not None else self._to_device(random_labels(self.labels, cfg.images_per_pass, key))
         return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
 
     def _accumulate(self, opt: Adam, result: StepResult) -> None:
