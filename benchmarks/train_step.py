@@ -26,7 +26,7 @@ from config import PRESETS
 from dnnlib.distributed import pick_device
 from training.config import TrainConfig
 from training.ops.epilogue import instance_norm_style_ref
-from training.precision import autocast
+from training.precision import autocast, choose_kernels
 from training.run.forecast import convolution_rate, estimate_cost
 from training.spec import ImageSpec
 from training.state import TrainState
@@ -143,6 +143,7 @@ def main(
     spec = ImageSpec(resolution=resolution, c_dim=5 if cfg.use_labels else 0)
     cost = estimate_cost(cfg, spec)
     used_device = pick_device(device)
+    choose_kernels(cfg.deterministic)
 
     # All settings, each with the rate of a bare convolution at that moment.
     rows: list[dict[str, Any]] = []

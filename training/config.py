@@ -139,6 +139,9 @@ class TrainConfig:
     precision: Precision = "auto"
     """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = bf16 if this hardware is fast at
     it, otherwise fp32."""
+    deterministic: bool = True
+    """Repeat runs bit for bit, also after an interruption. Off = let cuDNN try which of its kernels are the fastest,
+    also those that add in an order that changes: two runs on a GPU then differ, as does one that was resumed."""
     compile: bool = False
     """Compile the D and G steps with torch.compile: faster after a minute or two; needs a C++ compiler on a CPU."""
 

@@ -22,6 +22,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "fp32"
 
 
+def choose_kernels(deterministic: bool) -> None:
+    """Let cuDNN take kernels that repeat their bits, or else those that it finds to be the fastest."""
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+
+
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
     """Return the context that the networks run in: bf16 convolutions, or nothing."""
     if resolve_precision(precision, device) == "fp32":

@@ -13,6 +13,7 @@ from dnnlib.pool import cpu_count
 from dnnlib.stop_request import StopRequest
 from training.config import TrainConfig
 from training.data.dataset import open_dataset
+from training.precision import choose_kernels
 from training.run.hooks import Hook, LoadWeights
 from training.run.loop import training_loop
 from training.state import check_networks
@@ -54,9 +55,7 @@ def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = (
     if device.type == "cpu" and cfg.gpus > 1:
         torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
 
-    # A resumed run repeats the bits of one that never stopped.
-    torch.backends.cudnn.deterministic = True
-
+    choose_kernels(cfg.deterministic)
     distributed.init(device)
     if distributed.world_size() != cfg.gpus:
         raise UserError(f"--gpus {cfg.gpus}: started with {distributed.world_size()} processes")

@@ -24,7 +24,7 @@ from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Discriminator, Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
 from training.networks.msg_stylegan import SynthesisLayer
-from training.precision import autocast, resolve_precision
+from training.precision import autocast, choose_kernels, resolve_precision
 from training.spec import ImageSpec
 from training.state import check_networks
 from training.step import RealBatch, d_step, g_step
@@ -32,8 +32,8 @@ from training.step import RealBatch, d_step, g_step
 # What counts as one layer in the table.
 LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
-# Share of the bare convolution rate that training reaches (docs/performance.md).
-EFFICIENCY = 0.44
+# Share of the bare convolution rate that training reaches, where it has been measured (docs/performance.md).
+EFFICIENCY = {"cpu": 0.44}
 
 
 @dataclass(frozen=True)
@@ -196,17 +196,23 @@ def print_forecast(cfg: TrainConfig) -> None:
     # Time from the operations and the measured rate; processes on a CPU share the cores that were measured.
     cost = estimate_cost(cfg, spec)
     device = pick_device(cfg.device)
+    choose_kernels(cfg.deterministic)
     rate = convolution_rate(device, cfg.precision)
     processors = cfg.gpus if device.type == "cuda" else 1
-    seconds = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * EFFICIENCY * processors)  # per image
+    efficiency = EFFICIENCY.get(device.type)
+    seconds = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * (efficiency or 1) * processors)  # per image
+
+    # Without a share, the time is that of the convolutions alone.
+    about = "about" if efficiency else "at least"
+    share = f"{efficiency:.0%}" if efficiency else "all (what training reaches has not been measured on a GPU)"
 
     size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
     print(
         f"\nimages      {size}, {spec.c_dim or 'no'} label values\n"
         f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image\n"
         f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass\n"
-        f"time        about {1000 * seconds:.1f} s/kimg, {format_time(seconds * cfg.total_kimg * 1000)} for "
-        f"{cfg.total_kimg:g} kimg at {EFFICIENCY:.0%} of the {rate / 1e12:.2f} TFLOP/s that convolutions reach here"
+        f"time        {about} {1000 * seconds:.1f} s/kimg, {format_time(seconds * cfg.total_kimg * 1000)} for "
+        f"{cfg.total_kimg:g} kimg at {share} of the {rate / 1e12:.2f} TFLOP/s that convolutions reach here"
     )
 
 
