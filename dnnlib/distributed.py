@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from dnnlib.errors import UserError
+from dnnlib.pool import cpu_count
 
 T = TypeVar("T")
 Arguments = ParamSpec("Arguments")
@@ -28,6 +29,13 @@ def world_size() -> int:
 def local_rank() -> int:
     """Return the number of this process among those of this machine, which have successive ranks."""
     return int(os.environ.get("LOCAL_RANK", 0)) if dist.is_initialized() else 0
+
+
+def cores() -> int:
+    """Return the number of cores for each process of this machine, at least 1."""
+    # torchrun and our own launcher say how many there are here; otherwise, all processes are.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    return max(1, cpu_count() // here)
 
 
 def is_main() -> bool:
@@ -51,8 +59,10 @@ def pick_device(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
 
-    # Each process of a machine has a GPU of its own. This may be asked before `init`.
+    # Each process of a machine has a GPU of its own, and Slurm may show it no other. This may be asked before `init`.
     local, found = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if found == 1 and "SLURM_LOCALID" in os.environ:
+        local = 0
     if local >= found:
         expected = f"one for each process of this machine, which process {local} has not" if local else "one"
         raise UserError(f"--device {name}: found {found or 'no'} GPU{'s' * (found > 1)}, expected {expected}")

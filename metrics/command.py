@@ -9,7 +9,6 @@ import tyro
 
 from dnnlib import cli, distributed
 from dnnlib.launch import INTERRUPTED, launch
-from dnnlib.pool import cpu_count
 from metrics.networks import Load, find_target
 from metrics.options import Options
 from metrics.session import Session
@@ -27,7 +26,7 @@ def evaluate(load: Load, options: Options) -> None:
     """Score what the options name; called once in each process."""
     device = distributed.pick_device(options.device)
     if device.type == "cpu" and options.gpus > 1:
-        torch.set_num_threads(max(1, cpu_count() // options.gpus))
+        torch.set_num_threads(distributed.cores())
     distributed.init(device)
     is_main = distributed.is_main()
 

@@ -10,7 +10,6 @@ import torch
 
 from dnnlib import distributed
 from dnnlib.errors import UserError
-from dnnlib.pool import cpu_count
 from dnnlib.seeds import seed_of
 from training import pyramid
 from training.data.dataset import Dataset
@@ -103,8 +102,7 @@ class Reals:
         """Yield the images of each group of indices: uint8 [n,C,H,W]."""
         # The reader works ahead, so it takes its places from a copy of the iterator.
         placed, flips = itertools.tee(map(self.place, groups))
-        workers = max(1, cpu_count() // distributed.world_size())
-        read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), workers)
+        read = read_ahead(self.dataset, (self.order[place] for place, _ in placed), distributed.cores())
 
         # Its worker processes end when it is closed.
         with contextlib.closing(read):

@@ -87,6 +87,26 @@ def test_devices(monkeypatch):
         distributed.pick_device("cuda")
 
 
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(distributed, "cpu_count", lambda: 8)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert distributed.cores() == 8
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    assert distributed.cores() == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert distributed.cores() == 2
+
+
+def test_slurm_shows_each_process_its_own_gpu_alone(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("SLURM_LOCALID", "3")
+    assert distributed.pick_device("cuda") == torch.device("cuda", 0)
+
+
 def test_each_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
     chosen = []
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)

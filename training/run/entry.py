@@ -9,7 +9,6 @@ import torch
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
-from dnnlib.pool import cpu_count
 from dnnlib.stop_request import StopRequest
 from training.config import TrainConfig
 from training.data.dataset import open_dataset
@@ -53,7 +52,7 @@ def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = (
     # Processes on a CPU share its cores.
     device = distributed.pick_device(cfg.device)
     if device.type == "cpu" and cfg.gpus > 1:
-        torch.set_num_threads(max(1, cpu_count() // cfg.gpus))
+        torch.set_num_threads(distributed.cores())
 
     choose_kernels(cfg.deterministic)
     distributed.init(device)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from dnnlib import distributed
-from dnnlib.pool import cpu_count
 from training.config import TrainConfig
 from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
@@ -117,10 +116,10 @@ def _batches_of_this_process(
     """Yield this process's part of each batch, from image `cur_nimg` on: images and labels, read ahead."""
     per_process = cfg.batch // cfg.gpus
     order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
-    workers = max(1, cpu_count() // cfg.gpus)
 
     # Processes take successive parts of each batch.
-    return batches(dataset, order, cur_nimg, cfg.batch, distributed.rank() * per_process, per_process, workers)
+    first = distributed.rank() * per_process
+    return batches(dataset, order, cur_nimg, cfg.batch, first, per_process, distributed.cores())
 
 
 def _save_networks(report: Report, hooks: Sequence[Hook], stop: Callable[[], bool]) -> None:
