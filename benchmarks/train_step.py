@@ -3,8 +3,7 @@
 python benchmarks/train_step.py [--fmap-base 2048] [--settings plain-fp32 fp32 bf16 bf16-compile] [--json FILE]
 
 Settings are fp32, bf16, either of them with `-compile`, and `plain-fp32`: the network as a plain PyTorch port would
-have it, in contiguous NCHW, with resampling and convolution apart, and AdaIN and minibatch stddev left to autograd and
-concatenation. `share` is the fraction of the convolution rate, measured beside it, that the operations of the step
+have it, in contiguous NCHW, with resampling and convolution apart, and all derivatives left to autograd. `share` is the fraction of the convolution rate, measured beside it, that the operations of the step
 reach; it counts the operations of our form.
 """
 
@@ -52,6 +51,23 @@ def _plain_constants(x: torch.Tensor, constants: torch.Tensor, weight: torch.Ten
     return F.conv2d(torch.cat([x, maps], 1), weight, padding=weight.shape[-1] // 2)
 
 
+def _plain_blur(x: torch.Tensor, taps: tuple[int, ...]) -> torch.Tensor:
+    """Do what `blur2d` does for an odd number of taps, as a convolution of each map."""
+    if not taps:
+        return x
+    f = torch.tensor(taps, dtype=x.dtype, device=x.device) / sum(taps)
+    weight = torch.outer(f, f).expand(x.shape[1], 1, len(taps), len(taps))
+    return F.conv2d(x, weight, padding=len(taps) // 2, groups=x.shape[1])
+
+
+def _plain_stddev(x: torch.Tensor, group_size: int | None, num_features: int) -> torch.Tensor:
+    """Do what `minibatch_stddev` does, with the derivatives of autograd."""
+    n, c, h, w = x.shape
+    g = min(group_size or n, n)
+    members = x.float().reshape(g, n // g, num_features, c // num_features, h, w)
+    return (members.var(0, correction=0) + 1e-8).sqrt().mean((2, 3, 4)).repeat(g, 1)
+
+
 @contextmanager
 def _plain() -> Iterator[None]:
     """Replace the fast operations of our networks by those that a plain port would use."""
@@ -61,6 +77,11 @@ def _plain() -> Iterator[None]:
         mock.patch("training.networks.layers.conv_up2d", _plain_up),
         mock.patch("training.networks.layers.conv_down2d", _plain_down),
         mock.patch("training.networks.layers.conv2d_with_constants", _plain_constants),
+        mock.patch("training.networks.layers.conv2d", F.conv2d),
+        mock.patch("training.networks.layers.conv1x1", F.conv2d),
+        mock.patch("training.networks.layers.blur2d", _plain_blur),
+        mock.patch("training.networks.msg_stylegan.minibatch_stddev", _plain_stddev),
+        mock.patch("training.networks.msg_progan.minibatch_stddev", _plain_stddev),
         mock.patch("training.ops.epilogue.instance_norm_style", instance_norm_style_ref),
         mock.patch.object(torch.Tensor, "contiguous", lambda x, memory_format=None: contiguous(x)),
     ):
