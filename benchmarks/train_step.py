@@ -3,8 +3,9 @@
 python benchmarks/train_step.py [--fmap-base 2048] [--settings plain-fp32 fp32 bf16 bf16-compile] [--json FILE]
 
 Settings are fp32, bf16, either of them with `-compile`, and `plain-fp32`: the network as a plain PyTorch port would
-have it, in contiguous NCHW, with resampling and convolution apart, and all derivatives left to autograd. `share` is the fraction of the convolution rate, measured beside it, that the operations of the step
-reach; it counts the operations of our form.
+have it, in contiguous NCHW, with resampling and convolution apart, and all derivatives left to autograd. `share` is
+the fraction of the convolution rate, measured beside it, that the operations of the step reach; it counts the
+operations of our form.
 """
 
 import sys
