@@ -176,7 +176,7 @@ class TrainConfig:
     lr_warmup_kimg: float = 0.0
     """Learning rates rise linearly from 0 over this many thousand images (TF: lrate_rampup_kimg)."""
     lr_decay_kimg: float = 0.0
-    """Learning rates fall linearly to 0 over the last this many thousand images of the run."""
+    """Learning rates fall linearly to 0 over the last this many thousand images, or over the whole of a shorter run."""
     ema_kimg: float = 10.0
     """Half-life of the moving average of G in thousands of images (TF: G_smoothing_kimg); 0 = no averaging."""
     ema_decay: float | None = None
@@ -247,7 +247,7 @@ class TrainConfig:
         """Return the factor on both learning rates after `nimg` images, 0 to 1."""
         kimg = nimg / 1000
         rise = kimg / self.lr_warmup_kimg if self.lr_warmup_kimg else 1.0
-        fall = (self.total_kimg - kimg) / self.lr_decay_kimg if self.lr_decay_kimg else 1.0
+        fall = (self.total_kimg - kimg) / min(self.lr_decay_kimg, self.total_kimg) if self.lr_decay_kimg else 1.0
         return max(min(rise, fall, 1.0), 0.0)
 
 

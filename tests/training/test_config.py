@@ -65,3 +65,6 @@ def test_learning_rates_warm_up_and_decay():
 
     cfg = replace(tiny(), total_kimg=8.0, lr_warmup_kimg=2.0, lr_decay_kimg=4.0)
     assert [cfg.lr_factor(nimg) for nimg in (1000, 2000, 4000, 5000, 8000, 9000)] == [0.5, 1, 1, 0.75, 0, 0]
+
+    shorter = replace(tiny(), total_kimg=8.0, lr_decay_kimg=60.0)
+    assert [shorter.lr_factor(nimg) for nimg in (0, 4000, 8000)] == [1, 0.5, 0]
