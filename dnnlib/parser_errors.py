@@ -17,7 +17,7 @@ def summary(box: str) -> str:
     lines = [re.sub(r"^[│|╭╰+]|[│|╮╯+]$|[─-]{3,}|─", " ", line).strip() for line in box.splitlines()]
     lines = list(itertools.takewhile(lambda line: not line.startswith("For full help"), filter(None, lines)))
     title, *lines = lines or ["wrong options"]
-    text = re.sub(r"^Error parsing \w+: ", "", " ".join(lines) or title)
+    text = re.sub(r"^Error parsing [\w.-]+: ", "", " ".join(lines) or title)
 
     # A value of the wrong type: the option and what it takes stand below the reason.
     if "Argument helptext:" in lines and (values := re.findall(r"\[.*?\]|'[^']*'", text)):

@@ -11,6 +11,7 @@ from training import pyramid
 from training.data.labels import LabelTable
 from training.latents import GeneratorInputs, Key, generator_inputs, mixing_factors, random_labels
 from training.losses import LOSSES
+from training.ops.opaque import tell_compiler
 from training.optimizer import Adam
 from training.precision import autocast
 from training.state import TrainState
@@ -30,6 +31,8 @@ class Updater:
         self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
 
         # The shapes of a run never change, so the steps are compiled for these shapes only.
+        if self.cfg.compile:
+            tell_compiler()
         maybe_compiled = partial(torch.compile, dynamic=False) if self.cfg.compile else lambda step: step
         self.run_d: Callable[..., StepResult] = maybe_compiled(d_step)
         self.run_g: Callable[..., StepResult] = maybe_compiled(g_step)

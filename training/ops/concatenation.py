@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch.autograd import Function
 
+from training.ops.opaque import opaque
+
 
 class _Concatenation(Function):
     """Append maps; autograd's second derivative would add tensors full of zeros in another memory format."""
@@ -40,7 +42,7 @@ class _Split(Function):
         return _Concatenation.apply(dx, dy), None
 
 
-@torch.compiler.allow_in_graph
+@opaque
 def concatenate(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return x [N,C,H,W] followed by y [N,D,H,W] as [N,C+D,H,W]; the compiler takes it whole (`convolution.py`)."""
+    """Return x [N,C,H,W] followed by y [N,D,H,W] as [N,C+D,H,W]."""
     return _Concatenation.apply(x, y)  # type: ignore[no-any-return, no-untyped-call]

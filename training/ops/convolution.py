@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd import Function
 
+from training.ops.opaque import opaque
+
 _gradients = torch.ops.aten.convolution_backward.default  # with respect to x, weight and bias
 
 
@@ -103,10 +105,9 @@ class _WeightGradient(Function):
         return ddy, dx, None, None
 
 
-@torch.compiler.allow_in_graph
+@opaque
 def _convolve(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, transposed: bool) -> torch.Tensor:
-    """Call the operation; the compiler, which gets derivatives inside torch.func wrong otherwise, takes it whole."""
-    # pytorch/pytorch#193279
+    """Call the operation."""
     return _Convolution.apply(x, weight, _Geometry(stride, padding, transposed))  # type: ignore[no-any-return, no-untyped-call]
 
 

@@ -8,6 +8,7 @@ from torch.autograd import Function
 
 from training.ops.convolution import conv2d
 from training.ops.dtype import at_least_fp32
+from training.ops.opaque import opaque
 
 EPS = 1e-8
 
@@ -29,9 +30,9 @@ def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int)
     return _mean_stddev(x, g, num_features)
 
 
-@torch.compiler.allow_in_graph
+@opaque
 def _mean_stddev(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
-    """Call the operation below, which the compiler takes whole, as in `training.ops.convolution`."""
+    """Call the operation below."""
     return _MeanStddev.apply(x, g, f)  # type: ignore[no-any-return, no-untyped-call]
 
 

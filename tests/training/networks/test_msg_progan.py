@@ -13,6 +13,7 @@ from training.latents import GeneratorInputs
 from training.losses import LOSSES
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig
 from training.networks.msg_progan import Discriminator, Generator
+from training.ops.opaque import tell_compiler
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step
 
@@ -238,6 +239,7 @@ def test_compiled_steps_equal_eager():
     ):
         D.requires_grad_(net is D)
         results = []
+        tell_compiler()
         for run in (step, torch.compile(step, dynamic=False, backend="aot_eager")):
             result = run(*args)
             results.append((result.loss, *torch.autograd.grad(result.loss, list(net.parameters()))))
