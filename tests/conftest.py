@@ -7,6 +7,10 @@ import hypothesis
 import pytest
 import torch
 
+# Without a GPU, Triton's interpreter runs the kernels. It has to know before Triton is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Under `make test &` in a script SIGINT is ignored, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from training.ops.bias_act import bias_act
+from training.ops.bias_act import activate, bias_act
 from training.ops.concatenation import concatenate
 from training.ops.convolution import conv1x1, conv2d
 from training.ops.minibatch_stddev import conv2d_with_constants
@@ -68,8 +68,9 @@ class Dense(EqualizedWeight):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Dense layers are small: their precision costs nothing, and the mapping network needs it.
         with torch.autocast(x.device.type, enabled=False):
-            x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_scale)  # [N,out]
-            return x if self.bias is None else bias_act(x, self.scaled_bias(), self.activation)
+            bias = None if self.bias is None else self.scaled_bias()
+            x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_scale, bias)  # [N,out]
+            return activate(x, self.activation)
 
 
 class Conv2d(EqualizedWeight):
@@ -176,9 +177,9 @@ class Combine(nn.Module):
             return concatenate(x, image)  # [N,nf+channels,r,r]
 
         # The convolution of a concatenation is a sum, whose parts keep the number of channels that convolutions like.
-        nf = x.shape[1]
-        weight = self.conv.weight * self.conv.weight_scale
-        y = conv1x1(x, weight[:, :nf]) + conv1x1(image, weight[:, nf:])  # [N,nf,r,r]
+        weight = (self.conv.weight * self.conv.weight_scale).to(x.dtype)
+        of_features, of_image = weight.split([x.shape[1], image.shape[1]], 1)
+        y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,r,r]
         return y if self.conv.bias is None else y + self.conv.scaled_bias()[:, None, None]
 
 

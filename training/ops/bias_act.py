@@ -3,17 +3,26 @@
 import torch
 import torch.nn.functional as F
 
+from training.ops.implementation import Impl, use_triton
 
-def bias_act(x: torch.Tensor, bias: torch.Tensor, activation: str | None) -> torch.Tensor:
-    """Add bias [C] to x [N,C] or [N,C,H,W], then apply the activation; the dtype of x stays.
+SLOPES = {None: 1.0, "lrelu": 0.2, "relu": 0.0}
+"""What each activation multiplies negative values by."""
+
+
+def bias_act(x: torch.Tensor, bias: torch.Tensor, activation: str | None, impl: Impl = "auto") -> torch.Tensor:
+    """Add bias [C] to x [N,C,H,W], then apply the activation; the dtype of x stays.
 
     activation: `lrelu` (slope 0.2), `relu` or None. The He gain sqrt(2) is part of the weights, not of the activation.
     """
-    bias = bias.to(x.dtype)
-    x = x + (bias if x.ndim == 2 else bias[:, None, None])
+    if use_triton(impl, x):
+        from training.ops.triton import bias_act as kernels
 
+        return kernels.bias_act(x, bias, SLOPES[activation])
+    return activate(x + bias.to(x.dtype)[:, None, None], activation)
+
+
+def activate(x: torch.Tensor, activation: str | None) -> torch.Tensor:
+    """Apply the activation to x, in place, so that one tensor is kept for the gradient and not two."""
     if activation is None:
         return x
-
-    # In place, so that one map is kept for the gradient and not two.
-    return F.leaky_relu(x, 0.2, inplace=True) if activation == "lrelu" else F.relu(x, inplace=True)
+    return F.leaky_relu(x, SLOPES[activation], inplace=True) if activation == "lrelu" else F.relu(x, inplace=True)

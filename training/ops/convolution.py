@@ -140,4 +140,4 @@ def conv1x1(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
     The derivatives of a product are products, and take none of the Functions above.
     """
-    return F.linear(x.permute(0, 2, 3, 1), weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+    return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)

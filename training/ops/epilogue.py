@@ -4,15 +4,17 @@ from typing import Any
 
 import torch
 
-from training.ops.bias_act import bias_act
+from training.ops.bias_act import SLOPES, bias_act
 from training.ops.dtype import at_least_fp32
+from training.ops.implementation import Impl, use_triton
 
 EPS = 1e-8
 
 
-def pixel_norm(x: torch.Tensor, dim: int = 1) -> torch.Tensor:
+def pixel_norm(x: torch.Tensor, dim: int = 1, impl: Impl = "auto") -> torch.Tensor:
     """Scale feature vectors along `dim` to unit mean square (ProGAN, section 4.2)."""
-    return _PixelNorm.apply(x, dim)  # type: ignore[no-any-return, no-untyped-call]
+    triton = x.ndim == 4 and dim == 1 and use_triton(impl, x)
+    return _PixelNorm.apply(x, dim, triton)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _PixelNorm(torch.autograd.Function):
@@ -22,23 +24,33 @@ class _PixelNorm(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(x: torch.Tensor, dim: int) -> torch.Tensor:
+    def forward(x: torch.Tensor, dim: int, triton: bool) -> torch.Tensor:
+        if triton:
+            from training.ops.triton import pixel_norm as kernels
+
+            return kernels.forward(x, EPS)  # type: ignore[no-any-return]
         y = at_least_fp32(x)
         return (y * _inverse_rms(y, dim)).to(x.dtype)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int], output: torch.Tensor) -> None:
-        x, ctx.dim = inputs
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int, bool], output: torch.Tensor) -> None:
+        x, ctx.dim, ctx.triton = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (x,) = ctx.saved_tensors
+
+        # The kernel has no derivative of its own, so a second one takes the operators below.
+        if ctx.triton and not torch.is_grad_enabled():
+            from training.ops.triton import pixel_norm as kernels
+
+            return kernels.gradient(g, x, EPS), None, None
         y, g = at_least_fp32(x), at_least_fp32(g)
         r = _inverse_rms(y, ctx.dim)
 
         mean = (g * y).mean(ctx.dim, keepdim=True) * r.square()
-        return (torch.addcmul(g, y, mean, value=-1) * r).to(x.dtype), None
+        return (torch.addcmul(g, y, mean, value=-1) * r).to(x.dtype), None, None
 
 
 def _inverse_rms(x: torch.Tensor, dim: int) -> torch.Tensor:
@@ -126,22 +138,32 @@ def synthesis_epilogue(
     use_pixel_norm: bool,
     use_instance_norm: bool,
     style: torch.Tensor | None,
+    impl: Impl = "auto",
 ) -> torch.Tensor:
     """Apply noise, bias, activation, pixel norm, instance norm and style, in this order (docs/semantics.md, 4).
 
     x [N,C,H,W]; bias and noise_strength [C]; noise [N or 1,1,H,W]; style [N,2C]. Keeps the dtype of x.
     """
+    # Instance norm and style are one operation; without a style its scale is 1 and its shift 0.
+    if use_instance_norm and style is None:
+        style = x.new_zeros(x.shape[0], 2 * x.shape[1])
+
+    # As published, all of it is done by kernels that read the maps twice.
+    if use_instance_norm and not use_pixel_norm and use_triton(impl, x):
+        from training.ops.triton import epilogue as kernels
+
+        return kernels.epilogue(x, bias, noise, noise_strength, style, SLOPES[activation], EPS)
+
     if noise is not None and noise_strength is not None:
         x = torch.addcmul(x, noise.to(x.dtype), noise_strength.to(x.dtype)[:, None, None])  # [N,C,H,W]
-    x = bias_act(x, bias, activation)
+    x = bias_act(x, bias, activation, impl)
     if use_pixel_norm:
-        x = pixel_norm(x)
+        x = pixel_norm(x, impl=impl)
 
-    # Instance norm and style are one operation; without a style its scale is 1 and its shift 0.
-    if use_instance_norm:
-        return instance_norm_style(x, x.new_zeros(x.shape[0], 2 * x.shape[1]) if style is None else style)
     if style is None:
         return x
+    if use_instance_norm:
+        return instance_norm_style(x, style)
 
     scale, shift = style.to(x.dtype)[:, :, None, None].chunk(2, 1)  # [N,C,1,1] each
     return torch.addcmul(shift, x, scale + 1)

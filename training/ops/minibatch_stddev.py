@@ -1,6 +1,7 @@
 """Minibatch standard deviation (ProGAN, section 3). Every gradient order is supported."""
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -8,12 +9,15 @@ from torch.autograd import Function
 
 from training.ops.convolution import conv2d
 from training.ops.dtype import at_least_fp32
+from training.ops.implementation import Impl, use_triton
 from training.ops.opaque import opaque
 
 EPS = 1e-8
 
 
-def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int) -> torch.Tensor:
+def minibatch_stddev(
+    x: torch.Tensor, group_size: int | None, num_features: int, impl: Impl = "auto"
+) -> torch.Tensor:
     """Return the spread of each group of samples, x [N,C,H,W] -> [N,num_features].
 
     A feature is the mean, over a group of channels and all pixels, of the standard deviation over a group of samples.
@@ -27,13 +31,13 @@ def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int)
         raise ValueError(f"minibatch stddev: found {n} images, expected at most {g} or a multiple of it")
     if c % num_features:
         raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {num_features}")
-    return _mean_stddev(x, g, num_features)
+    return _mean_stddev(x, g, num_features, use_triton(impl, x))
 
 
 @opaque
-def _mean_stddev(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
+def _mean_stddev(x: torch.Tensor, g: int, f: int, triton: bool) -> torch.Tensor:
     """Call the operation below."""
-    return _MeanStddev.apply(x, g, f)  # type: ignore[no-any-return, no-untyped-call]
+    return _MeanStddev.apply(x, g, f, triton)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _MeanStddev(Function):
@@ -44,61 +48,94 @@ class _MeanStddev(Function):
     """
 
     @staticmethod
-    def forward(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
-        _, s = _deviations(x, g)
-        return _by_feature(s, f).mean((2, 3, 4)).repeat(g, 1)  # [N,f]
+    def forward(x: torch.Tensor, g: int, f: int, triton: bool) -> torch.Tensor:
+        mean = _kernels().mean(x, g, f, EPS) if triton else _mean(x, g, f)  # [M,f]
+        return mean.repeat(g, 1)  # [N,f]
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int, int], output: torch.Tensor) -> None:
-        x, ctx.g, ctx.f = inputs
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, int, int, bool], output: torch.Tensor) -> None:
+        x, ctx.g, ctx.f, ctx.triton = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
-        return _MeanStddevGradient.apply(x, dy, ctx.g, ctx.f), None, None
+        return _MeanStddevGradient.apply(x, dy, ctx.g, ctx.f, ctx.triton), None, None, None
 
 
 class _MeanStddevGradient(Function):
-    """dx_i = k * u_i, where k is dy / (g * P), summed over the members of a group."""
+    """dx_i = k * u_i, where k is dy / (g * P), and dy is summed over the members of a group."""
 
     @staticmethod
-    def forward(x: torch.Tensor, dy: torch.Tensor, g: int, f: int) -> torch.Tensor:
-        centred, s = _deviations(x, g)
-        factor = _scale(dy, x, g, f) / s  # [M,C,H,W]
-        return torch.cat([member * factor for member in centred]).to(x.dtype)
+    def forward(x: torch.Tensor, dy: torch.Tensor, g: int, f: int, triton: bool) -> torch.Tensor:
+        dy = _by_group(dy, g)  # [M,f]
+        return _kernels().gradient(x, dy, g, f, EPS) if triton else _gradient(x, dy, g, f)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, int, int], output: torch.Tensor) -> None:
-        x, dy, ctx.g, ctx.f = inputs
+    def setup_context(
+        ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor, int, int, bool], output: torch.Tensor
+    ) -> None:
+        x, dy, ctx.g, ctx.f, ctx.triton = inputs
         ctx.save_for_backward(x, dy)
 
     @staticmethod
-    def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
-        # With t_i for ddx_i, the gradient with respect to x_i is k / s * (t_i - mean(t) - u_i * mean(t * u)).
+    def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None, None]:
         x, dy = ctx.saved_tensors
         g, f = ctx.g, ctx.f
-        centred, s = _deviations(x, g)
-        t = _members(ddx, g)
-        k = _scale(dy, x, g, f)  # [M,C,1,1]
+        summed = _by_group(dy, g)  # [M,f]
+        if ctx.triton:
+            dx, ddy = _kernels().second_gradient(x, ddx, summed, g, f, EPS)
+        else:
+            dx, ddy = _second_gradient(x, ddx, summed, g, f)
+        return dx, ddy.repeat(g, 1).to(dy.dtype), None, None, None
 
-        # Sums over the members.
-        inverse = 1 / s
-        mean_t = _sum(t) / g
-        sum_tu = _sum_of_products(t, centred) * inverse
 
-        # The gradient with respect to dy, of which k is a sum over the members.
-        pixels = x.shape[1] // f * x.shape[2] * x.shape[3]
-        ddy = _by_feature(sum_tu, f).sum((2, 3, 4)).repeat(g, 1) / (g * pixels)  # [N,f]
+def _kernels() -> ModuleType:
+    """Import the kernels, which need Triton."""
+    from training.ops.triton import minibatch_stddev as kernels
 
-        # The gradient with respect to x.
-        a = k * inverse
-        b = a * inverse * sum_tu / g
-        shift = -a * mean_t
-        dx = [
-            torch.addcmul(torch.addcmul(shift, t_i, a), u_i, b, value=-1) for t_i, u_i in zip(t, centred, strict=True)
-        ]
-        return torch.cat(dx).to(x.dtype), ddy.to(dy.dtype), None, None
+    return kernels
+
+
+def _by_group(dy: torch.Tensor, g: int) -> torch.Tensor:
+    """Return dy [N,f] summed over the members of each group: [M,f]."""
+    return at_least_fp32(dy).reshape(g, -1, dy.shape[1]).sum(0)
+
+
+def _mean(x: torch.Tensor, g: int, f: int) -> torch.Tensor:
+    """Return the mean standard deviation of each group over the channels and pixels of each feature: [M,f]."""
+    _, s = _deviations(x, g)
+    return _by_feature(s, f).mean((2, 3, 4))
+
+
+def _gradient(x: torch.Tensor, dy: torch.Tensor, g: int, f: int) -> torch.Tensor:
+    """Return k * u_i for each member, [N,C,H,W], with k from dy [M,f]."""
+    centred, s = _deviations(x, g)
+    factor = _factor(dy, x, g) / s  # [M,C,H,W]
+    return torch.cat([member * factor for member in centred]).to(x.dtype)
+
+
+def _second_gradient(
+    x: torch.Tensor, ddx: torch.Tensor, dy: torch.Tensor, g: int, f: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the derivatives of `_gradient`, times ddx, with respect to x [N,C,H,W] and to dy [M,f].
+
+    With t_i for ddx_i, the one with respect to x_i is k / s * (t_i - mean(t) - u_i * mean(t * u)).
+    """
+    centred, s = _deviations(x, g)
+    t = _members(ddx, g)
+    k = _factor(dy, x, g)  # [M,C,1,1]
+
+    # Sums over the members.
+    inverse = 1 / s
+    mean_t = _sum(t) / g
+    sum_tu = _sum_of_products(t, centred) * inverse
+
+    a = k * inverse
+    b = a * inverse * sum_tu / g
+    shift = -a * mean_t
+    dx = [torch.addcmul(torch.addcmul(shift, t_i, a), u_i, b, value=-1) for t_i, u_i in zip(t, centred, strict=True)]
+    return torch.cat(dx).to(x.dtype), _by_feature(sum_tu, f).mean((2, 3, 4)) / g
 
 
 def _members(x: torch.Tensor, g: int) -> Sequence[torch.Tensor]:
@@ -115,11 +152,11 @@ def _deviations(x: torch.Tensor, g: int) -> tuple[list[torch.Tensor], torch.Tens
     return centred, (_sum_of_products(centred, centred) / g + EPS).sqrt()
 
 
-def _scale(dy: torch.Tensor, x: torch.Tensor, g: int, f: int) -> torch.Tensor:
-    """Return dy [N,f] summed over the members of each group, by channel [M,C,1,1], divided by all that is averaged."""
-    n, c, h, w = x.shape
-    per_group = dy.reshape(g, n // g, f).sum(0) / (g * (c // f) * h * w)  # [M,f]
-    return per_group.repeat_interleave(c // f, 1)[:, :, None, None]
+def _factor(dy: torch.Tensor, x: torch.Tensor, g: int) -> torch.Tensor:
+    """Return dy [M,f] for each channel of x [N,C,H,W], divided by all that is averaged: [M,C,1,1]."""
+    _, c, h, w = x.shape
+    per_feature = c // dy.shape[1]
+    return (dy / (g * per_feature * h * w)).repeat_interleave(per_feature, 1)[:, :, None, None]
 
 
 def _by_feature(s: torch.Tensor, f: int) -> torch.Tensor:
@@ -149,12 +186,13 @@ def conv2d_with_constants(x: torch.Tensor, constants: torch.Tensor, weight: torc
     """
     c, f = x.shape[1], constants.shape[1]
     k = weight.shape[-1]
-    y = conv2d(x, weight[:, :c], padding=k // 2)  # [N,O,H,W]
+    of_maps, of_constants = weight.split([c, f], 1)
+    y = conv2d(x, of_maps, padding=k // 2)  # [N,O,H,W]
     n, o, h, w = y.shape
 
     # Zero padding makes the convolution of ones fall off at the border, so it is a map and not a number.
     ones = torch.ones(1, 1, h, w, device=x.device, dtype=x.dtype)
-    of_ones = conv2d(ones, weight[:, c:].reshape(o * f, 1, k, k), padding=k // 2)  # [1,O*F,H,W]
+    of_ones = conv2d(ones, of_constants.reshape(o * f, 1, k, k), padding=k // 2)  # [1,O*F,H,W]
     of_ones = of_ones.view(o, f, h, w).permute(1, 2, 3, 0).reshape(f, -1)  # [F,H*W*O]
 
     # A product of matrices, because its derivatives of every order are as well, and stay channels_last.

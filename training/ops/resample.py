@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch.autograd import Function
 
 from training.ops.convolution import conv2d, conv_transpose2d
+from training.ops.implementation import Impl, use_triton
 
 
-def blur2d(x: torch.Tensor, taps: tuple[int, ...]) -> torch.Tensor:
+def blur2d(x: torch.Tensor, taps: tuple[int, ...], impl: Impl = "auto") -> torch.Tensor:
     """Filter each map of x [N,C,H,W] with `taps`, scaled to a sum of 1, along both axes; the size stays.
 
     Zeros are padded as in TF's SAME, (k-1)//2 before and the rest after; no taps = identity (TF: `_blur2d`, whose
@@ -22,14 +23,19 @@ def blur2d(x: torch.Tensor, taps: tuple[int, ...]) -> torch.Tensor:
     before = (len(taps) - 1) // 2
     if torch.compiler.is_compiling():
         return _shifted_sums(x, taps, before)
-    return _Blur.apply(x, taps, before)  # type: ignore[no-any-return, no-untyped-call]
+    return _Blur.apply(x, taps, before, use_triton(impl, x))  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Blur(Function):
     """A filter, whose derivative of any order is the filter with its taps turned around."""
 
     @staticmethod
-    def forward(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Tensor:
+    def forward(x: torch.Tensor, taps: tuple[int, ...], before: int, triton: bool) -> torch.Tensor:
+        if triton:
+            from training.ops.triton.blur import blur
+
+            return blur(x, taps, before)  # type: ignore[no-any-return]
+
         # Two 2x2 means are 1 2 1 along both axes, and move far fewer bytes than sums.
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             return _depthwise(x, taps, before)
@@ -38,12 +44,12 @@ class _Blur(Function):
         return _shifted_sums(x, taps, before)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, tuple[int, ...], int], output: torch.Tensor) -> None:
-        _, ctx.taps, ctx.before = inputs
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, tuple[int, ...], int, bool], output: torch.Tensor) -> None:
+        _, ctx.taps, ctx.before, ctx.triton = inputs
 
     @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return _Blur.apply(dy, ctx.taps[::-1], len(ctx.taps) - 1 - ctx.before), None, None
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        return _Blur.apply(dy, ctx.taps[::-1], len(ctx.taps) - 1 - ctx.before, ctx.triton), None, None, None
 
 
 def _shifted_sums(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Tensor:

@@ -113,7 +113,7 @@ def test_maps_stay_channels_last():
         x, w = operands(False, 3, n_in=n_in, dtype=torch.float32)
         x = x.detach().contiguous(memory_format=torch.channels_last)
         assert conv2d(x, w, padding=1).is_contiguous(memory_format=torch.channels_last)
-        assert conv1x1(x, w).is_contiguous(memory_format=torch.channels_last)
+        assert conv1x1(x, w[:, :, :1, :1]).is_contiguous(memory_format=torch.channels_last)
 
 
 def test_autocast_chooses_the_dtype():

@@ -1,0 +1,13 @@
+import torch
+
+from training.ops.implementation import use_triton
+
+
+def test_a_choice_is_followed():
+    x = torch.zeros(1)
+    assert use_triton("triton", x)
+    assert not use_triton("ref", x)
+
+
+def test_a_cpu_takes_the_reference_unless_told_otherwise():
+    assert not use_triton("auto", torch.zeros(1))

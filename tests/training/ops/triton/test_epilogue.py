@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from tests.training.ops.triton.gradients import assert_equal_to_reference
+from training.ops.epilogue import synthesis_epilogue
+
+
+def epilogue(noise):
+    """Return the published epilogue of these inputs: noise if any, bias, leaky ReLU, instance norm and style."""
+
+    def operation(x, bias, style, strength, impl):
+        given = None if noise is None else noise.to(x.dtype)
+        return synthesis_epilogue(x, bias, "lrelu", given, strength, False, True, style, impl) + 0 * strength[0]
+
+    return operation
+
+
+def inputs(n, c, h, w):
+    return torch.randn(n, c, h, w) * 2, torch.randn(c), torch.randn(n, 2 * c), torch.randn(c)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 9, 7), (1, 1, 3, 5), (3, 70, 8, 8)])
+@pytest.mark.parametrize("noises", ["none", "one for all", "one each"])
+def test_equals_the_reference(shape, noises):
+    n, _, h, w = shape
+    noise = {"none": None, "one for all": torch.randn(1, 1, h, w), "one each": torch.randn(n, 1, h, w)}[noises]
+    assert_equal_to_reference(epilogue(noise), *inputs(*shape), second=False)
+
+
+def test_maps_of_more_tiles_than_programs(monkeypatch):
+    from training.ops.triton import tiles
+
+    monkeypatch.setattr(tiles, "MOST_PROGRAMS", 3)
+    assert_equal_to_reference(epilogue(torch.randn(2, 1, 33, 31)), *inputs(2, 64, 33, 31), second=False)
+
+
+def test_a_large_mean_costs_no_precision():
+    x, bias, style, strength = inputs(2, 4, 16, 16)
+    x = x + 1000
+    actual = epilogue(None)(x, bias, style, strength, impl="triton")
+    expected = epilogue(None)(x.double(), bias.double(), style.double(), strength.double(), impl="ref")
+    torch.testing.assert_close(actual.double(), expected, atol=2e-3, rtol=0)
+
+
+def test_without_a_style_maps_are_normalised():
+    x, bias, _, _ = inputs(2, 4, 8, 8)
+    y = synthesis_epilogue(x, bias, "lrelu", None, None, False, True, None, "triton")
+    torch.testing.assert_close(y.mean((2, 3)), torch.zeros(2, 4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(y.var((2, 3), correction=0), torch.ones(2, 4), atol=1e-4, rtol=0)
+
+
+def test_a_second_derivative_is_refused():
+    x, bias, style, strength = (t.requires_grad_() for t in inputs(2, 4, 4, 4))
+    y = epilogue(None)(x, bias, style, strength, impl="triton")
+    [dx] = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        dx.sum().backward()
