@@ -13,12 +13,12 @@ from training.losses import LOSSES
 # Kernels of one micro-batch, and bytes that they move for one image, at 256x256 with bf16, about a tenth above what
 # they are: a step that suddenly takes more does work that should not be there.
 BUDGETS = {
-    ("flowers256", "D with penalties"): (3400, 8.5),
-    ("flowers256", "D"): (2450, 5.4),
-    ("flowers256", "G"): (2300, 4.1),
-    ("progan-flowers256", "D with penalties"): (1700, 3.2),
-    ("progan-flowers256", "D"): (1250, 2.4),
-    ("progan-flowers256", "G"): (1250, 3.8),
+    ("flowers256", "D with penalties"): (1600, 3.3),
+    ("flowers256", "D"): (1220, 2.35),
+    ("flowers256", "G"): (1050, 1.7),
+    ("progan-flowers256", "D with penalties"): (1210, 2.5),
+    ("progan-flowers256", "D"): (850, 1.7),
+    ("progan-flowers256", "G"): (770, 1.75),
 }
 
 
@@ -27,6 +27,7 @@ def traces():
     """Return what each step does, from a process of its own, which has been made to believe in a GPU."""
     if shim.compiler() is None:
         pytest.skip("no C++ compiler, which these tests need for their shim")
+    pytest.importorskip("triton", reason="no Triton, whose kernels the budgets count on")
     command = [sys.executable, "-m", "tests.fake_cuda"]
     done = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

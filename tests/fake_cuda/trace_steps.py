@@ -25,7 +25,19 @@ from training.step import RealBatch, StepResult, d_step, g_step
 VIEWS = """
 view view_as _unsafe_view _reshape_alias as_strided alias detach device expand permute transpose t
 slice select narrow split split_with_sizes unsafe_split chunk unbind squeeze unsqueeze empty empty_like new_empty
+promote_types
 """
+
+# Operators of ours that launch more than one kernel, and those whose kernels read all maps twice.
+LAUNCHES = {
+    "stddev_mean": 2,
+    "stddev_second_gradient": 2,
+    "bias_act_gradient": 2,
+    "epilogue_moments": 2,
+    "epilogue_gradient": 4,
+}
+READS_TWICE = {"epilogue_gradient"}
+
 LARGE = 2**20  # bytes
 SOME_LOSSES = ("logistic", "wgan-gp", "relativistic-pairing")
 
@@ -50,8 +62,8 @@ class Trace(TorchDispatchMode):
 
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         outputs = [t for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
-        self.kernels += 1
-        self.bytes += sum(map(_touched, inputs)) + sum(t.nbytes for t in outputs)
+        self.kernels += LAUNCHES.get(name, 1)
+        self.bytes += sum(map(_touched, inputs)) * (1 + (name in READS_TWICE)) + sum(t.nbytes for t in outputs)
 
         if name == "convolution":
             self.largest_filter = max(self.largest_filter, args[1].shape[-1])

@@ -19,6 +19,7 @@ from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense
 from training.ops.bias_act import bias_act
 from training.ops.epilogue import pixel_norm
 from training.ops.minibatch_stddev import minibatch_stddev
+from training.ops.resample import mean2d
 from training.pyramid import Pyramid
 from training.spec import ImageSpec
 
@@ -138,7 +139,7 @@ class DiscriminatorBlock(nn.Module):
             x = self.combine(x, image)  # [N,nf'+...,r,r]
 
         if self.resolution > 4:
-            return nn.functional.avg_pool2d(self.conv1(self.conv0(x)), 2)  # [N,nf'',r/2,r/2]
+            return mean2d(self.conv1(self.conv0(x)))  # [N,nf'',r/2,r/2]
 
         stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, num_features=1)  # [N,1]
         return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]

@@ -14,7 +14,7 @@ def bias_act(x: torch.Tensor, bias: torch.Tensor, activation: str | None, impl: 
 
     activation: `lrelu` (slope 0.2), `relu` or None. The He gain sqrt(2) is part of the weights, not of the activation.
     """
-    if use_triton(impl, x):
+    if use_triton(impl, x, when_compiling=False):
         from training.ops.triton import bias_act as kernels
 
         return kernels.bias_act(x, bias, SLOPES[activation])

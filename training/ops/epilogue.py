@@ -7,13 +7,14 @@ import torch
 from training.ops.bias_act import SLOPES, bias_act
 from training.ops.dtype import at_least_fp32
 from training.ops.implementation import Impl, use_triton
+from training.ops.opaque import opaque
 
 EPS = 1e-8
 
 
 def pixel_norm(x: torch.Tensor, dim: int = 1, impl: Impl = "auto") -> torch.Tensor:
     """Scale feature vectors along `dim` to unit mean square (ProGAN, section 4.2)."""
-    triton = x.ndim == 4 and dim == 1 and use_triton(impl, x)
+    triton = x.ndim == 4 and dim == 1 and use_triton(impl, x, when_compiling=False)
     return _PixelNorm.apply(x, dim, triton)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -129,6 +130,21 @@ def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     return _InstanceNormStyle.apply(x, style)  # type: ignore[no-untyped-call]
 
 
+@opaque
+def _fused(
+    x: torch.Tensor,
+    bias: torch.Tensor,
+    noise: torch.Tensor | None,
+    noise_strength: torch.Tensor | None,
+    style: torch.Tensor,
+    slope: float,
+) -> torch.Tensor:
+    """Call the kernels, which need Triton."""
+    from training.ops.triton import epilogue as kernels
+
+    return kernels.epilogue(x, bias, noise, noise_strength, style, slope, EPS)
+
+
 def synthesis_epilogue(
     x: torch.Tensor,
     bias: torch.Tensor,
@@ -149,10 +165,9 @@ def synthesis_epilogue(
         style = x.new_zeros(x.shape[0], 2 * x.shape[1])
 
     # As published, all of it is done by kernels that read the maps twice.
-    if use_instance_norm and not use_pixel_norm and use_triton(impl, x):
-        from training.ops.triton import epilogue as kernels
-
-        return kernels.epilogue(x, bias, noise, noise_strength, style, SLOPES[activation], EPS)
+    fused = use_instance_norm and not use_pixel_norm and use_triton(impl, x, when_compiling=True)
+    if fused and style is not None:
+        return _fused(x, bias, noise, noise_strength, style, SLOPES[activation])
 
     if noise is not None and noise_strength is not None:
         x = torch.addcmul(x, noise.to(x.dtype), noise_strength.to(x.dtype)[:, None, None])  # [N,C,H,W]

@@ -1,7 +1,6 @@
 """Which code computes an operation: PyTorch's own operators, or a Triton kernel."""
 
 import importlib.util
-from functools import cache
 from typing import Literal
 
 import torch
@@ -9,19 +8,20 @@ import torch
 Impl = Literal["auto", "ref", "triton"]
 """`ref`: PyTorch's operators, the specification; `triton`: one kernel for all of them; `auto`: what is fastest here."""
 
+# Triton comes with PyTorch's CUDA builds on Linux.
+_INSTALLED = importlib.util.find_spec("triton") is not None
 
-def use_triton(impl: Impl, x: torch.Tensor) -> bool:
+
+def use_triton(impl: Impl, x: torch.Tensor, when_compiling: bool) -> bool:
     """Return whether a Triton kernel computes an operation on x.
 
-    With `auto`, kernels serve float32, bf16 and fp16 tensors on a GPU. When torch.compile traces, they do not: from the
-    reference it makes kernels that move no more bytes, and it fuses them with what comes before and after.
+    With `auto`, kernels serve float32, bf16 and fp16 tensors on a GPU where Triton is installed.
+
+    when_compiling: whether they also do in what torch.compile makes. That pays where they move fewer bytes than the
+    kernels that it makes of the reference, which can be fused with what comes before and after (docs/performance.md).
     """
     if impl != "auto":
         return impl == "triton"
-    return x.is_cuda and x.dtype != torch.float64 and _installed() and not torch.compiler.is_compiling()
-
-
-@cache
-def _installed() -> bool:
-    """Return whether there is a Triton, which comes with PyTorch's CUDA builds on Linux."""
-    return importlib.util.find_spec("triton") is not None
+    if torch.compiler.is_compiling() and not when_compiling:
+        return False
+    return _INSTALLED and x.is_cuda and x.dtype != torch.float64

@@ -15,9 +15,7 @@ from training.ops.opaque import opaque
 EPS = 1e-8
 
 
-def minibatch_stddev(
-    x: torch.Tensor, group_size: int | None, num_features: int, impl: Impl = "auto"
-) -> torch.Tensor:
+def minibatch_stddev(x: torch.Tensor, group_size: int | None, num_features: int, impl: Impl = "auto") -> torch.Tensor:
     """Return the spread of each group of samples, x [N,C,H,W] -> [N,num_features].
 
     A feature is the mean, over a group of channels and all pixels, of the standard deviation over a group of samples.
@@ -31,7 +29,7 @@ def minibatch_stddev(
         raise ValueError(f"minibatch stddev: found {n} images, expected at most {g} or a multiple of it")
     if c % num_features:
         raise ValueError(f"minibatch stddev: found {c} channels, expected a multiple of num_features {num_features}")
-    return _mean_stddev(x, g, num_features, use_triton(impl, x))
+    return _mean_stddev(x, g, num_features, use_triton(impl, x, when_compiling=True))
 
 
 @opaque

@@ -20,7 +20,7 @@ def opaque(function: Operation) -> Operation:
 
 
 def tell_compiler() -> None:
-    """Make the marks known to torch.compile; call it before anything is compiled.
+    """Make the marks known to torch.compile; call it after the operations are imported, before anything is compiled.
 
     Importing the compiler takes a second or two and leaves a folder in the temporary one, so it is done only on demand.
     """

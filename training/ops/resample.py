@@ -8,6 +8,7 @@ from torch.autograd import Function
 
 from training.ops.convolution import conv2d, conv_transpose2d
 from training.ops.implementation import Impl, use_triton
+from training.ops.opaque import opaque
 
 
 def blur2d(x: torch.Tensor, taps: tuple[int, ...], impl: Impl = "auto") -> torch.Tensor:
@@ -19,11 +20,17 @@ def blur2d(x: torch.Tensor, taps: tuple[int, ...], impl: Impl = "auto") -> torch
     if not taps:
         return x
 
-    # The compiler makes one kernel of the sums and one of their derivatives.
     before = (len(taps) - 1) // 2
-    if torch.compiler.is_compiling():
+    triton = use_triton(impl, x, when_compiling=True)
+    if torch.compiler.is_compiling() and not triton:
         return _shifted_sums(x, taps, before)
-    return _Blur.apply(x, taps, before, use_triton(impl, x))  # type: ignore[no-any-return, no-untyped-call]
+    return _blur(x, taps, before, triton)
+
+
+@opaque
+def _blur(x: torch.Tensor, taps: tuple[int, ...], before: int, triton: bool) -> torch.Tensor:
+    """Call the operation below."""
+    return _Blur.apply(x, taps, before, triton)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Blur(Function):
@@ -75,6 +82,52 @@ def _depthwise(x: torch.Tensor, taps: tuple[int, ...], before: int) -> torch.Ten
     if before == after:
         return F.conv2d(x, weight, padding=before, groups=c)
     return F.conv2d(F.pad(x, (before, after, before, after)), weight, groups=c)
+
+
+def mean2d(x: torch.Tensor) -> torch.Tensor:
+    """Reduce x [N,C,H,W] to [N,C,H/2,W/2] by 2x2 means; channels_last stays."""
+    # Under torch.func, autograd's second derivative would add a map of zeros in another memory format.
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return _mean2d(x)
+    return F.avg_pool2d(x, 2)
+
+
+@opaque
+def _mean2d(x: torch.Tensor) -> torch.Tensor:
+    """Call the operation below."""
+    return _Mean2d.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Mean2d(Function):
+    """2x2 means, of which `_Mean2dGradient` is the derivative."""
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:
+        return _Mean2dGradient.apply(dy)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Mean2dGradient(Function):
+    """A quarter of each value for each of the four pixels that it is the mean of; the derivative is `_Mean2d` again."""
+
+    @staticmethod
+    def forward(dy: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(dy / 4, scale_factor=2.0, mode="nearest")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, ddx: torch.Tensor) -> torch.Tensor:
+        return _Mean2d.apply(ddx)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _spread(weight: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.ops.resample import _shifted_sums, blur2d, conv_down2d, conv_up2d
+from training.ops.opaque import tell_compiler
+from training.ops.resample import _shifted_sums, blur2d, conv_down2d, conv_up2d, mean2d
 
 
 def f64(*shape):
@@ -23,6 +24,24 @@ def test_conv_down_is_conv_then_mean():
     x, w = f64(2, 3, 6, 4), f64(4, 3, 3, 3)
     torch.testing.assert_close(conv_down2d(x, w), F.avg_pool2d(F.conv2d(x, w, padding=1), 2))
     assert torch.autograd.gradgradcheck(conv_down2d, (x, w))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_means_under_torch_func(compiled):
+    x, weight = f64(2, 3, 6, 4), f64(2, 3, 6, 4)
+
+    def penalty(weight, mean):
+        return torch.func.grad(lambda x: mean(x * weight).pow(3).sum())(x.detach()).square().sum()
+
+    def ours(weight):
+        return penalty(weight, mean2d)
+
+    if compiled:
+        tell_compiler()
+        ours = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(mean2d(x), F.avg_pool2d(x, 2))
+    [expected] = torch.autograd.grad(penalty(weight, lambda x: F.avg_pool2d(x, 2)), weight)
+    torch.testing.assert_close(torch.autograd.grad(ours(weight), weight)[0], expected)
 
 
 @pytest.mark.parametrize("taps", [(1, 2, 1), (1, 3, 3, 1), (1,), (1, 4, 6, 4, 1)])

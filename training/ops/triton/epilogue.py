@@ -17,20 +17,24 @@ from training.ops.triton.tiles import tiles
 
 
 @triton.jit
-def _activated(
-    x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope
-):
-    """Return activation(x + noise * strength + bias) [rows,columns] of this program's sample, and the noise [rows]."""
-    sample = tl.program_id(2).to(tl.int64)
-    real = column < CHANNELS
-    value = tl.load(x + (sample * PIXELS + row)[:, None] * CHANNELS + column[None, :], mask=exists, other=0.0)
-    value = value.to(tl.float32) + tl.load(bias + column, mask=real, other=0.0).to(tl.float32)[None, :]
+def _load_noise(noise, row, PIXELS, NOISE_STRIDE):
+    """Return the noise [rows] of this program's sample."""
+    place = tl.program_id(2).to(tl.int64) * NOISE_STRIDE + row
+    return tl.load(noise + place, mask=row < PIXELS, other=0.0).to(tl.float32)
 
-    random = tl.zeros_like(row).to(tl.float32)
+
+@triton.jit
+def _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope):
+    """Return activation(x + noise * strength + bias) [rows,columns] of this program's sample."""
+    real = column < CHANNELS
+    place = (tl.program_id(2).to(tl.int64) * PIXELS + row)[:, None] * CHANNELS + column[None, :]
+    value = tl.load(x + place, mask=exists, other=0.0).to(tl.float32)
+    value += tl.load(bias + column, mask=real, other=0.0).to(tl.float32)[None, :]
+
     if noise is not None:
-        random = tl.load(noise + sample * NOISE_STRIDE + row, mask=row < PIXELS, other=0.0).to(tl.float32)
-        value += random[:, None] * tl.load(strength + column, mask=real, other=0.0).to(tl.float32)[None, :]
-    return tl.where(value > 0, value, value * slope), random
+        of_noise = tl.load(strength + column, mask=real, other=0.0).to(tl.float32)
+        value += _load_noise(noise, row, PIXELS, NOISE_STRIDE)[:, None] * of_noise[None, :]
+    return tl.where(value > 0, value, value * slope)
 
 
 @triton.jit
@@ -54,9 +58,7 @@ def sums_kernel(
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     first = tl.zeros((1,), tl.int32)
     real = column < CHANNELS
-    pivot, first_noise = _activated(
-        x, bias, noise, strength, first, column, real[None, :], PIXELS, CHANNELS, NOISE_STRIDE, slope
-    )
+    pivot = _activated(x, bias, noise, strength, first, column, real[None, :], PIXELS, CHANNELS, NOISE_STRIDE, slope)
 
     total = tl.zeros((COLUMNS,), tl.float32)
     squares = tl.zeros((COLUMNS,), tl.float32)
@@ -64,9 +66,7 @@ def sums_kernel(
     while start < PIXELS:
         row = start + tl.arange(0, ROWS)
         exists = (row < PIXELS)[:, None] & real[None, :]
-        value, random = _activated(
-            x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope
-        )
+        value = _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope)
         value = tl.where(exists, value - pivot, 0.0)
         total += tl.sum(value, 0)
         squares += tl.sum(value * value, 0)
@@ -110,9 +110,7 @@ def moments_kernel(
 
     # From the first pixel's value back to 0.
     first = tl.zeros((1,), tl.int32)
-    pivot, first_noise = _activated(
-        x, bias, noise, strength, first, column, real[None, :], PIXELS, CHANNELS, NOISE_STRIDE, slope
-    )
+    pivot = _activated(x, bias, noise, strength, first, column, real[None, :], PIXELS, CHANNELS, NOISE_STRIDE, slope)
     mean = total / PIXELS
     variance = squares / PIXELS - mean * mean
     variance = tl.where(variance > 0, variance, 0.0)
@@ -149,9 +147,7 @@ def apply_kernel(
 
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     exists = (row < PIXELS)[:, None] & real[None, :]
-    value, random = _activated(
-        x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope
-    )
+    value = _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope)
     value = (value - mean[None, :]) * (gain * scale)[None, :] + shift[None, :]
     i = (tl.program_id(2).to(tl.int64) * PIXELS + row)[:, None] * CHANNELS + column[None, :]
     tl.store(y + i, value.to(y.dtype.element_ty), mask=exists)
@@ -186,9 +182,7 @@ def style_gradient_kernel(
     while start < PIXELS:
         row = start + tl.arange(0, ROWS)
         exists = (row < PIXELS)[:, None] & real[None, :]
-        value, random = _activated(
-            x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope
-        )
+        value = _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope)
         i = (sample * PIXELS + row)[:, None] * CHANNELS + column[None, :]
         gradient = tl.load(dy + i, mask=exists, other=0.0).to(tl.float32)
         products += tl.sum(gradient * (value - mean[None, :]) * gain[None, :], 0)
@@ -240,9 +234,7 @@ def gradient_kernel(
     while start < PIXELS:
         row = start + tl.arange(0, ROWS)
         exists = (row < PIXELS)[:, None] & real[None, :]
-        value, random = _activated(
-            x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope
-        )
+        value = _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope)
         i = (sample * PIXELS + row)[:, None] * CHANNELS + column[None, :]
         gradient = tl.load(dy + i, mask=exists, other=0.0).to(tl.float32)
 
@@ -252,7 +244,8 @@ def gradient_kernel(
         gradient = tl.where(exists, tl.where(value > 0, gradient, gradient * slope), 0.0)
         tl.store(dx + i, gradient.to(dx.dtype.element_ty), mask=exists)
         of_bias += tl.sum(gradient, 0)
-        of_strength += tl.sum(gradient * random[:, None], 0)
+        if noise is not None:
+            of_strength += tl.sum(gradient * _load_noise(noise, row, PIXELS, NOISE_STRIDE)[:, None], 0)
         start += tl.num_programs(0) * ROWS
 
     place = (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * 2 * CHANNELS + column
@@ -314,9 +307,7 @@ def moments(
     sums_kernel[launch.grid](*maps, launch.sums, *launch.sizes, *launch.tile)
 
     result = _moments_like(x, bias, noise, strength, slope, eps)
-    moments_kernel[launch.one_program](
-        *maps, launch.sums, result, launch.programs, *launch.sizes, eps, *launch.tile
-    )
+    moments_kernel[launch.one_program](*maps, launch.sums, result, launch.programs, *launch.sizes, eps, *launch.tile)
     return result
 
 
@@ -392,9 +383,7 @@ def gradient(
     dstyle = launch.sums.sum(0).flatten(1)  # [N,2C]
 
     dx = like(x)
-    gradient_kernel[launch.grid](
-        dy, *maps, moments, style, dstyle, dx, launch.sums, *launch.sizes, *launch.tile
-    )
+    gradient_kernel[launch.grid](dy, *maps, moments, style, dstyle, dx, launch.sums, *launch.sizes, *launch.tile)
     return dx, dstyle, launch.sums.sum((0, 1))
 
 
@@ -438,8 +427,9 @@ def epilogue(
     slope: float,
     eps: float,
 ) -> torch.Tensor:
-    """Apply noise [N or 1,1,H,W] times strength [C], bias [C], activation, instance norm and style [N,2C] to x [N,C,H,W].
+    """Apply noise times strength, bias, activation, instance norm and style to x [N,C,H,W].
 
+    noise [N or 1,1,H,W]; strength and bias [C]; style [N,2C] = (scale, shift).
     Only first derivatives are supported, and none with respect to the noise.
     """
     y, _ = _Epilogue.apply(x, bias, noise, strength, style.contiguous(), slope, eps)  # type: ignore[no-untyped-call]

@@ -187,8 +187,7 @@ def _second_gradient_like(
 
 
 @operator(
-    "stddev_second_gradient(Tensor x, Tensor ddx, Tensor dy, int members, int features, float eps)"
-    " -> (Tensor, Tensor)",
+    "stddev_second_gradient(Tensor x, Tensor ddx, Tensor dy, int members, int features, float eps) -> (Tensor, Tensor)",
     _second_gradient_like,
 )
 def second_gradient(

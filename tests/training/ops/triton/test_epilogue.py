@@ -3,6 +3,8 @@ import torch
 
 from tests.training.ops.triton.gradients import assert_equal_to_reference
 from training.ops.epilogue import synthesis_epilogue
+from training.ops.opaque import tell_compiler
+from training.ops.resample import blur2d
 
 
 def epilogue(noise):
@@ -55,3 +57,17 @@ def test_a_second_derivative_is_refused():
     [dx] = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         dx.sum().backward()
+
+
+def test_compiled_with_a_blur_it_is_the_same():
+    x, bias, style, _ = (t.requires_grad_() for t in inputs(2, 4, 5, 6))
+
+    def loss():
+        y = blur2d(x, (1, 2, 1), "triton")
+        return synthesis_epilogue(y, bias, "lrelu", None, None, False, True, style, "triton").pow(3).sum()
+
+    tell_compiler()
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(loss(), (x, bias, style))
+    for ours, theirs in zip(torch.autograd.grad(compiled(), (x, bias, style)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

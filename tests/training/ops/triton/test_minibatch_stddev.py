@@ -3,6 +3,7 @@ import torch
 
 from tests.training.ops.triton.gradients import assert_equal_to_reference
 from training.ops.minibatch_stddev import minibatch_stddev
+from training.ops.opaque import tell_compiler
 
 
 @pytest.mark.parametrize(
@@ -29,3 +30,17 @@ def test_any_memory_format_is_read():
     for view in (x, x.contiguous(memory_format=torch.channels_last), x.transpose(2, 3), torch.cat([x, x])[::2]):
         assert minibatch_stddev(view, 4, 2, "triton").shape == expected.shape
     torch.testing.assert_close(minibatch_stddev(x.transpose(2, 3), 4, 2, "triton"), expected)
+
+
+def test_compiled_penalties_equal_the_reference():
+    x, weight = torch.randn(2, 4, 3, 5, 2).unbind(0)
+    weight.requires_grad_()
+
+    def penalty(weight, impl):
+        return torch.func.grad(lambda x: minibatch_stddev(x * weight, 4, 1, impl).pow(3).sum())(x).square().sum()
+
+    tell_compiler()
+    compiled = torch.compile(penalty, backend="aot_eager", fullgraph=True)
+    [actual] = torch.autograd.grad(compiled(weight, "triton"), weight)
+    [expected] = torch.autograd.grad(penalty(weight, "ref"), weight)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-7)
