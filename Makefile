@@ -1,10 +1,11 @@
 # make demo: install, build the default dataset, train, write a report. After an interruption, it continues where it
 # stopped.
 # make test: install, lint, types, tests.
+# make gpu: what only a machine with a GPU can show: tests, then speed, memory and kernels, as tables and as JSON.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint gpu clean
 
 demo: .venv/.installed datasets/robohash64
 	$(BIN)/python train.py robohash --resume auto
@@ -14,6 +15,18 @@ demo: .venv/.installed datasets/robohash64
 
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest
+
+gpu: .venv/.installed-test
+	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton
+	mkdir -p gpu-results
+	for size in 256 1024; do \
+	  $(BIN)/python benchmarks/train_step.py --device cuda --preset flowers256 --fmap-base 8192 --fmap-max 512 \
+	    --resolution $$size --batch `expr 2048 / $$size` --json gpu-results/train_step_$$size.json \
+	    --settings bf16-ref bf16 bf16-compile-ref bf16-compile || exit 1; \
+	done
+	$(BIN)/python benchmarks/kernels.py --json gpu-results/kernels.json
+	$(BIN)/python benchmarks/kernels.py --compile --json gpu-results/kernels_compile.json
+	$(BIN)/python benchmarks/sampling.py --json gpu-results/sampling.json
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -33,6 +46,8 @@ datasets/robohash64: | .venv/.installed
 .venv/.installed-test: .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-fidelity --constraint constraints.txt
+	@$(BIN)/python -c 'import triton' 2>/dev/null || test `uname` != Linux || \
+	  $(BIN)/pip install --quiet --disable-pip-version-check triton==3.6.0
 	@touch $@
 
 clean:

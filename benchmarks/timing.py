@@ -5,6 +5,7 @@ Importing it makes the packages of the repository importable, from wherever a be
 
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -49,10 +50,21 @@ def time_in_turns(functions: Mapping[str, Callable[[], object]], repeats: int, w
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what the figures depend on: the processor or GPU, and the version of torch."""
-    cpu = f"{torch.cpu.get_capabilities()['cpu_name']}, {torch.get_num_threads()} threads"
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
-    return {"hardware": hardware, "torch": torch.__version__}
+    """Return what the figures depend on: the processor or GPU, and the version of torch; of a GPU, also its clocks."""
+    if device.type == "cpu":
+        hardware = f"{torch.cpu.get_capabilities()['cpu_name']}, {torch.get_num_threads()} threads"
+        return {"hardware": hardware, "torch": torch.__version__}
+
+    fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", f"--id={device.index or 0}"]
+    values = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split(", ")
+    return {
+        "hardware": torch.cuda.get_device_name(device),
+        "torch": torch.__version__,
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+        **dict(zip(fields.split(","), values, strict=True)),
+    }
 
 
 def multiscale_noise(rng: np.random.Generator, width: int, height: int, scales: tuple[int, ...]) -> np.ndarray:

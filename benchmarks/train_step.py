@@ -2,10 +2,11 @@
 
 python benchmarks/train_step.py [--fmap-base 2048] [--settings plain-fp32 fp32 bf16 bf16-compile] [--json FILE]
 
-Settings are fp32, bf16, either of them with `-compile`, and `plain-fp32`: the network as a plain PyTorch port would
-have it, in contiguous NCHW, with resampling and convolution apart, and all derivatives left to autograd. `share` is
-the fraction of the convolution rate, measured beside it, that the operations of the step reach; it counts the
-operations of our form.
+Settings are fp32 and bf16, either of them followed by `-compile` and, on a GPU, by `-ref`, which leaves out the Triton
+kernels; and `plain-fp32`: the network as a plain PyTorch port would have it, in contiguous NCHW, with resampling and
+convolution apart, and all derivatives left to autograd. `share` is the fraction of the convolution rate, measured
+beside it, that the operations of the step reach; it counts the operations of our form. On a GPU the table also has the
+most memory that tensors took, beside the forecast of `train.py --dry-run`.
 """
 
 import sys
@@ -25,6 +26,7 @@ from timing import machine, save, time_in_turns
 from config import PRESETS
 from dnnlib.distributed import pick_device
 from training.config import TrainConfig
+from training.ops import implementation
 from training.ops.epilogue import instance_norm_style_ref
 from training.precision import autocast, choose_kernels
 from training.run.forecast import convolution_rate, estimate_cost
@@ -118,6 +120,15 @@ def measure(cfg: TrainConfig, spec: ImageSpec, device: torch.device, repeats: in
     return {name: cfg.batch / seconds[name] for name in ("D step", "G step", "train", "sample")}
 
 
+def _memory(forecast: int, device: torch.device) -> dict[str, float]:
+    """Return the most memory that tensors took since the last call, and the forecast, in GB; nothing on a CPU."""
+    if device.type != "cuda":
+        return {}
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return {"peak GB": peak / 1e9, "forecast GB": forecast / 1e9}
+
+
 def configure(preset: str, fmap_base: int, fmap_max: int, batch: int, device: Device) -> TrainConfig:
     """Return the options of the preset with the sizes asked for, and a gradient penalty in every step."""
     cfg = PRESETS[preset]()
@@ -156,7 +167,7 @@ def main(
         fmap_max: Most feature maps in any layer.
         resolution: Width and height of the images in pixels.
         batch: Images a step.
-        settings: Which of plain-fp32, fp32, bf16, fp32-compile, bf16-compile, in turn.
+        settings: Which of plain-fp32, fp32, bf16, fp32-compile, bf16-compile, bf16-ref, bf16-compile-ref, ..., in turn.
         repeats: Timed steps of each kind; the median counts.
         device: Device to measure on; auto = cuda if there is one.
         json: Also write the figures to this file.
@@ -170,15 +181,20 @@ def main(
     # All settings, each with the rate of a bare convolution at that moment.
     rows: list[dict[str, Any]] = []
     for name in settings:
-        setting = replace(cfg, precision="bf16" if "bf16" in name else "fp32", compile=name.endswith("-compile"))
+        setting = replace(cfg, precision="bf16" if "bf16" in name else "fp32", compile="compile" in name)
         rate = convolution_rate(used_device, setting.precision)
 
-        with _plain() if name.startswith("plain") else nullcontext():
+        kernels = implementation._INSTALLED and not name.endswith("-ref")
+        with (
+            _plain() if name.startswith("plain") else nullcontext(),
+            mock.patch.object(implementation, "_INSTALLED", kernels),
+        ):
             speed = measure(setting, spec, used_device, repeats)
 
         # Everything is counted in operations of our form, also in the plain form, which needs more.
         share = speed["train"] * (cost.d_flops + cost.g_flops) / rate
-        rows.append({"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share})
+        memory = _memory(cost.peak_bytes, used_device)
+        rows.append({"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share, **memory})
         print(f"{name} done", file=sys.stderr)
 
     # What was measured, and where.
@@ -197,14 +213,15 @@ def main(
     save(figures, json)
 
     # The table of docs/performance.md.
-    print("\n| setting | D step | G step | train img/s | against first | sample img/s | conv TFLOP/s | share |")
-    print("|---|---|---|---|---|---|---|---|")
+    memory_heads = [key for key in ("peak GB", "forecast GB") if key in rows[0]]
+    heads = ["setting", "D step", "G step", "train img/s", "s/kimg", "against first", "sample img/s", "conv TFLOP/s"]
+    heads += ["share", *memory_heads]
+    print(f"\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in rows:
-        print(
-            f"| {row['setting']} | {row['D step']:.1f} | {row['G step']:.1f} | {row['train']:.1f} | "
-            f"{row['train'] / rows[0]['train']:.2f}x | {row['sample']:.0f} | {row['conv TFLOP/s']:.2f} | "
-            f"{row['share']:.0%} |"
-        )
+        cells = [f"{row['setting']}", f"{row['D step']:.1f}", f"{row['G step']:.1f}", f"{row['train']:.1f}"]
+        cells += [f"{1000 / row['train']:.1f}", f"{row['train'] / rows[0]['train']:.2f}x", f"{row['sample']:.0f}"]
+        cells += [f"{row['conv TFLOP/s']:.2f}", f"{row['share']:.0%}", *(f"{row[key]:.2f}" for key in memory_heads)]
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
