@@ -29,7 +29,8 @@ from training.config import TrainConfig
 from training.ops import implementation
 from training.ops.epilogue import instance_norm_style_ref
 from training.precision import autocast, choose_kernels
-from training.run.forecast import convolution_rate, estimate_cost
+from training.run.cost import estimate_cost
+from training.run.forecast import convolution_rate
 from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater

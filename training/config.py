@@ -168,9 +168,9 @@ class TrainConfig:
     # Optimisation.
     batch: int = 16
     """Images per step over all processes (TF: minibatch_size)."""
-    micro_batch: int | None = None
+    micro_batch: int | Literal["auto"] | None = None
     """Most images per forward pass on one process. If its share of the batch, batch / gpus, is larger, gradients are
-    accumulated over several passes. None = no limit."""
+    accumulated over several passes. None = no limit; auto = as many as fit into memory, by the forecast."""
     d_repeats: int = 1
     """D steps per G step."""
     lr_warmup_kimg: float = 0.0
@@ -221,7 +221,7 @@ class TrainConfig:
         check(self.batch % self.gpus == 0, f"batch {self.batch}: expected a multiple of gpus {self.gpus}")
         per_rank = self.batch // self.gpus
         check(
-            self.micro_batch is None or (self.micro_batch >= 1 and per_rank % self.images_per_pass == 0),
+            self.micro_batch in (None, "auto") or (self.images_per_pass >= 1 and per_rank % self.images_per_pass == 0),
             f"micro_batch: found {self.micro_batch}, expected a divisor of batch / gpus = {per_rank}, or more",
         )
         images = self.images_per_pass
@@ -234,9 +234,9 @@ class TrainConfig:
 
     @property
     def images_per_pass(self) -> int:
-        """Images in one forward pass on one process."""
+        """Images in one forward pass on one process: all of them with `auto`, until that becomes a number."""
         share = self.batch // self.gpus
-        return min(self.micro_batch or share, share)
+        return share if self.micro_batch in (None, "auto") else min(int(self.micro_batch), share)
 
     @property
     def micro_batches(self) -> int:

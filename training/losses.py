@@ -114,6 +114,8 @@ class Loss(NamedTuple):
     twice."""
     g_compares: bool = False
     """Whether G's loss compares fakes with reals."""
+    compares_means: bool = False
+    """Whether a score is compared with means over the micro-batch, which then is part of the mathematics."""
     penalties: tuple[Callable[[PenaltyInputs], Penalty], ...] = ()
     """Further terms of D's loss."""
 
@@ -148,11 +150,13 @@ LOSSES = {
     "lsgan": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real), _batch_mean(fake)),
         lambda real, fake: g_lsgan(_batch_mean(fake)),
+        compares_means=True,
     ),
     "lsgan-per-sample": Loss(d_lsgan, _of_fakes(g_lsgan)),
     "lsgan-sigmoid": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real.sigmoid()), _batch_mean(fake.sigmoid())),
         lambda real, fake: g_lsgan(_batch_mean(fake.sigmoid())),
+        compares_means=True,
     ),
     "lsgan-sigmoid-per-sample": Loss(
         lambda real, fake: d_lsgan(real.sigmoid(), fake.sigmoid()),
@@ -160,7 +164,10 @@ LOSSES = {
     ),
     # Each score is compared with those of the other side; for G the sides are exchanged.
     "relativistic-hinge": Loss(
-        d_relativistic_hinge, lambda real, fake: d_relativistic_hinge(fake, real), g_compares=True
+        d_relativistic_hinge,
+        lambda real, fake: d_relativistic_hinge(fake, real),
+        g_compares=True,
+        compares_means=True,
     ),
     "relativistic-pairing": Loss(
         d_relativistic_pairing, lambda real, fake: d_relativistic_pairing(fake, real), g_compares=True

@@ -22,9 +22,13 @@ BUDGETS = {
 }
 
 
+# The only tensors that an optimizer step may copy between host and GPU: its images and labels.
+COPIES = {"_to_copy update.py:_to_device"}
+
+
 @pytest.fixture(scope="module")
-def traces():
-    """Return what each step does, from a process of its own, which has been made to believe in a GPU."""
+def lines():
+    """Return what a process prints that has been made to believe in a GPU."""
     if shim.compiler() is None:
         pytest.skip("no C++ compiler, which these tests need for their shim")
     pytest.importorskip("triton", reason="no Triton, whose kernels the budgets count on")
@@ -32,6 +36,12 @@ def traces():
     done = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def traces(lines):
+    """Return what each step does."""
+    return [line for line in lines if "case" in line]
 
 
 def test_every_step_runs_on_the_gpu_alone(traces):
@@ -54,3 +64,12 @@ def test_steps_stay_within_their_budgets(traces, network, step):
     kernels, gigabytes = BUDGETS[network, step]
     assert 0.5 * kernels < seen["kernels"] <= kernels
     assert 0.5 * gigabytes < seen["GB per image"] <= gigabytes
+
+
+def test_only_images_and_labels_are_copied_and_nothing_is_waited_for(lines):
+    steps = [line["copies"] for line in lines if "copies" in line]
+    assert len(steps) == 4
+    for copies in steps:
+        assert copies["D"] == dict.fromkeys(COPIES, 2)
+        assert copies["average"] == {}
+        assert copies["G"].keys() <= COPIES

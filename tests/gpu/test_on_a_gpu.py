@@ -13,7 +13,7 @@ from tests import runs
 from tests.golden_data import CONFIGS, assert_close, golden
 from training.ops import implementation
 from training.precision import choose_kernels
-from training.run.forecast import estimate_cost
+from training.run.cost import estimate_cost
 from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater

@@ -2,8 +2,6 @@
 
 import json
 import time
-import weakref
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,40 +9,26 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from dnnlib.distributed import pick_device
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
-from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Discriminator, Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
 from training.networks.msg_stylegan import SynthesisLayer
-from training.precision import autocast, choose_kernels, resolve_precision
+from training.precision import choose_kernels, resolve_precision
+from training.run.cost import estimate_cost
+from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting
 from training.spec import ImageSpec
 from training.state import check_networks
-from training.step import RealBatch, d_step, g_step
 
 # What counts as one layer in the table.
 LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
 # Share of the bare convolution rate that training reaches, where it has been measured (docs/performance.md).
 EFFICIENCY = {"cpu": 0.44}
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Floating-point operations per image of a D step (averaged over those with and without R1), a G step and sampling,
-    and the most bytes that a step and the state of the optimizers take."""
-
-    d_flops: float
-    g_flops: float
-    sample_flops: float
-    peak_bytes: int
 
 
 class LayerRow(NamedTuple):
@@ -54,76 +38,6 @@ class LayerRow(NamedTuple):
     parameters: int  # how many values
     output: list[int]  # shape without the batch; empty if it is no layer
     weight: list[int]  # shape
-
-
-class _Meter(TorchDispatchMode):
-    """Counts operations, and the most bytes that the tensors made inside it hold at any moment.
-
-    torch's own FlopCounterMode and MemTracker fail inside torch.func.grad, which the gradient penalties use.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flops = self.bytes = self.peak = 0
-        self.storages: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()  # those that are alive
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        # torch knows how many operations convolutions and matrix products take; the rest hardly counts.
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        count_flops = flop_registry.get(func._overloadpacket)
-        if count_flops:
-            self.flops += count_flops(*args, **kwargs, out_val=out)
-
-        # New storages, until they are freed; views share one.
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor) and leaf.untyped_storage() not in self.storages:
-                storage = leaf.untyped_storage()
-                self.storages.add(storage)
-                self.bytes += storage.nbytes()
-                weakref.finalize(storage, self._free, storage.nbytes())
-        self.peak = max(self.peak, self.bytes)
-        return out
-
-    def _free(self, nbytes: int) -> None:
-        self.bytes -= nbytes
-
-
-def estimate_cost(cfg: TrainConfig, spec: ImageSpec) -> Cost:
-    """Count the cost of a D step, a G step and sampling on fake tensors: nothing is computed or allocated."""
-    n = cfg.images_per_pass
-    device = torch.device("cpu")
-
-    with FakeTensorMode(), autocast(resolve_precision(cfg.precision, pick_device(cfg.device)), device):
-        # Networks and inputs that have shapes but no values.
-        G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
-        z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
-        inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
-        reals = RealBatch(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
-        share = torch.zeros(n)
-
-        # D steps with and without R1 and R2, a G step, and sampling.
-        with _Meter() as d_reg:
-            d_step(G, D, cfg.loss, reals, inputs, torch.ones(()), share).loss.backward()
-        with _Meter() as d_plain:
-            d_step(G, D, cfg.loss, reals, inputs, None, share).loss.backward()
-        D.requires_grad_(False)
-        with _Meter() as g:
-            g_step(G, D, cfg.loss, inputs, reals).loss.backward()
-        with _Meter() as sampling, torch.no_grad():
-            G(z, c)
-
-        # G: weights, gradients, two moments and the average; D: the same without an average.
-        weights = sum(p.numel() for p in G.parameters()) * 5 + sum(p.numel() for p in D.parameters()) * 4
-
-    # R1 and R2 are taken in one D step out of k.
-    k = cfg.loss.reg_interval
-    return Cost(
-        d_flops=(d_reg.flops + (k - 1) * d_plain.flops) / k / n,
-        g_flops=g.flops / n,
-        sample_flops=sampling.flops / n,
-        peak_bytes=max(d_reg.peak, d_plain.peak, g.peak) + 4 * weights,
-    )
 
 
 def convolution_rate(device: torch.device, precision: Precision) -> float:
@@ -188,6 +102,7 @@ def print_forecast(cfg: TrainConfig) -> None:
     """Print what `--dry-run` shows: options, both networks layer by layer, memory and time."""
     spec = _spec(cfg)
     check_networks(cfg, spec)
+    cfg = choose_micro_batch(cfg, spec)
     print(json.dumps(as_dict(cfg), indent=1))
     with FakeTensorMode():
         _print_layers("G", layer_table(build_generator(cfg.G, spec), spec))
@@ -206,11 +121,16 @@ def print_forecast(cfg: TrainConfig) -> None:
     about = "about" if efficiency else "at least"
     share = f"{efficiency:.0%}" if efficiency else "all (what training reaches has not been measured on a GPU)"
 
+    # What would fit, if it is not what is asked for.
+    largest, _ = largest_fitting(cfg, spec, free_memory(cfg))
+    advice = f" ({largest} would fit: --micro-batch auto)" if largest != cfg.images_per_pass else ""
+
     size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
     print(
         f"\nimages      {size}, {spec.c_dim or 'no'} label values\n"
         f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image\n"
-        f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass\n"
+        f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass"
+        f"{advice}\n"
         f"time        {about} {1000 * seconds:.1f} s/kimg, {format_time(seconds * cfg.total_kimg * 1000)} for "
         f"{cfg.total_kimg:g} kimg at {share} of the {rate / 1e12:.2f} TFLOP/s that convolutions reach here"
     )

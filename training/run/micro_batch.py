@@ -1,0 +1,68 @@
+"""How many images a process takes at once, where memory decides."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from dnnlib.distributed import pick_device
+from training.config import TrainConfig
+from training.losses import LOSSES
+from training.run.cost import estimate_cost
+from training.spec import ImageSpec
+
+USABLE = 0.9  # of what is there: allocators and libraries take some, and forecasts are not exact
+
+
+def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec) -> TrainConfig:
+    """Return the options with a number in place of `--micro-batch auto`; print which, and why."""
+    if cfg.micro_batch != "auto":
+        return cfg
+
+    free = free_memory(cfg)
+    size, peak = largest_fitting(cfg, spec, free)
+    about = f"about {peak / 2**30:.2f} GiB per process"
+    fits = f"{about} of the {free / 2**30:.2f} GiB that can be used"
+    too_large = f"{about}, more than the {free / 2**30:.2f} GiB that can be used, but there is no smaller one"
+    print(f"micro-batch {size}: {fits if peak <= free else too_large}")
+    return replace(cfg, micro_batch=size)
+
+
+def largest_fitting(cfg: TrainConfig, spec: ImageSpec, budget: float) -> tuple[int, int]:
+    """Return the largest micro-batch whose forecast stays within `budget` bytes, and its forecast in bytes.
+
+    If none does, the smallest one is returned. Only sizes that leave the mathematics as they are count.
+    """
+    for size in sizes(cfg):
+        peak = estimate_cost(replace(cfg, micro_batch=size), spec).peak_bytes
+        if peak <= budget:
+            break
+    return size, peak
+
+
+def sizes(cfg: TrainConfig) -> Iterator[int]:
+    """Yield the micro-batches that compute what the whole batch of a process would, from the largest to the smallest.
+
+    Gradients are means over images, however they are divided. Minibatch stddev needs whole groups, and losses that
+    compare with a mean over the batch need all of it.
+    """
+    share = cfg.batch // cfg.gpus
+    yield share
+
+    group = 1
+    if cfg.D.uses_mbstd:
+        group = min(cfg.D.mbstd_group_size or share, share)
+    if LOSSES[cfg.loss.name].compares_means:
+        group = share
+    yield from (size for size in range(share - 1, 0, -1) if share % size == 0 and size % group == 0)
+
+
+def free_memory(cfg: TrainConfig) -> float:
+    """Return the bytes that each process can use: those free on its GPU, or its part of the machine's memory."""
+    device = pick_device(cfg.device)
+    if device.type == "cuda":
+        return USABLE * torch.cuda.mem_get_info(device)[0]
+
+    # Memory that holds copies of files counts as free.
+    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / cfg.gpus
