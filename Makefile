@@ -1,11 +1,12 @@
 # make demo: install, build the default dataset, train, write a report. After an interruption, it continues where it
 # stopped.
 # make test: install, lint, types, tests.
+# make test-torch-2.11: the tests with the oldest PyTorch that is supported, in an environment of its own.
 # make gpu: what only a machine with a GPU can show: tests, then speed, memory and kernels, as tables and as JSON.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint gpu clean
+.PHONY: demo test test-torch-2.11 lint gpu clean
 
 demo: .venv/.installed datasets/robohash64
 	$(BIN)/python train.py robohash --resume auto
@@ -15,6 +16,19 @@ demo: .venv/.installed datasets/robohash64
 
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest
+
+test-torch-2.11: .venv-torch-2.11/.installed
+	.venv-torch-2.11/bin/python -m pytest
+
+.venv-torch-2.11/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-torch-2.11
+	grep -v '^torch==' constraints.txt > .venv-torch-2.11/constraints.txt
+	.venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check torch==2.11.0 --editable '.[test]' \
+	  --constraint .venv-torch-2.11/constraints.txt
+	.venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check --no-deps torch-fidelity
+	@.venv-torch-2.11/bin/python -c 'import triton' 2>/dev/null || test `uname` != Linux || \
+	  .venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check triton==3.6.0
+	@touch $@
 
 gpu: .venv/.installed-test
 	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton
@@ -51,4 +65,4 @@ datasets/robohash64: | .venv/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-torch-2.11 .pytest_cache .mypy_cache .ruff_cache *.egg-info

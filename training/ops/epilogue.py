@@ -15,6 +15,12 @@ EPS = 1e-8
 def pixel_norm(x: torch.Tensor, dim: int = 1, impl: Impl = "auto") -> torch.Tensor:
     """Scale feature vectors along `dim` to unit mean square (ProGAN, section 4.2)."""
     triton = x.ndim == 4 and dim == 1 and use_triton(impl, x, when_compiling=False)
+    return _pixel_norm(x, dim, triton)
+
+
+@opaque
+def _pixel_norm(x: torch.Tensor, dim: int, triton: bool) -> torch.Tensor:
+    """Call the operation below."""
     return _PixelNorm.apply(x, dim, triton)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -121,6 +127,7 @@ def _moments(x: torch.Tensor, style: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return centred, gain, scale + 1, shift
 
 
+@opaque
 def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     """Apply AdaIN (StyleGAN, eq. 1) to x [N,C,H,W] with style [N,2C] = (scale, shift).
 
