@@ -5,6 +5,8 @@
 # make gpu: what only a machine with a GPU can show: tests, then speed, memory and kernels, as tables and as JSON.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where PyTorch brings no Triton, the tests take this one.
+TRITON := triton==3.6.0
 
 .PHONY: demo test test-torch-2.11 lint gpu clean
 
@@ -27,11 +29,11 @@ test-torch-2.11: .venv-torch-2.11/.installed
 	  --constraint .venv-torch-2.11/constraints.txt
 	.venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check --no-deps torch-fidelity
 	@.venv-torch-2.11/bin/python -c 'import triton' 2>/dev/null || test `uname` != Linux || \
-	  .venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check triton==3.6.0
+	  .venv-torch-2.11/bin/pip install --quiet --disable-pip-version-check $(TRITON)
 	@touch $@
 
 gpu: .venv/.installed-test
-	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton
+	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton; echo $$? > .gpu-tests
 	mkdir -p gpu-results
 	for size in 256 1024; do \
 	  $(BIN)/python benchmarks/train_step.py --device cuda --preset flowers256 --fmap-base 8192 --fmap-max 512 \
@@ -41,6 +43,7 @@ gpu: .venv/.installed-test
 	$(BIN)/python benchmarks/kernels.py --json gpu-results/kernels.json
 	$(BIN)/python benchmarks/kernels.py --compile --json gpu-results/kernels_compile.json
 	$(BIN)/python benchmarks/sampling.py --json gpu-results/sampling.json
+	@status=`cat .gpu-tests`; rm .gpu-tests; exit $$status
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
@@ -61,7 +64,7 @@ datasets/robohash64: | .venv/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-fidelity --constraint constraints.txt
 	@$(BIN)/python -c 'import triton' 2>/dev/null || test `uname` != Linux || \
-	  $(BIN)/pip install --quiet --disable-pip-version-check triton==3.6.0
+	  $(BIN)/pip install --quiet --disable-pip-version-check $(TRITON)
 	@touch $@
 
 clean:

@@ -81,7 +81,7 @@ def main() -> int:
                 print(f"warning: {problem}", file=sys.stderr)
         hooks.append(ScoreSnapshots(load_network))
 
-    cfg = check(cfg, load_initial)
+    check(cfg, load_initial)
     return launch(partial(train, load_weights=load_initial, hooks=hooks), cfg, cfg.gpus)
 
 

@@ -5,6 +5,7 @@ python benchmarks/kernels.py [--preset flowers256] [--resolution 256] [--batch 8
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ def main(
     cfg = PRESETS[preset]()
     cfg = replace(cfg, batch=batch, micro_batch=None, compile=compile, loss=replace(cfg.loss, reg_interval=1))
     device = pick_device("auto")
+    hardware = machine(device)
     choose_kernels(cfg.deterministic)
 
     # A batch of noise serves all steps; the first ones allocate memory, and compile.
@@ -65,11 +67,13 @@ def main(
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    # Time and launches of each kernel in one step of D and one of G.
-    def seconds(event: object) -> float:
-        return event.self_device_time_total / 1e6 if device.type == "cuda" else event.self_cpu_time_total / 1e6  # type: ignore[attr-defined]
+    # Time and launches of each kernel in one step of D and one of G; what the host does is no kernel.
+    def seconds(event: Any) -> float:
+        return (event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total) / 1e6
 
     events = sorted(profiler.key_averages(), key=seconds, reverse=True)
+    if device.type == "cuda":
+        events = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     total = sum(map(seconds, events))
     table = [
         {"kernel": event.key, "share": seconds(event) / total, "ms": seconds(event) / steps * 1e3}
@@ -78,7 +82,7 @@ def main(
     ]
     launches = sum(event.count for event in events) / steps
     facts = {"network": f"{preset} {resolution}x{resolution}, batch {batch}", "compile": compile}
-    save({**machine(device), **facts, "ms": total / steps * 1e3, "launches": launches, "kernels": table}, json)
+    save({**hardware, **facts, "ms": total / steps * 1e3, "launches": launches, "kernels": table}, json)
 
     print("\n| share | ms | launches | kernel |\n|---|---|---|---|")
     for row in table:

@@ -50,13 +50,17 @@ def time_in_turns(functions: Mapping[str, Callable[[], object]], repeats: int, w
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """Return what the figures depend on: the processor or GPU, and the version of torch; of a GPU, also its clocks."""
+    """Return what the figures depend on: the processor or GPU, and the version of torch; of a GPU, also its clocks.
+
+    Call it before measuring, so that nothing is lost if it fails.
+    """
     if device.type == "cpu":
         hardware = f"{torch.cpu.get_capabilities()['cpu_name']}, {torch.get_num_threads()} threads"
         return {"hardware": hardware, "torch": torch.__version__}
 
     fields = "driver_version,clocks.sm,clocks.max.sm,clocks.mem,power.limit"
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", f"--id={device.index or 0}"]
+    uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", f"--id={uuid}"]
     values = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split(", ")
     return {
         "hardware": torch.cuda.get_device_name(device),

@@ -55,7 +55,7 @@ def _plain_constants(x: torch.Tensor, constants: torch.Tensor, weight: torch.Ten
     return F.conv2d(torch.cat([x, maps], 1), weight, padding=weight.shape[-1] // 2)
 
 
-def _plain_blur(x: torch.Tensor, taps: tuple[int, ...]) -> torch.Tensor:
+def _plain_blur(x: torch.Tensor, taps: tuple[int, ...], impl: str = "ref") -> torch.Tensor:
     """Do what `blur2d` does for an odd number of taps, as a convolution of each map."""
     if not taps:
         return x
@@ -72,6 +72,11 @@ def _plain_stddev(x: torch.Tensor, group_size: int | None, num_features: int) ->
     return (members.var(0, correction=0) + 1e-8).sqrt().mean((2, 3, 4)).repeat(g, 1)
 
 
+def _plain_pixel_norm(x: torch.Tensor, dim: int = 1, impl: str = "ref") -> torch.Tensor:
+    """Do what `pixel_norm` does, with the derivatives of autograd."""
+    return x * (x.square().mean(dim, keepdim=True) + 1e-8).rsqrt()
+
+
 @contextmanager
 def _plain() -> Iterator[None]:
     """Replace the fast operations of our networks by those that a plain port would use."""
@@ -86,6 +91,9 @@ def _plain() -> Iterator[None]:
         mock.patch("training.networks.layers.blur2d", _plain_blur),
         mock.patch("training.networks.msg_stylegan.minibatch_stddev", _plain_stddev),
         mock.patch("training.networks.msg_progan.minibatch_stddev", _plain_stddev),
+        mock.patch("training.networks.msg_progan.mean2d", lambda x: F.avg_pool2d(x, 2)),
+        mock.patch("training.networks.msg_progan.pixel_norm", _plain_pixel_norm),
+        mock.patch("training.ops.epilogue.pixel_norm", _plain_pixel_norm),
         mock.patch("training.ops.epilogue.instance_norm_style", instance_norm_style_ref),
         mock.patch.object(torch.Tensor, "contiguous", lambda x, memory_format=None: contiguous(x)),
     ):
@@ -119,15 +127,6 @@ def measure(cfg: TrainConfig, spec: ImageSpec, device: torch.device, repeats: in
     seconds = {name: timing.seconds for name, timing in time_in_turns(steps, repeats, warm_up=2).items()}
     seconds["train"] = seconds["D step"] + seconds["G step"]
     return {name: cfg.batch / seconds[name] for name in ("D step", "G step", "train", "sample")}
-
-
-def _memory(forecast: int, device: torch.device) -> dict[str, float]:
-    """Return the most memory that tensors took since the last call, and the forecast, in GB; nothing on a CPU."""
-    if device.type != "cuda":
-        return {}
-    peak = torch.cuda.max_memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    return {"peak GB": peak / 1e9, "forecast GB": forecast / 1e9}
 
 
 def configure(preset: str, fmap_base: int, fmap_max: int, batch: int, device: Device) -> TrainConfig:
@@ -177,6 +176,7 @@ def main(
     spec = ImageSpec(resolution=resolution, c_dim=5 if cfg.use_labels else 0)
     cost = estimate_cost(cfg, spec)
     used_device = pick_device(device)
+    facts = machine(used_device)
     choose_kernels(cfg.deterministic)
 
     # All settings, each with the rate of a bare convolution at that moment.
@@ -185,16 +185,24 @@ def main(
         setting = replace(cfg, precision="bf16" if "bf16" in name else "fp32", compile="compile" in name)
         rate = convolution_rate(used_device, setting.precision)
 
-        kernels = implementation._INSTALLED and not name.endswith("-ref")
+        kernels = implementation._INSTALLED and not name.startswith("plain") and not name.endswith("-ref")
         with (
             _plain() if name.startswith("plain") else nullcontext(),
             mock.patch.object(implementation, "_INSTALLED", kernels),
         ):
+            if used_device.type == "cuda":
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats(used_device)
             speed = measure(setting, spec, used_device, repeats)
+
+        # The most memory that tensors took, and the forecast.
+        memory = {}
+        if used_device.type == "cuda":
+            peak, forecast = torch.cuda.max_memory_allocated(used_device), estimate_cost(setting, spec).peak_bytes
+            memory = {"peak GB": peak / 1e9, "forecast GB": forecast / 1e9}
 
         # Everything is counted in operations of our form, also in the plain form, which needs more.
         share = speed["train"] * (cost.d_flops + cost.g_flops) / rate
-        memory = _memory(cost.peak_bytes, used_device)
         rows.append({"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share, **memory})
         print(f"{name} done", file=sys.stderr)
 
@@ -202,7 +210,7 @@ def main(
     base = "z and feature maps" if cfg.G.kind == "msg_progan" else f"fmap_base {fmap_base}, fmap_max"
     penalty = "R1 in every step" if cfg.loss.r1_gamma else "no R1"
     figures = {
-        **machine(used_device),
+        **facts,
         "network": f"{cfg.G.kind} {resolution}x{resolution}, {base} {fmap_max}, batch {batch}, {penalty}",
         "GFLOP per image": {
             "D step": cost.d_flops / 1e9,

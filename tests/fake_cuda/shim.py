@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 SOURCE = Path(__file__).with_name("shim.cpp")
 
@@ -39,3 +40,4 @@ def install() -> None:
 
     assert torch.__file__ == found.origin
     shim.install()
+    torch.cuda.get_device_properties = lambda device=None: SimpleNamespace(name="a GPU on paper", major=9, minor=0)

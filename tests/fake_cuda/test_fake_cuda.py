@@ -75,4 +75,4 @@ def test_only_images_and_labels_are_copied_and_nothing_is_waited_for(lines):
     for copies in steps:
         assert copies["D"] == dict.fromkeys(COPIES, 2)
         assert copies["average"] == {}
-        assert copies["G"].keys() <= COPIES
+        assert copies["G"] in ({}, dict.fromkeys(COPIES, 2))  # the labels of two micro-batches

@@ -43,9 +43,10 @@ class Copies(TorchDispatchMode):
             self.seen[f"wait {_where()}"] += 1
             return 0.0
 
-        # Single numbers of the host travel with a launch.
-        tensors = [t for t in tree_leaves((args, out)) if isinstance(t, torch.Tensor) and t.ndim]
-        devices = {t.device.type for t in tensors}
+        # Single numbers of the host travel with a launch, unless they are copied by themselves.
+        is_copy = name in ("_to_copy", "copy_")
+        tensors = [t for t in tree_leaves((args, out)) if isinstance(t, torch.Tensor)]
+        devices = {t.device.type for t in tensors if t.ndim or is_copy}
         if {"cpu", "cuda"} <= devices and name not in ("empty_like", "zeros_like", "ones_like"):
             self.seen[f"{name} {_where()}"] += 1
         return out

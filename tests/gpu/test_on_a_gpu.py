@@ -1,5 +1,6 @@
 """What only a card can show: the same bits twice, the original's numbers, the memory that was forecast."""
 
+import gc
 import os
 from dataclasses import replace
 from unittest import mock
@@ -64,8 +65,8 @@ def test_images_and_scores_are_those_of_the_original(name):
     assert_close(scores.cpu(), g["out/scores_gen_psi1"], 1e-4)
 
 
-def small_state(precision):
-    """Return the state of a small network of the published kind at 32x32."""
+def small_state(precision, resolution=32):
+    """Return the state of a small network of the published kind."""
     cfg = PRESETS["flowers256"]()
     cfg = replace(
         cfg,
@@ -75,7 +76,7 @@ def small_state(precision):
         G=replace(cfg.G, fmap_base=512, fmap_max=64),
         D=replace(cfg.D, fmap_base=512, fmap_max=64),
     )
-    return TrainState(cfg, ImageSpec(resolution=32), DEVICE)
+    return TrainState(cfg, ImageSpec(resolution=resolution), DEVICE)
 
 
 def losses(steps, kernels):
@@ -107,11 +108,18 @@ def test_kernels_and_reference_train_alike():
     )
 
 
-def test_memory_stays_below_the_forecast():
-    state = small_state("bf16")
-    torch.cuda.reset_peak_memory_stats()
+def test_memory_is_what_was_forecast():
+    gc.collect()
+    torch.cuda.empty_cache()
+    others = torch.cuda.memory_allocated()
+    state = small_state("bf16", 256)
     no_labels = np.zeros((8, 0), np.float32)
     updater = Updater(state, no_labels[:1])
-    updater.d_update(np.zeros((8, 3, 32, 32), np.uint8), no_labels, 0.001)
-    updater.g_update(0.001)
-    assert torch.cuda.max_memory_allocated() <= 1.1 * estimate_cost(state.cfg, state.spec).peak_bytes
+
+    # The first step also allocates what libraries keep.
+    for _ in range(2):
+        torch.cuda.reset_peak_memory_stats()
+        updater.d_update(np.zeros((8, 3, 256, 256), np.uint8), no_labels, 0.001)
+        updater.g_update(0.001)
+    forecast = estimate_cost(state.cfg, state.spec).peak_bytes
+    assert 0.3 * forecast <= torch.cuda.max_memory_allocated() - others <= 1.1 * forecast

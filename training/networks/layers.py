@@ -180,7 +180,7 @@ class Combine(nn.Module):
         weight = (self.conv.weight * self.conv.weight_scale).to(x.dtype)
         of_features, of_image = weight.split([x.shape[1], image.shape[1]], 1)
         y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,r,r]
-        return y if self.conv.bias is None else y + self.conv.scaled_bias()[:, None, None]
+        return y if self.conv.bias is None else bias_act(y, self.conv.scaled_bias(), None)
 
 
 def compute_dtype(like: torch.Tensor) -> torch.dtype:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from training.ops.bias_act import SLOPES, bias_act
 from training.ops.dtype import at_least_fp32
@@ -137,6 +138,26 @@ def instance_norm_style(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     return _InstanceNormStyle.apply(x, style)  # type: ignore[no-untyped-call]
 
 
+def _add_noise(x: torch.Tensor, noise: torch.Tensor | None, strength: torch.Tensor | None) -> torch.Tensor:
+    """Add noise [N or 1,1,H,W] times strength [C] to x [N,C,H,W], if there is any."""
+    if noise is None or strength is None:
+        return x
+    return torch.addcmul(x, noise.to(x.dtype), strength.to(x.dtype)[:, None, None])
+
+
+def published_epilogue_ref(
+    x: torch.Tensor,
+    bias: torch.Tensor,
+    noise: torch.Tensor | None,
+    strength: torch.Tensor | None,
+    style: torch.Tensor,
+    slope: float,
+) -> torch.Tensor:
+    """Compute what the kernels of the epilogue do: noise, bias, activation of this slope, instance norm and style."""
+    x = _add_noise(x, noise, strength) + bias.to(x.dtype)[:, None, None]
+    return instance_norm_style(F.leaky_relu(x, slope), style)
+
+
 @opaque
 def _fused(
     x: torch.Tensor,
@@ -170,15 +191,15 @@ def synthesis_epilogue(
     # Instance norm and style are one operation; without a style its scale is 1 and its shift 0.
     if use_instance_norm and style is None:
         style = x.new_zeros(x.shape[0], 2 * x.shape[1])
+    if noise is None or noise_strength is None:
+        noise = noise_strength = None
 
-    # As published, all of it is done by kernels that read the maps twice.
-    fused = use_instance_norm and not use_pixel_norm and use_triton(impl, x, when_compiling=True)
-    if fused and style is not None:
+    # With the published options, kernels do all of this and read the maps twice. They have no gradient of the noise.
+    published = use_instance_norm and not use_pixel_norm and not (noise is not None and noise.requires_grad)
+    if published and style is not None and use_triton(impl, x, when_compiling=True):
         return _fused(x, bias, noise, noise_strength, style, SLOPES[activation])
 
-    if noise is not None and noise_strength is not None:
-        x = torch.addcmul(x, noise.to(x.dtype), noise_strength.to(x.dtype)[:, None, None])  # [N,C,H,W]
-    x = bias_act(x, bias, activation, impl)
+    x = bias_act(_add_noise(x, noise, noise_strength), bias, activation, impl)
     if use_pixel_norm:
         x = pixel_norm(x, impl=impl)
 

@@ -1,21 +1,26 @@
-"""Which code computes an operation: PyTorch's own operators, or a Triton kernel."""
+"""Which code computes an operation: PyTorch's own operators, or Triton kernels."""
 
 import importlib.util
+import os
+import shutil
 from typing import Literal
 
 import torch
 
 Impl = Literal["auto", "ref", "triton"]
-"""`ref`: PyTorch's operators, the specification; `triton`: one kernel for all of them; `auto`: what is fastest here."""
+"""`ref`: PyTorch's operators, the specification; `triton`: kernels; `auto`: kernels where they can run."""
 
-# Triton comes with PyTorch's CUDA builds on Linux.
-_INSTALLED = importlib.util.find_spec("triton") is not None
+# Triton comes with PyTorch's CUDA builds on Linux. It needs a C compiler for the code that launches a kernel.
+_INSTALLED = importlib.util.find_spec("triton") is not None and (
+    "CC" in os.environ or any(map(shutil.which, ("gcc", "clang", "cc")))
+)
 
 
 def use_triton(impl: Impl, x: torch.Tensor, when_compiling: bool) -> bool:
-    """Return whether a Triton kernel computes an operation on x.
+    """Return whether Triton kernels compute an operation on x.
 
-    With `auto`, kernels serve float32, bf16 and fp16 tensors on a GPU where Triton is installed.
+    With `auto`, they serve float32, bf16 and fp16 tensors on GPUs of compute capability 8 or higher, where there are
+    Triton and a C compiler.
 
     when_compiling: whether they also do in what torch.compile makes. That pays where they move fewer bytes than the
     kernels that it makes of the reference, which can be fused with what comes before and after (docs/performance.md).
@@ -24,4 +29,6 @@ def use_triton(impl: Impl, x: torch.Tensor, when_compiling: bool) -> bool:
         return impl == "triton"
     if torch.compiler.is_compiling() and not when_compiling:
         return False
-    return _INSTALLED and x.is_cuda and x.dtype != torch.float64
+    if not _INSTALLED or not x.is_cuda or x.dtype == torch.float64:
+        return False
+    return torch.cuda.get_device_properties(x.device).major >= 8

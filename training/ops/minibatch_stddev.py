@@ -81,7 +81,9 @@ class _MeanStddevGradient(Function):
         x, dy = ctx.saved_tensors
         g, f = ctx.g, ctx.f
         summed = _by_group(dy, g)  # [M,f]
-        if ctx.triton:
+
+        # The kernel has no derivative of its own, so a third one takes PyTorch's operators.
+        if ctx.triton and not torch.is_grad_enabled():
             dx, ddy = _kernels().second_gradient(x, ddx, summed, g, f, EPS)
         else:
             dx, ddy = _second_gradient(x, ddx, summed, g, f)

@@ -43,9 +43,10 @@ class _Blur(Function):
 
             return blur(x, taps, before)  # type: ignore[no-any-return]
 
-        # Two 2x2 means are 1 2 1 along both axes, and move far fewer bytes than sums.
         if x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64):
             return _depthwise(x, taps, before)
+
+        # Two 2x2 means are 1 2 1 along both axes, and move far fewer bytes than sums.
         if taps == (1, 2, 1):
             return F.avg_pool2d(F.avg_pool2d(x, 2, stride=1, padding=1), 2, stride=1)
         return _shifted_sums(x, taps, before)

@@ -15,7 +15,6 @@ from training.data.dataset import open_dataset
 from training.precision import choose_kernels
 from training.run.hooks import Hook, LoadWeights
 from training.run.loop import training_loop
-from training.run.micro_batch import choose_micro_batch
 from training.state import check_networks
 from training.warm_start import check_fit
 
@@ -25,8 +24,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 VERIFY_BYTES = 2**30
 
 
-def check(cfg: TrainConfig, load_weights: LoadWeights) -> TrainConfig:
-    """Check what can be checked before any process starts or folder is made; return the options with what `auto` means.
+def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
+    """Check what can be checked before any process starts or folder is made.
 
     Raise UserError if the dataset is missing or damaged, if no networks can be built for it, or if the files of `init`
     hold nothing to start from.
@@ -42,7 +41,6 @@ def check(cfg: TrainConfig, load_weights: LoadWeights) -> TrainConfig:
             # A run that is continued has started from these files already, and does not need them any more.
             if cfg.resume == "none":
                 raise
-    return choose_micro_batch(cfg, dataset.spec)
 
 
 def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = ()) -> None:

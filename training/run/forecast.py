@@ -122,8 +122,10 @@ def print_forecast(cfg: TrainConfig) -> None:
     share = f"{efficiency:.0%}" if efficiency else "all (what training reaches has not been measured on a GPU)"
 
     # What would fit, if it is not what is asked for.
-    largest, _ = largest_fitting(cfg, spec, free_memory(cfg))
-    advice = f" ({largest} would fit: --micro-batch auto)" if largest != cfg.images_per_pass else ""
+    free = free_memory(cfg)
+    largest, peak = largest_fitting(cfg, spec, free)
+    is_advised = largest != cfg.images_per_pass and peak <= free
+    advice = f" ({largest} would fit: --micro-batch auto)" if is_advised else ""
 
     size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
     print(

@@ -15,6 +15,7 @@ from training.data.sampler import SampleOrder, batches
 from training.ema import ema_beta, update_ema
 from training.run.checkpoint import restore, save_checkpoint
 from training.run.hooks import Hook, LoadWeights, SavedSnapshot
+from training.run.micro_batch import choose_micro_batch
 from training.run.report import Report
 from training.run.run_dir import Run, open_run
 from training.spec import ImageSpec
@@ -37,6 +38,7 @@ def training_loop(
     # Where the run starts: its images, its folder, its networks and optimizers.
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
+    cfg = choose_micro_batch(cfg, dataset.spec, run.checkpoint)
     state = _initial_state(cfg, run, dataset.spec, device, load_weights)
     updater = Updater(state, dataset.labels)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)

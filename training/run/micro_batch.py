@@ -3,29 +3,42 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from dnnlib.distributed import pick_device
+from dnnlib import distributed
 from training.config import TrainConfig
 from training.losses import LOSSES
+from training.run.checkpoint import load_checkpoint
 from training.run.cost import estimate_cost
 from training.spec import ImageSpec
 
-USABLE = 0.9  # of what is there: allocators and libraries take some, and forecasts are not exact
+USABLE = 0.9  # of the memory that is free: allocators and libraries take some, and forecasts are not exact
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+MEMORY_INFO = Path("/proc/meminfo")
 
 
-def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec) -> TrainConfig:
-    """Return the options with a number in place of `--micro-batch auto`; print which, and why."""
+def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec, checkpoint: Path | None = None) -> TrainConfig:
+    """Return the options with a number in place of `--micro-batch auto`; say which, and why.
+
+    A run that goes on from a checkpoint keeps the number that it has, which its random inputs depend on. All processes
+    must call it together: they take what fits on all of them.
+    """
     if cfg.micro_batch != "auto":
         return cfg
+    if checkpoint is not None:
+        content = distributed.on_main(lambda: load_checkpoint(checkpoint)["config"])
+        return replace(cfg, micro_batch=content["micro_batch"])
 
-    free = free_memory(cfg)
+    free = min(distributed.gather_objects(free_memory(cfg)))
     size, peak = largest_fitting(cfg, spec, free)
-    about = f"about {peak / 2**30:.2f} GiB per process"
-    fits = f"{about} of the {free / 2**30:.2f} GiB that can be used"
-    too_large = f"{about}, more than the {free / 2**30:.2f} GiB that can be used, but there is no smaller one"
-    print(f"micro-batch {size}: {fits if peak <= free else too_large}")
+    if distributed.is_main():
+        about = f"micro-batch {size}: about {peak / 2**30:.2f} GiB per process"
+        usable = f"the {free / 2**30:.2f} GiB that can be used"
+        print(
+            f"{about} of {usable}" if peak <= free else f"{about}, more than {usable}, but no smaller one is the same"
+        )
     return replace(cfg, micro_batch=size)
 
 
@@ -60,9 +73,15 @@ def sizes(cfg: TrainConfig) -> Iterator[int]:
 
 def free_memory(cfg: TrainConfig) -> float:
     """Return the bytes that each process can use: those free on its GPU, or its part of the machine's memory."""
-    device = pick_device(cfg.device)
+    device = distributed.pick_device(cfg.device)
     if device.type == "cuda":
         return USABLE * torch.cuda.mem_get_info(device)[0]
 
-    # Memory that holds copies of files counts as free.
-    return USABLE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / cfg.gpus
+    # Linux knows what others use, and what a container may use.
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    if MEMORY_INFO.exists():
+        [available] = [line.split()[1] for line in MEMORY_INFO.read_text().splitlines() if "MemAvailable" in line]
+        limits.append(int(available) * 1024)
+    if CGROUP_LIMIT.exists() and CGROUP_LIMIT.read_text().strip().isdigit():
+        limits.append(int(CGROUP_LIMIT.read_text()))
+    return USABLE * min(limits) / cfg.gpus

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from config import PRESETS, tiny
-from tests.runs import SMALL, make_dataset, run_dirs, train
+from tests.runs import SMALL, make_dataset, newest_checkpoint, run_dirs, train
+from training.run import forecast, micro_batch
 from training.run.cost import estimate_cost
-from training.run.micro_batch import largest_fitting, sizes
+from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting, sizes
 from training.spec import ImageSpec
 
 SPEC = ImageSpec(resolution=16)
@@ -43,13 +44,40 @@ def data(tmp_path):
 
 
 def test_a_run_says_what_it_takes_and_keeps_it(data, tmp_path):
-    out = train(*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--micro-batch", "auto", "--total-kimg", 0.064)
+    options = [*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--micro-batch", "auto", "--resume", "auto"]
+    out = train(*options, "--total-kimg", 0.064)
     assert "micro-batch 8: about 0.0" in out.stdout
     [run] = run_dirs(tmp_path / "r")
-    assert '"micro_batch": 8' in (run / "config.json").read_text()
+    assert newest_checkpoint(run)["config"]["micro_batch"] == 8
+
+    # It goes on with that number, and does not ask for memory again.
+    assert "micro-batch" not in train(*options, "--total-kimg", 0.128).stdout
+    assert run_dirs(tmp_path / "r") == [run]
+
+
+def test_a_continued_run_keeps_its_number_whatever_is_free(data, tmp_path, monkeypatch):
+    train(*SMALL, "--data", data, "--result-dir", tmp_path, "--micro-batch", 4, "--total-kimg", 0.064)
+    [run] = run_dirs(tmp_path)
+    cfg = replace(tiny(), batch=8, micro_batch="auto")
+    assert choose_micro_batch(cfg, SPEC, max(run.glob("checkpoint-*.pt"))).micro_batch == 4
 
 
 def test_a_forecast_says_what_would_fit(data):
     out = train(*SMALL, "--data", data, "--micro-batch", 4, "--dry-run").stdout
     assert "at 4 images a pass (8 would fit: --micro-batch auto)" in out
     assert "would fit" not in train(*SMALL, "--data", data, "--micro-batch", "auto", "--dry-run").stdout
+
+
+def test_what_does_not_fit_is_not_advised(data, monkeypatch, capsys):
+    monkeypatch.setattr(forecast, "free_memory", lambda cfg: 1.0)
+    forecast.print_forecast(replace(tiny(), data=str(data), resolution=16, batch=8, micro_batch=8))
+    assert "would fit" not in capsys.readouterr().out
+
+
+def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(micro_batch, "CGROUP_LIMIT", limit)
+    limit.write_text("max\n")
+    whole = free_memory(tiny())
+    limit.write_text(f"{2**20}\n")
+    assert free_memory(tiny()) == 0.9 * 2**20 < whole

@@ -18,11 +18,19 @@ BLOCK = 1024  # 8 values for each of 128 threads: one 128-bit load of bf16
 
 
 @triton.jit
+def _places(CHANNELS, BLOCK: tl.constexpr):
+    """Return where the values of this program lie, and their channels."""
+    start = tl.program_id(0).to(tl.int64) * BLOCK
+    offset = tl.arange(0, BLOCK)
+    return start + offset, ((start % CHANNELS).to(tl.int32) + offset) % CHANNELS
+
+
+@triton.jit
 def forward_kernel(x, bias, y, SIZE, CHANNELS, slope, BLOCK: tl.constexpr):
     """Compute y = activation(x + bias)."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i, channel = _places(CHANNELS, BLOCK)
     exists = i < SIZE
-    value = tl.load(x + i, mask=exists, other=0.0).to(tl.float32) + tl.load(bias + i % CHANNELS).to(tl.float32)
+    value = tl.load(x + i, mask=exists, other=0.0).to(tl.float32) + tl.load(bias + channel).to(tl.float32)
     value = tl.where(value > 0, value, value * slope)
     tl.store(y + i, value.to(y.dtype.element_ty), mask=exists)
 
@@ -30,9 +38,9 @@ def forward_kernel(x, bias, y, SIZE, CHANNELS, slope, BLOCK: tl.constexpr):
 @triton.jit
 def tangent_kernel(dx, dbias, y, dy, SIZE, CHANNELS, slope, BLOCK: tl.constexpr):
     """Compute how y changes along dx and dbias."""
-    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    i, channel = _places(CHANNELS, BLOCK)
     exists = i < SIZE
-    value = tl.load(dx + i, mask=exists, other=0.0).to(tl.float32) + tl.load(dbias + i % CHANNELS).to(tl.float32)
+    value = tl.load(dx + i, mask=exists, other=0.0).to(tl.float32) + tl.load(dbias + channel).to(tl.float32)
     value = tl.where(tl.load(y + i, mask=exists, other=0.0) > 0, value, value * slope)
     tl.store(dy + i, value.to(dy.dtype.element_ty), mask=exists)
 
@@ -57,31 +65,23 @@ def gradient_kernel(dy, y, dx, sums, PIXELS, CHANNELS, slope, ROWS: tl.constexpr
     tl.store(sums + tl.program_id(0) * CHANNELS + column, total, mask=column < CHANNELS)
 
 
-def _forward_like(x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
-    return like(x)
-
-
-@operator("bias_act(Tensor x, Tensor bias, float slope) -> Tensor", _forward_like)
+@operator("bias_act(Tensor x, Tensor bias, float slope) -> Tensor")
 def forward(x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
     """Return activation(x + bias) for x [N,C,H,W] and bias [C]."""
     x = x.contiguous(memory_format=torch.channels_last)
     y = like(x)
     grid = (triton.cdiv(x.numel(), BLOCK),)
-    forward_kernel[grid](x, bias, y, x.numel(), x.shape[1], slope, BLOCK)
+    forward_kernel[grid](x, bias.contiguous(), y, x.numel(), x.shape[1], slope, BLOCK)
     return y
 
 
-def _tangent_like(dx: torch.Tensor, dbias: torch.Tensor, y: torch.Tensor, slope: float) -> torch.Tensor:
-    return like(dx)
-
-
-@operator("bias_act_tangent(Tensor dx, Tensor dbias, Tensor y, float slope) -> Tensor", _tangent_like)
+@operator("bias_act_tangent(Tensor dx, Tensor dbias, Tensor y, float slope) -> Tensor")
 def tangent(dx: torch.Tensor, dbias: torch.Tensor, y: torch.Tensor, slope: float) -> torch.Tensor:
     """Return the change of y [N,C,H,W] along dx [N,C,H,W] and dbias [C]."""
-    dx = dx.contiguous(memory_format=torch.channels_last)
+    dx, y = (t.contiguous(memory_format=torch.channels_last) for t in (dx, y))
     dy = like(dx)
     grid = (triton.cdiv(dx.numel(), BLOCK),)
-    tangent_kernel[grid](dx, dbias, y, dy, dx.numel(), dx.shape[1], slope, BLOCK)
+    tangent_kernel[grid](dx, dbias.contiguous(), y, dy, dx.numel(), dx.shape[1], slope, BLOCK)
     return dy
 
 
@@ -92,7 +92,7 @@ def _gradient_like(dy: torch.Tensor, y: torch.Tensor, slope: float) -> tuple[tor
 @operator("bias_act_gradient(Tensor dy, Tensor y, float slope) -> (Tensor, Tensor)", _gradient_like)
 def gradient(dy: torch.Tensor, y: torch.Tensor, slope: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the gradients with respect to x [N,C,H,W] and bias [C]."""
-    dy = dy.contiguous(memory_format=torch.channels_last)
+    dy, y = (t.contiguous(memory_format=torch.channels_last) for t in (dy, y))
     n, channels, height, width = dy.shape
     pixels = n * height * width
     tile = tiles(pixels, channels)

@@ -6,8 +6,8 @@ import triton.language as tl
 
 from training.ops.triton.operator import like, operator
 
-ROWS = 16  # pixels of a program's tile
-MOST_COLUMNS = 64  # channels of a tile: 8 values for each of 128 threads
+VALUES = 1024  # of a tile: 8 for each of 128 threads
+MOST_COLUMNS = 64  # channels of a tile
 
 
 @triton.jit
@@ -41,17 +41,14 @@ def blur_kernel(
     tl.store(y + i, value.to(y.dtype.element_ty), mask=exists)
 
 
-def _blur_like(x: torch.Tensor, taps: list[int], before: int) -> torch.Tensor:
-    return like(x)
-
-
-@operator("blur(Tensor x, int[] taps, int before) -> Tensor", _blur_like)
+@operator("blur(Tensor x, int[] taps, int before) -> Tensor")
 def blur(x: torch.Tensor, taps: list[int], before: int) -> torch.Tensor:
     """Filter x [N,C,H,W] with taps, scaled to a sum of 1, along both axes, `before` of them before each pixel."""
     x = x.contiguous(memory_format=torch.channels_last)
     y = like(x)
     n, channels, height, width = x.shape
     columns = min(triton.next_power_of_2(channels), MOST_COLUMNS)
-    grid = (n * height * triton.cdiv(width, ROWS), triton.cdiv(channels, columns))
-    blur_kernel[grid](x, y, height, width, channels, tuple(taps), before, ROWS, columns)
+    rows = VALUES // columns
+    grid = (n * height * triton.cdiv(width, rows), triton.cdiv(channels, columns))
+    blur_kernel[grid](x, y, height, width, channels, tuple(taps), before, rows, columns)
     return y

@@ -10,8 +10,8 @@ import torch
 import triton
 import triton.language as tl
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
+from training.ops.epilogue import published_epilogue_ref
 from training.ops.triton.operator import like, operator
 from training.ops.triton.tiles import tiles
 
@@ -259,7 +259,7 @@ class _Launch:
     def __init__(self, x: torch.Tensor, noise: torch.Tensor | None, slope: float) -> None:
         n, channels, height, width = x.shape
         pixels = height * width
-        tile = tiles(pixels, channels)
+        tile = tiles(pixels, channels, n)
         self.programs = tile.programs
         self.grid = (tile.programs, tile.blocks, n)
         self.one_program = (1, tile.blocks, n)
@@ -311,22 +311,9 @@ def moments(
     return result
 
 
-def _apply_like(
-    x: torch.Tensor,
-    bias: torch.Tensor,
-    noise: torch.Tensor | None,
-    strength: torch.Tensor | None,
-    moments: torch.Tensor,
-    style: torch.Tensor,
-    slope: float,
-) -> torch.Tensor:
-    return like(x)
-
-
 @operator(
     "epilogue(Tensor x, Tensor bias, Tensor? noise, Tensor? strength, Tensor moments, Tensor style, float slope)"
-    " -> Tensor",
-    _apply_like,
+    " -> Tensor"
 )
 def apply(
     x: torch.Tensor,
@@ -410,9 +397,17 @@ class _Epilogue(Function):
         ctx.save_for_backward(x, bias, noise, strength, style, output[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias, noise, strength, style, statistics = ctx.saved_tensors
+
+        # The kernels have no derivatives of their own, so a second one takes PyTorch's operators.
+        if torch.is_grad_enabled():
+            inputs = (x, bias, noise, strength, style)
+            wanted = [t for t, needed in zip(inputs, ctx.needs_input_grad, strict=False) if needed]
+            y = published_epilogue_ref(*inputs, ctx.slope)
+            gradients = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+            return (*(next(gradients) if needed else None for needed in ctx.needs_input_grad[:5]), None, None)
+
         dx, dstyle, sums = gradient(dy, x, bias, noise, strength, statistics, style, ctx.slope)
         dstrength = None if strength is None else sums[1].to(strength.dtype)
         return dx, sums[0].to(bias.dtype), None, dstrength, dstyle.to(style.dtype), None, None
@@ -429,8 +424,20 @@ def epilogue(
 ) -> torch.Tensor:
     """Apply noise times strength, bias, activation, instance norm and style to x [N,C,H,W].
 
-    noise [N or 1,1,H,W]; strength and bias [C]; style [N,2C] = (scale, shift).
-    Only first derivatives are supported, and none with respect to the noise.
+    noise [N or 1,1,H,W]; strength and bias [C]; style [N,2C] = (scale, shift). There is no gradient of the noise.
+    Raises ValueError for other shapes, which the kernels could not read.
     """
-    y, _ = _Epilogue.apply(x, bias, noise, strength, style.contiguous(), slope, eps)  # type: ignore[no-untyped-call]
+    n, channels, height, width = x.shape
+    expected = {"bias": (channels,), "strength": (channels,), "style": (n, 2 * channels)}
+    found = {"bias": bias, "strength": strength, "style": style}
+    for name, tensor in found.items():
+        if tensor is not None and tensor.shape != expected[name]:
+            raise ValueError(f"epilogue: found a {name} of shape {tuple(tensor.shape)}, expected {expected[name]}")
+    if noise is not None and noise.shape not in ((n, 1, height, width), (1, 1, height, width)):
+        raise ValueError(f"epilogue: found noise of shape {tuple(noise.shape)}, expected {(n, 1, height, width)}")
+
+    # The kernels read these one value after the other.
+    bias, style = bias.contiguous(), style.contiguous()
+    strength = None if strength is None else strength.contiguous()
+    y, _ = _Epilogue.apply(x, bias, noise, strength, style, slope, eps)  # type: ignore[no-untyped-call]
     return y  # type: ignore[no-any-return]

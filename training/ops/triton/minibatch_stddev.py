@@ -1,7 +1,7 @@
 """Kernels of minibatch stddev: its value, gradient, and gradient of the gradient, in one pass over the maps each.
 
 Maps are channels_last. Sample i is member i // M of group i mod M, of M groups. A program works on BLOCK values of one
-feature at the same place of all members of a group. It reads them up to three times, of which all but the first come
+feature at the same place of all members of a group. It reads them up to four times, of which all but the first come
 from the cache.
 """
 
@@ -115,7 +115,8 @@ def second_kernel(
 ):
     """Compute, with t_i for ddx_i and u_i for (x_i - mean) / s, the gradients of sum(t_i * k * u_i).
 
-    With respect to x_i it is k / s * (t_i - mean(t) - u_i * mean(t * u)), with respect to k the sum of t_i * u_i.
+    With respect to x_i it is k / s * (t_i - mean(t) - u_i * mean(t * u)); with respect to dy, the sum of t_i * u_i,
+    divided by all that is averaged.
     """
     place, exists = _places(SIZE, CHANNELS, FEATURES, BLOCK)
     mean, inverse = _moments(x, place, exists, groups, SIZE, MEMBERS, BLOCK, EPS)
@@ -166,11 +167,7 @@ def mean(x: torch.Tensor, members: int, features: int, eps: float) -> torch.Tens
     return launch.sums.sum(-1)
 
 
-def _gradient_like(x: torch.Tensor, dy: torch.Tensor, members: int, features: int, eps: float) -> torch.Tensor:
-    return like(x)
-
-
-@operator("stddev_gradient(Tensor x, Tensor dy, int members, int features, float eps) -> Tensor", _gradient_like)
+@operator("stddev_gradient(Tensor x, Tensor dy, int members, int features, float eps) -> Tensor")
 def gradient(x: torch.Tensor, dy: torch.Tensor, members: int, features: int, eps: float) -> torch.Tensor:
     """Return k * (x_i - mean) / s for x [N,C,H,W], with k from dy [M,features]."""
     x = x.contiguous(memory_format=torch.channels_last)

@@ -10,13 +10,19 @@ VALUES = 2048  # of a tile, which has all channels of some pixels
 
 
 @triton.jit
-def forward_kernel(x, y, PIXELS, CHANNELS, eps, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    """Compute y = r * x, with r = 1 / sqrt(mean square) over the channels."""
+def _places(PIXELS, CHANNELS, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Return where the values of this program lie [rows,columns], and which of them exist."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)
-    exists = (row < PIXELS)[:, None] & (column < CHANNELS)[None, :]
-    i = row[:, None].to(tl.int64) * CHANNELS + column[None, :]
+    return row[:, None].to(tl.int64) * CHANNELS + column[None, :], (row < PIXELS)[:, None] & (column < CHANNELS)[
+        None, :
+    ]
 
+
+@triton.jit
+def forward_kernel(x, y, PIXELS, CHANNELS, eps, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+    """Compute y = r * x, with r = 1 / sqrt(mean square) over the channels."""
+    i, exists = _places(PIXELS, CHANNELS, ROWS, COLUMNS)
     value = tl.load(x + i, mask=exists, other=0.0).to(tl.float32)
     r = 1 / tl.sqrt(tl.sum(value * value, 1) / CHANNELS + eps)
     tl.store(y + i, (value * r[:, None]).to(y.dtype.element_ty), mask=exists)
@@ -25,11 +31,7 @@ def forward_kernel(x, y, PIXELS, CHANNELS, eps, ROWS: tl.constexpr, COLUMNS: tl.
 @triton.jit
 def gradient_kernel(dy, x, dx, PIXELS, CHANNELS, eps, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Compute dx = r * (dy - y * mean(dy * y))."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    column = tl.arange(0, COLUMNS)
-    exists = (row < PIXELS)[:, None] & (column < CHANNELS)[None, :]
-    i = row[:, None].to(tl.int64) * CHANNELS + column[None, :]
-
+    i, exists = _places(PIXELS, CHANNELS, ROWS, COLUMNS)
     value = tl.load(x + i, mask=exists, other=0.0).to(tl.float32)
     gradient = tl.load(dy + i, mask=exists, other=0.0).to(tl.float32)
     r = 1 / tl.sqrt(tl.sum(value * value, 1) / CHANNELS + eps)
@@ -48,11 +50,7 @@ def _launch(x: torch.Tensor) -> tuple[tuple[int], tuple[int, int], tuple[int, in
     return (triton.cdiv(pixels, rows),), (pixels, channels), (rows, columns)
 
 
-def _forward_like(x: torch.Tensor, eps: float) -> torch.Tensor:
-    return like(x)
-
-
-@operator("pixel_norm(Tensor x, float eps) -> Tensor", _forward_like)
+@operator("pixel_norm(Tensor x, float eps) -> Tensor")
 def forward(x: torch.Tensor, eps: float) -> torch.Tensor:
     """Return x [N,C,H,W] with each pixel's vector scaled to unit mean square."""
     x = x.contiguous(memory_format=torch.channels_last)
@@ -62,11 +60,7 @@ def forward(x: torch.Tensor, eps: float) -> torch.Tensor:
     return y
 
 
-def _gradient_like(dy: torch.Tensor, x: torch.Tensor, eps: float) -> torch.Tensor:
-    return like(x)
-
-
-@operator("pixel_norm_gradient(Tensor dy, Tensor x, float eps) -> Tensor", _gradient_like)
+@operator("pixel_norm_gradient(Tensor dy, Tensor x, float eps) -> Tensor")
 def gradient(dy: torch.Tensor, x: torch.Tensor, eps: float) -> torch.Tensor:
     """Return the gradient with respect to x [N,C,H,W]."""
     dy, x = (t.contiguous(memory_format=torch.channels_last) for t in (dy, x))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import triton
 
-MOST_PROGRAMS = 1024  # for the pixels of one launch: enough for any GPU, and few enough to add up what each has summed
+MOST_PROGRAMS = 1024  # of one launch: enough for any GPU, and few enough to add up what each has summed
 VALUES = 2048  # of a tile: 16 for each of 128 threads
 
 
@@ -17,8 +17,10 @@ class Tiles(NamedTuple):
     columns: int
 
 
-def tiles(pixels: int, channels: int) -> Tiles:
-    """Return the tiles for maps of this size."""
+def tiles(pixels: int, channels: int, samples: int = 1) -> Tiles:
+    """Return the tiles for maps of this size; with samples, each of these has programs of its own."""
     columns = min(triton.next_power_of_2(channels), 64)
     rows = VALUES // columns
-    return Tiles(min(triton.cdiv(pixels, rows), MOST_PROGRAMS), triton.cdiv(channels, columns), rows, columns)
+    blocks = triton.cdiv(channels, columns)
+    programs = min(triton.cdiv(pixels, rows), max(MOST_PROGRAMS // (samples * blocks), 1))
+    return Tiles(programs, blocks, rows, columns)

@@ -21,14 +21,16 @@ from training.ops.triton.tiles import tiles
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 GPUS = {80: "A100", 90: "H100"}  # by compute capability
 
-# Arguments that are not maps of bf16 or whole numbers.
+# Arguments by type; all others point to maps of bf16.
 FLOAT_POINTERS = {"bias", "dbias", "noise", "strength", "style", "dstyle", "moments", "sums"}
 FLOATS = {"slope", "eps"}
-WHOLE = {"groups", "PROGRAMS", "HEIGHT", "WIDTH", "NOISE_STRIDE"} | {"SIZE", "PIXELS", "CHANNELS"}
+WHOLE = {"groups", "PROGRAMS", "HEIGHT", "WIDTH", "NOISE_STRIDE", "SIZE", "PIXELS", "CHANNELS"}
 
 _TILE = {"ROWS": tiles(2**16, 64).rows, "COLUMNS": tiles(2**16, 64).columns}
+_NARROW = {"ROWS": tiles(2**20, 16).rows, "COLUMNS": tiles(2**20, 16).columns}
 _NO_NOISE = {**_TILE, "noise": None, "strength": None}
 _STDDEV = {"MEMBERS": 4, "FEATURES": 1, "BLOCK": minibatch_stddev.BLOCK, "EPS": 1e-8}
+_BLUR = {"TAPS": (1, 2, 1), "BEFORE": 1}
 KERNELS = {
     "stddev mean": (minibatch_stddev.value_kernel, _STDDEV),
     "stddev gradient": (minibatch_stddev.gradient_kernel, _STDDEV),
@@ -46,7 +48,17 @@ KERNELS = {
     "epilogue gradient without noise": (epilogue.gradient_kernel, _NO_NOISE),
     "pixel norm": (pixel_norm.forward_kernel, {"ROWS": pixel_norm.VALUES // 512, "COLUMNS": 512}),
     "pixel norm gradient": (pixel_norm.gradient_kernel, {"ROWS": pixel_norm.VALUES // 512, "COLUMNS": 512}),
-    "blur": (blur.blur_kernel, {"TAPS": (1, 2, 1), "BEFORE": 1, "ROWS": blur.ROWS, "COLUMNS": blur.MOST_COLUMNS}),
+    "blur": (blur.blur_kernel, {**_BLUR, "ROWS": blur.VALUES // 64, "COLUMNS": 64}),
+    # The few maps of the largest images.
+    "bias gradient of 16 maps": (bias_act.gradient_kernel, _NARROW),
+    "epilogue of 16 maps": (epilogue.apply_kernel, _NARROW),
+    "epilogue gradient of 16 maps": (epilogue.gradient_kernel, _NARROW),
+    "blur of 16 maps": (blur.blur_kernel, {**_BLUR, "ROWS": blur.VALUES // 16, "COLUMNS": 16}),
+    # Triton makes a constant of what is 1 at a launch.
+    "stddev mean of one group": (minibatch_stddev.value_kernel, {**_STDDEV, "groups": 1}),
+    "stddev second gradient of one group": (minibatch_stddev.second_kernel, {**_STDDEV, "groups": 1}),
+    "epilogue moments of one program": (epilogue.moments_kernel, {**_TILE, "PROGRAMS": 1}),
+    "bias of one map": (bias_act.forward_kernel, {"BLOCK": bias_act.BLOCK, "CHANNELS": 1}),
 }
 
 
@@ -67,8 +79,9 @@ def _assemble(kernel: str, capability: int) -> dict[str, object]:
     names = list(inspect.signature(function.fn).parameters)
     signature = {name: "constexpr" if name in constants else _type(kernel, name) for name in names}
 
-    # As at a launch: PyTorch's tensors begin at multiples of 16 bytes, and sizes of large maps are multiples of 16.
-    aligned = [i for i, name in enumerate(names) if signature[name].startswith("*") or name in WHOLE - {"groups"}]
+    # As at a launch: tensors begin at multiples of 16 bytes, and sizes of large maps are multiples of 16. Only
+    # maps are said to, so that wide reads are reads of maps.
+    aligned = [i for i, name in enumerate(names) if signature[name] in ("*bf16", "i32") and name != "groups"]
     attributes = {(i,): [["tt.divisibility", 16]] for i in aligned}
     source = ASTSource(function, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))

@@ -28,4 +28,8 @@ def test_every_kernel_compiles_without_spills(compiled):
 
 
 def test_maps_are_read_by_128_bits(compiled):
-    assert not [row for row in compiled if not row["reads 128 bits"]]
+    # The moments come from sums, and from one pixel of each map.
+    assert {row["kernel"] for row in compiled if not row["reads 128 bits"]} == {
+        "epilogue moments",
+        "epilogue moments of one program",
+    }

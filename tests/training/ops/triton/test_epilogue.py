@@ -51,12 +51,35 @@ def test_without_a_style_maps_are_normalised():
     torch.testing.assert_close(y.var((2, 3), correction=0), torch.ones(2, 4), atol=1e-4, rtol=0)
 
 
-def test_a_second_derivative_is_refused():
-    x, bias, style, strength = (t.requires_grad_() for t in inputs(2, 4, 4, 4))
-    y = epilogue(None)(x, bias, style, strength, impl="triton")
-    [dx] = torch.autograd.grad(y.pow(3).sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+def test_second_derivatives_are_those_of_the_reference():
+    x, bias, style, strength = (t.requires_grad_() for t in inputs(2, 4, 4, 5))
+    noise = torch.randn(2, 1, 4, 5)
+    results = []
+    for impl in ("triton", "ref"):
+        y = epilogue(noise)(x, bias, style, strength, impl=impl)
+        first = torch.autograd.grad(y.pow(3).sum(), (x, bias, style, strength), create_graph=True)
+        results.append(torch.autograd.grad(sum(g.pow(2).sum() for g in first), (x, bias, style, strength)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-2 * theirs.abs().max().item())
+
+
+def test_a_gradient_of_the_noise_is_that_of_the_reference():
+    x, bias, style, strength = inputs(2, 4, 4, 5)
+    noise = torch.randn(2, 1, 4, 5, requires_grad=True)
+    ours, theirs = (
+        torch.autograd.grad(epilogue(noise)(x, bias, style, strength, impl=impl).pow(3).sum(), noise)[0]
+        for impl in ("triton", "ref")
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_shapes_that_kernels_cannot_read_are_refused():
+    x, bias, style, strength = inputs(2, 4, 4, 5)
+    for wrong in ((x, bias[:3], style, strength), (x, bias, style[:1], strength)):
+        with pytest.raises(ValueError, match=r"found a \w+ of shape"):
+            epilogue(None)(*wrong, impl="triton")
+    with pytest.raises(ValueError, match="found noise of shape"):
+        epilogue(torch.randn(2, 1, 1, 1))(x, bias, style, strength, impl="triton")
 
 
 def test_compiled_with_a_blur_it_is_the_same():
