@@ -27,8 +27,10 @@ def use_triton(impl: Impl, x: torch.Tensor, when_compiling: bool) -> bool:
     """
     if impl != "auto":
         return impl == "triton"
-    if torch.compiler.is_compiling() and not when_compiling:
-        return False
     if not _INSTALLED or not x.is_cuda or x.dtype == torch.float64:
         return False
+
+    # The compiler has seen to it that Triton runs here, and cannot look at the GPU in the middle of a function.
+    if torch.compiler.is_compiling():
+        return when_compiling
     return torch.cuda.get_device_properties(x.device).major >= 8
