@@ -30,10 +30,11 @@ class Updater:
         self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
         self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
 
-        # The shapes of a run never change, so the steps are compiled for these shapes only.
+        # The shapes of a run never change, so the steps are compiled for these shapes only. A step must be one graph: a
+        # break inside torch.func would give wrong numbers in silence.
         if self.cfg.compile:
             tell_compiler()
-        maybe_compiled = partial(torch.compile, dynamic=False) if self.cfg.compile else lambda step: step
+        maybe_compiled = partial(torch.compile, dynamic=False, fullgraph=True) if self.cfg.compile else lambda step: step
         self.run_d: Callable[..., StepResult] = maybe_compiled(d_step)
         self.run_g: Callable[..., StepResult] = maybe_compiled(g_step)
 

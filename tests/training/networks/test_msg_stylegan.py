@@ -162,7 +162,7 @@ def test_compiled_steps_equal_eager():
         D.requires_grad_(net is D)
         results = []
         tell_compiler()
-        for run in (step, torch.compile(step, dynamic=False, backend="aot_eager")):
+        for run in (step, torch.compile(step, dynamic=False, fullgraph=True, backend="aot_eager")):
             result = run(*args)
             results.append((result.loss, *torch.autograd.grad(result.loss, list(net.parameters()))))
         for a, b in zip(*results, strict=True):
