@@ -34,7 +34,8 @@ class Updater:
         # break inside torch.func would give wrong numbers in silence.
         if self.cfg.compile:
             tell_compiler()
-        maybe_compiled = partial(torch.compile, dynamic=False, fullgraph=True) if self.cfg.compile else lambda step: step
+        compiled = partial(torch.compile, dynamic=False, fullgraph=True)
+        maybe_compiled = compiled if self.cfg.compile else lambda step: step
         self.run_d: Callable[..., StepResult] = maybe_compiled(d_step)
         self.run_g: Callable[..., StepResult] = maybe_compiled(g_step)
 
