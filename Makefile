@@ -33,8 +33,8 @@ test-torch-2.11: .venv-torch-2.11/.installed
 	@touch $@
 
 gpu: .venv/.installed-test
-	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton; echo $$? > .gpu-tests
 	mkdir -p gpu-results
+	$(BIN)/python -m pytest --numprocesses=0 -m gpu tests/gpu tests/training/ops/triton; echo $$? > gpu-results/.status
 	for size in 256 1024; do \
 	  $(BIN)/python benchmarks/train_step.py --device cuda --preset flowers256 --fmap-base 8192 --fmap-max 512 \
 	    --resolution $$size --batch `expr 2048 / $$size` --json gpu-results/train_step_$$size.json \
@@ -43,7 +43,7 @@ gpu: .venv/.installed-test
 	$(BIN)/python benchmarks/kernels.py --json gpu-results/kernels.json
 	$(BIN)/python benchmarks/kernels.py --compile --json gpu-results/kernels_compile.json
 	$(BIN)/python benchmarks/sampling.py --json gpu-results/sampling.json
-	@status=`cat .gpu-tests`; rm .gpu-tests; exit $$status
+	@exit `cat gpu-results/.status`
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

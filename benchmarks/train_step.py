@@ -29,7 +29,7 @@ from training.config import TrainConfig
 from training.ops import implementation
 from training.ops.epilogue import instance_norm_style_ref
 from training.precision import autocast, choose_kernels
-from training.run.cost import estimate_cost
+from training.run.cost import Cost, estimate_cost
 from training.run.forecast import convolution_rate
 from training.spec import ImageSpec
 from training.state import TrainState
@@ -179,31 +179,10 @@ def main(
     facts = machine(used_device)
     choose_kernels(cfg.deterministic)
 
-    # All settings, each with the rate of a bare convolution at that moment.
-    rows: list[dict[str, Any]] = []
+    # All settings, in turn.
+    rows = []
     for name in settings:
-        setting = replace(cfg, precision="bf16" if "bf16" in name else "fp32", compile="compile" in name)
-        rate = convolution_rate(used_device, setting.precision)
-
-        kernels = implementation._INSTALLED and not name.startswith("plain") and not name.endswith("-ref")
-        with (
-            _plain() if name.startswith("plain") else nullcontext(),
-            mock.patch.object(implementation, "_INSTALLED", kernels),
-        ):
-            if used_device.type == "cuda":
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats(used_device)
-            speed = measure(setting, spec, used_device, repeats)
-
-        # The most memory that tensors took, and the forecast.
-        memory = {}
-        if used_device.type == "cuda":
-            peak, forecast = torch.cuda.max_memory_allocated(used_device), estimate_cost(setting, spec).peak_bytes
-            memory = {"peak GB": peak / 1e9, "forecast GB": forecast / 1e9}
-
-        # Everything is counted in operations of our form, also in the plain form, which needs more.
-        share = speed["train"] * (cost.d_flops + cost.g_flops) / rate
-        rows.append({"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share, **memory})
+        rows.append(_row(name, cfg, spec, cost, used_device, repeats))
         print(f"{name} done", file=sys.stderr)
 
     # What was measured, and where.
@@ -221,7 +200,37 @@ def main(
     }
     save(figures, json)
 
-    # The table of docs/performance.md.
+    _print_table(rows)
+
+
+def _row(
+    name: str, cfg: TrainConfig, spec: ImageSpec, cost: Cost, device: torch.device, repeats: int
+) -> dict[str, Any]:
+    """Return the figures of one setting, with the rate of a bare convolution at that moment."""
+    setting = replace(cfg, precision="bf16" if "bf16" in name else "fp32", compile="compile" in name)
+    rate = convolution_rate(device, setting.precision)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+    kernels = implementation._INSTALLED and not name.startswith("plain") and not name.endswith("-ref")
+    with (
+        _plain() if name.startswith("plain") else nullcontext(),
+        mock.patch.object(implementation, "_INSTALLED", kernels),
+    ):
+        speed = measure(setting, spec, device, repeats)
+
+    # Everything is counted in operations of our form, also in the plain form, which needs more.
+    share = speed["train"] * (cost.d_flops + cost.g_flops) / rate
+    row = {"setting": name, **speed, "conv TFLOP/s": rate / 1e12, "share": share}
+    if device.type == "cuda":
+        row["peak GB"] = torch.cuda.max_memory_allocated(device) / 1e9
+        row["forecast GB"] = estimate_cost(setting, spec).peak_bytes / 1e9
+    return row
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Print the table of docs/performance.md."""
     memory_heads = [key for key in ("peak GB", "forecast GB") if key in rows[0]]
     heads = ["setting", "D step", "G step", "train img/s", "s/kimg", "against first", "sample img/s", "conv TFLOP/s"]
     heads += ["share", *memory_heads]

@@ -32,7 +32,7 @@ def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec, checkpoint: Path | Non
         return replace(cfg, micro_batch=content["micro_batch"])
 
     free = min(distributed.gather_objects(free_memory(cfg)))
-    size, peak = largest_fitting(cfg, spec, free)
+    size, peak = distributed.on_main(lambda: largest_fitting(cfg, spec, free))
     if distributed.is_main():
         about = f"micro-batch {size}: about {peak / 2**30:.2f} GiB per process"
         usable = f"the {free / 2**30:.2f} GiB that can be used"

@@ -41,6 +41,8 @@ def tangent_kernel(dx, dbias, y, dy, SIZE, CHANNELS, slope, BLOCK: tl.constexpr)
     i, channel = _places(CHANNELS, BLOCK)
     exists = i < SIZE
     value = tl.load(dx + i, mask=exists, other=0.0).to(tl.float32) + tl.load(dbias + channel).to(tl.float32)
+
+    # The activation is a product with 1 or with the slope.
     value = tl.where(tl.load(y + i, mask=exists, other=0.0) > 0, value, value * slope)
     tl.store(dy + i, value.to(dy.dtype.element_ty), mask=exists)
 
@@ -51,6 +53,7 @@ def gradient_kernel(dy, y, dx, sums, PIXELS, CHANNELS, slope, ROWS: tl.constexpr
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     total = tl.zeros((COLUMNS,), tl.float32)
 
+    # Over the tiles of this program.
     start = tl.program_id(0) * ROWS
     while start < PIXELS:
         row = start + tl.arange(0, ROWS)
@@ -86,6 +89,7 @@ def tangent(dx: torch.Tensor, dbias: torch.Tensor, y: torch.Tensor, slope: float
 
 
 def _gradient_like(dy: torch.Tensor, y: torch.Tensor, slope: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return empty tensors for the gradients of x and bias."""
     return like(dy), dy.new_empty(dy.shape[1], dtype=torch.float32)
 
 
@@ -97,6 +101,7 @@ def gradient(dy: torch.Tensor, y: torch.Tensor, slope: float) -> tuple[torch.Ten
     pixels = n * height * width
     tile = tiles(pixels, channels)
 
+    # Each program stores its sums, which are added in a fixed order, so that results repeat.
     dx = like(dy)
     sums = dy.new_empty((tile.programs, channels), dtype=torch.float32)
     grid = (tile.programs, tile.blocks)

@@ -38,6 +38,22 @@ def _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, 
 
 
 @triton.jit
+def _store_sums(first, second, sums, column, CHANNELS):
+    """Store what this program has summed up in sums [programs,N,2,C]."""
+    place = (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * 2 * CHANNELS + column
+    tl.store(sums + place, first, mask=column < CHANNELS)
+    tl.store(sums + place + CHANNELS, second, mask=column < CHANNELS)
+
+
+@triton.jit
+def _load_pair(pairs, column, CHANNELS):
+    """Return both values of each channel of this program's sample, from pairs [N,2,C], in float32."""
+    place = tl.program_id(2) * 2 * CHANNELS + column
+    first = tl.load(pairs + place, mask=column < CHANNELS, other=0.0).to(tl.float32)
+    return first, tl.load(pairs + place + CHANNELS, mask=column < CHANNELS, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def sums_kernel(
     x,
     bias,
@@ -60,6 +76,7 @@ def sums_kernel(
     real = column < CHANNELS
     pivot = _activated(x, bias, noise, strength, first, column, real[None, :], PIXELS, CHANNELS, NOISE_STRIDE, slope)
 
+    # Over the tiles of this program.
     total = tl.zeros((COLUMNS,), tl.float32)
     squares = tl.zeros((COLUMNS,), tl.float32)
     start = tl.program_id(0) * ROWS
@@ -72,9 +89,7 @@ def sums_kernel(
         squares += tl.sum(value * value, 0)
         start += tl.num_programs(0) * ROWS
 
-    place = (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * 2 * CHANNELS + column
-    tl.store(sums + place, total, mask=real)
-    tl.store(sums + place + CHANNELS, squares, mask=real)
+    _store_sums(total, squares, sums, column, CHANNELS)
 
 
 @triton.jit
@@ -97,6 +112,8 @@ def moments_kernel(
     """Compute the mean and 1 / standard deviation of each map from the sums: moments [N,2,C]."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     real = column < CHANNELS
+
+    # What all programs have summed up.
     total = tl.zeros((COLUMNS,), tl.float32)
     squares = tl.zeros((COLUMNS,), tl.float32)
     start = 0
@@ -139,16 +156,14 @@ def apply_kernel(
     """Compute y = normalised map * (scale + 1) + shift, with style [N,2C] = (scale, shift)."""
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     real = column < CHANNELS
-    place = tl.program_id(2) * 2 * CHANNELS + column
-    mean = tl.load(moments + place, mask=real, other=0.0)
-    gain = tl.load(moments + place + CHANNELS, mask=real, other=0.0)
-    scale = tl.load(style + place, mask=real, other=0.0).to(tl.float32) + 1
-    shift = tl.load(style + place + CHANNELS, mask=real, other=0.0).to(tl.float32)
+    mean, gain = _load_pair(moments, column, CHANNELS)
+    scale, shift = _load_pair(style, column, CHANNELS)
 
+    # One tile, from x to y.
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     exists = (row < PIXELS)[:, None] & real[None, :]
     value = _activated(x, bias, noise, strength, row, column, exists, PIXELS, CHANNELS, NOISE_STRIDE, slope)
-    value = (value - mean[None, :]) * (gain * scale)[None, :] + shift[None, :]
+    value = (value - mean[None, :]) * (gain * (scale + 1))[None, :] + shift[None, :]
     i = (tl.program_id(2).to(tl.int64) * PIXELS + row)[:, None] * CHANNELS + column[None, :]
     tl.store(y + i, value.to(y.dtype.element_ty), mask=exists)
 
@@ -173,9 +188,9 @@ def style_gradient_kernel(
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     real = column < CHANNELS
     sample = tl.program_id(2).to(tl.int64)
-    mean = tl.load(moments + sample * 2 * CHANNELS + column, mask=real, other=0.0)
-    gain = tl.load(moments + (sample * 2 + 1) * CHANNELS + column, mask=real, other=0.0)
+    mean, gain = _load_pair(moments, column, CHANNELS)
 
+    # Over the tiles of this program.
     products = tl.zeros((COLUMNS,), tl.float32)
     total = tl.zeros((COLUMNS,), tl.float32)
     start = tl.program_id(0) * ROWS
@@ -189,9 +204,7 @@ def style_gradient_kernel(
         total += tl.sum(gradient, 0)
         start += tl.num_programs(0) * ROWS
 
-    place = (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * 2 * CHANNELS + column
-    tl.store(sums + place, products, mask=real)
-    tl.store(sums + place + CHANNELS, total, mask=real)
+    _store_sums(products, total, sums, column, CHANNELS)
 
 
 @triton.jit
@@ -221,13 +234,16 @@ def gradient_kernel(
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     real = column < CHANNELS
     sample = tl.program_id(2).to(tl.int64)
-    place = sample * 2 * CHANNELS + column
-    mean = tl.load(moments + place, mask=real, other=0.0)
-    gain = tl.load(moments + place + CHANNELS, mask=real, other=0.0)
-    factor = gain * (tl.load(style + place, mask=real, other=0.0).to(tl.float32) + 1)
-    mean_product = tl.load(dstyle + place, mask=real, other=0.0) / PIXELS
-    mean_gradient = tl.load(dstyle + place + CHANNELS, mask=real, other=0.0) / PIXELS
 
+    # What holds for a whole map: its moments, its style, and the means that the first backward pass has summed up.
+    mean, gain = _load_pair(moments, column, CHANNELS)
+    scale, _ = _load_pair(style, column, CHANNELS)
+    sum_product, sum_gradient = _load_pair(dstyle, column, CHANNELS)
+    factor = gain * (scale + 1)
+    mean_product = sum_product / PIXELS
+    mean_gradient = sum_gradient / PIXELS
+
+    # Over the tiles of this program.
     of_bias = tl.zeros((COLUMNS,), tl.float32)
     of_strength = tl.zeros((COLUMNS,), tl.float32)
     start = tl.program_id(0) * ROWS
@@ -248,9 +264,7 @@ def gradient_kernel(
             of_strength += tl.sum(gradient * _load_noise(noise, row, PIXELS, NOISE_STRIDE)[:, None], 0)
         start += tl.num_programs(0) * ROWS
 
-    place = (tl.program_id(0) * tl.num_programs(2) + tl.program_id(2)) * 2 * CHANNELS + column
-    tl.store(sums + place, of_bias, mask=real)
-    tl.store(sums + place + CHANNELS, of_strength, mask=real)
+    _store_sums(of_bias, of_strength, sums, column, CHANNELS)
 
 
 class _Launch:
@@ -277,14 +291,8 @@ def _contiguous(noise: torch.Tensor | None) -> torch.Tensor | None:
     return None if noise is None else noise.contiguous()
 
 
-def _moments_like(
-    x: torch.Tensor,
-    bias: torch.Tensor,
-    noise: torch.Tensor | None,
-    strength: torch.Tensor | None,
-    slope: float,
-    eps: float,
-) -> torch.Tensor:
+def _moments_like(x: torch.Tensor, *_: object) -> torch.Tensor:
+    """Return an empty tensor for the moments of x."""
     return x.new_empty((x.shape[0], 2, x.shape[1]), dtype=torch.float32)
 
 
@@ -306,7 +314,7 @@ def moments(
     launch = _Launch(x, noise, slope)
     sums_kernel[launch.grid](*maps, launch.sums, *launch.sizes, *launch.tile)
 
-    result = _moments_like(x, bias, noise, strength, slope, eps)
+    result = _moments_like(x)
     moments_kernel[launch.one_program](*maps, launch.sums, result, launch.programs, *launch.sizes, eps, *launch.tile)
     return result
 
@@ -333,18 +341,11 @@ def apply(
     return y
 
 
-def _gradient_like(
-    dy: torch.Tensor,
-    x: torch.Tensor,
-    bias: torch.Tensor,
-    noise: torch.Tensor | None,
-    strength: torch.Tensor | None,
-    moments: torch.Tensor,
-    style: torch.Tensor,
-    slope: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    channels = x.shape[1]
-    return like(x), torch.empty_like(style, dtype=torch.float32), moments.new_empty((2, channels))
+def _gradient_like(_: object, x: torch.Tensor, *__: object) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return empty tensors for the gradients of x, style, and bias with strength."""
+    n, channels, _, _ = x.shape
+    pairs = x.new_empty((n + 1, 2 * channels), dtype=torch.float32)
+    return like(x), pairs[:n], pairs[n].view(2, channels)
 
 
 @operator(

@@ -35,6 +35,13 @@ def _load(x, member, place, exists, groups, SIZE):
 
 
 @triton.jit
+def _store(values, out, member, place, exists, groups, SIZE):
+    """Store values of one member of this program's group."""
+    sample = (member * groups + tl.program_id(1)).to(tl.int64)
+    tl.store(out + sample * SIZE + place, values.to(out.dtype.element_ty), mask=exists)
+
+
+@triton.jit
 def _moments(x, place, exists, groups, SIZE, MEMBERS: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr):
     """Return the mean over the members of the group, and 1 / their standard deviation."""
     mean = tl.zeros((BLOCK,), tl.float32)
@@ -94,8 +101,7 @@ def gradient_kernel(
 
     for member in range(MEMBERS):
         centred = _load(x, member, place, exists, groups, SIZE) - mean
-        sample = (member * groups + tl.program_id(1)).to(tl.int64)
-        tl.store(dx + sample * SIZE + place, (centred * inverse * k).to(dx.dtype.element_ty), mask=exists)
+        _store(centred * inverse * k, dx, member, place, exists, groups, SIZE)
 
 
 @triton.jit
@@ -132,12 +138,12 @@ def second_kernel(
         sum_tu += t * u
     _store_sum(tl.where(exists, sum_tu, 0.0), 1.0 / MEMBERS / (SIZE // FEATURES), sums)
 
+    # The gradient of each member.
     for member in range(MEMBERS):
         t = _load(ddx, member, place, exists, groups, SIZE)
         u = (_load(x, member, place, exists, groups, SIZE) - mean) * inverse
         gradient = k * inverse * (t - sum_t / MEMBERS - u * sum_tu / MEMBERS)
-        sample = (member * groups + tl.program_id(1)).to(tl.int64)
-        tl.store(dx + sample * SIZE + place, gradient.to(dx.dtype.element_ty), mask=exists)
+        _store(gradient, dx, member, place, exists, groups, SIZE)
 
 
 class _Launch:
@@ -155,6 +161,7 @@ class _Launch:
 
 
 def _mean_like(x: torch.Tensor, members: int, features: int, eps: float) -> torch.Tensor:
+    """Return an empty tensor for the means."""
     return x.new_empty((x.shape[0] // members, features), dtype=torch.float32)
 
 
@@ -178,8 +185,9 @@ def gradient(x: torch.Tensor, dy: torch.Tensor, members: int, features: int, eps
 
 
 def _second_gradient_like(
-    x: torch.Tensor, ddx: torch.Tensor, dy: torch.Tensor, members: int, features: int, eps: float
+    x: torch.Tensor, ddx: torch.Tensor, dy: torch.Tensor, *_: object
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return empty tensors for the derivatives with respect to x and dy."""
     return like(x), torch.empty_like(dy)
 
 
