@@ -10,7 +10,7 @@ most memory that tensors took, beside the forecast of `train.py --dry-run`.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -100,12 +100,11 @@ def _plain() -> Iterator[None]:
         yield
 
 
-def measure(cfg: TrainConfig, spec: ImageSpec, device: torch.device, repeats: int) -> dict[str, float]:
-    """Return the images per second of each kind of step."""
+def prepare_steps(cfg: TrainConfig, spec: ImageSpec, device: torch.device) -> dict[str, Callable[[], None]]:
+    """Return a function for each kind of step, for new networks and a batch of noise with random labels."""
     state = TrainState(cfg, spec, device)
     sampler = torch.compile(state.G_ema, dynamic=False) if cfg.compile else state.G_ema
 
-    # One batch of noise with random labels serves all steps.
     rng = np.random.default_rng(0)
     table = np.eye(max(spec.c_dim, 1), spec.c_dim, dtype=np.float32)
     images = rng.integers(0, 256, (cfg.batch, spec.channels, spec.resolution, spec.resolution), dtype=np.uint8)
@@ -117,13 +116,18 @@ def measure(cfg: TrainConfig, spec: ImageSpec, device: torch.device, repeats: in
         with torch.no_grad(), autocast(cfg.precision, device):
             sampler(z, c, noise_mode="const")
 
-    # The first steps allocate memory, and compile.
     updater = Updater(state, table)
-    steps = {
+    return {
         "D step": lambda: updater.d_update(images, labels, 0.001),
         "G step": lambda: updater.g_update(0.001),
         "sample": sample,
     }
+
+
+def measure(cfg: TrainConfig, spec: ImageSpec, device: torch.device, repeats: int) -> dict[str, float]:
+    """Return the images per second of each kind of step."""
+    # The first steps allocate memory, and compile.
+    steps = prepare_steps(cfg, spec, device)
     seconds = {name: timing.seconds for name, timing in time_in_turns(steps, repeats, warm_up=2).items()}
     seconds["train"] = seconds["D step"] + seconds["G step"]
     return {name: cfg.batch / seconds[name] for name in ("D step", "G step", "train", "sample")}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import tyro
 
+from dnnlib.cpu_threads import CpuThreads
 from dnnlib.distributed import pick_device
 from dnnlib.errors import UserError
 from generation.networks import find_network
@@ -97,12 +98,15 @@ class Sampler:
         """
         self.options = options
 
-        # The network, on the device that it is asked for.
+        # The network, on the device that it is asked for. While it is loaded, see what other programs leave of a CPU.
         self.device = pick_device(options.device)
+        threads = CpuThreads()
         if G is None:
             G = load_network(find_network(options.network, options.snapshot, options.result_dir)).generator()
         self.G = G.to(self.device)
         self.resolutions = self.G.synthesis.image_resolutions
+        if self.device.type == "cpu":
+            threads.choose()
 
         # The class is checked before the first image.
         c_dim = self.G.spec.c_dim

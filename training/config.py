@@ -141,7 +141,8 @@ class TrainConfig:
     it, otherwise fp32."""
     deterministic: bool = True
     """Repeat runs bit for bit, also after an interruption. Off = let cuDNN try which of its kernels are the fastest,
-    also those that add in an order that changes: two runs on a GPU then differ, as does one that was resumed."""
+    also those that add in an order that changes, and let the number of threads on a CPU follow what other programs
+    leave free: two runs then differ, as does one that was resumed."""
     compile: bool = False
     """Compile the D and G steps with torch.compile: faster after a minute or two; needs a C++ compiler on a CPU."""
 

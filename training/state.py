@@ -16,7 +16,7 @@ from training.spec import ImageSpec
 from training.warm_start import InitialWeights, copy_fitting, table
 
 # Attributes of TrainState that are plain numbers.
-PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec")
+PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec", "cpu_threads")
 
 
 class Tick(NamedTuple):
@@ -65,6 +65,7 @@ class TrainState:
         self.total_sec = 0.0  # time trained, over all sessions
         self.tick_sec = 0.0  # of that, since the last report
         self.wait_sec = 0.0  # of that, spent waiting for data
+        self.cpu_threads: int | None = None  # of a run on a CPU, as far as it has chosen their number
 
     @property
     def finished(self) -> bool:

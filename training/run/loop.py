@@ -18,6 +18,7 @@ from training.run.hooks import Hook, LoadWeights, SavedSnapshot
 from training.run.micro_batch import choose_micro_batch
 from training.run.report import Report
 from training.run.run_dir import Run, open_run
+from training.run.threads import RunThreads
 from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import Updater
@@ -40,6 +41,7 @@ def training_loop(
     run = distributed.on_main(lambda: open_run(cfg, dataset))
     cfg = choose_micro_batch(cfg, dataset.spec, run.checkpoint)
     state = _initial_state(cfg, run, dataset.spec, device, load_weights)
+    threads = RunThreads(state, device)
     updater = Updater(state, dataset.labels)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
 
@@ -80,12 +82,15 @@ def training_loop(
             if state.finished or state.tick_is_over:
                 tick = state.end_tick()
                 report.tick(tick, lr_factor)
+                threads.advise(report.say)
                 if state.finished or tick.completes(cfg.image_snapshot_ticks):
                     report.save_sheets()
                 if state.finished or tick.completes(cfg.network_snapshot_ticks):
                     _save_networks(report, hooks, stop)
                 state.total_sec += time.perf_counter() - clock
                 clock = time.perf_counter()
+
+            threads.after_step()
 
             # If asked to stop, keep everything up to this step.
             if not state.finished and stop():

@@ -71,7 +71,9 @@ class Report:
         # Data, networks and hardware, after what is to be known about how the run was found.
         labels = f", {spec.c_dim} label values" if spec.c_dim else ""
         size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
-        hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        threads = torch.get_num_threads()
+        cpu = f"CPU with {threads} thread{'s' * (threads > 1)}"
+        hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
         precision = resolve_precision(cfg.precision, self.device)
         compiled = ", compiled" if cfg.compile else ""
         for line in (
