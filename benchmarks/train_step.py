@@ -78,7 +78,7 @@ def _plain_pixel_norm(x: torch.Tensor, dim: int = 1, impl: str = "ref") -> torch
 
 
 @contextmanager
-def _plain() -> Iterator[None]:
+def plain_operations() -> Iterator[None]:
     """Replace the fast operations of our networks by those that a plain port would use."""
     # Without channels_last, tensors stay NCHW.
     contiguous = torch.Tensor.contiguous
@@ -219,7 +219,7 @@ def _row(
 
     kernels = implementation._INSTALLED and not name.startswith("plain") and not name.endswith("-ref")
     with (
-        _plain() if name.startswith("plain") else nullcontext(),
+        plain_operations() if name.startswith("plain") else nullcontext(),
         mock.patch.object(implementation, "_INSTALLED", kernels),
     ):
         speed = measure(setting, spec, device, repeats)

@@ -137,8 +137,8 @@ class TrainConfig:
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto = CUDA if a GPU is available."""
     precision: Precision = "auto"
-    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = bf16 if this hardware is fast at
-    it, otherwise fp32."""
+    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = bf16 where it trains these networks faster: on
+    GPUs since the A100's generation, and on CPUs with bf16 instructions unless the networks are small."""
     deterministic: bool = True
     """Repeat runs bit for bit, also after an interruption. Off = let cuDNN try which of its kernels are the fastest,
     also those that add in an order that changes, and let the number of threads on a CPU follow what other programs

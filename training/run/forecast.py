@@ -19,6 +19,7 @@ from training.networks.base import Discriminator, Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
 from training.networks.msg_stylegan import SynthesisLayer
 from training.precision import choose_kernels, resolve_precision
+from training.run.auto_precision import choose_precision
 from training.run.cost import estimate_cost
 from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting
 from training.spec import ImageSpec
@@ -103,6 +104,7 @@ def print_forecast(cfg: TrainConfig) -> None:
     spec = _spec(cfg)
     check_networks(cfg, spec)
     cfg = choose_micro_batch(cfg, spec)
+    cfg = choose_precision(cfg, spec, pick_device(cfg.device))
     print(json.dumps(as_dict(cfg), indent=1))
     with FakeTensorMode():
         _print_layers("G", layer_table(build_generator(cfg.G, spec), spec))

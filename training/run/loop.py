@@ -13,6 +13,7 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
 from training.ema import ema_beta, update_ema
+from training.run.auto_precision import choose_precision
 from training.run.checkpoint import restore, save_checkpoint
 from training.run.hooks import Hook, LoadWeights, SavedSnapshot
 from training.run.micro_batch import choose_micro_batch
@@ -40,6 +41,7 @@ def training_loop(
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
     cfg = choose_micro_batch(cfg, dataset.spec, run.checkpoint)
+    cfg = choose_precision(cfg, dataset.spec, device, run.checkpoint)
     state = _initial_state(cfg, run, dataset.spec, device, load_weights)
     threads = RunThreads(state, device)
     updater = Updater(state, dataset.labels)

@@ -172,8 +172,8 @@ def _differences(cfg: TrainConfig, path: Path) -> list[str]:
         values = read_json(path / "config.json", "that of a run")
         theirs = vars(from_dict(TrainConfig, values, str(path)))
 
-        # A run that is continued keeps its micro-batch, unless another one is asked for.
-        ours = vars(cfg) if cfg.micro_batch != "auto" else {**vars(cfg), "micro_batch": theirs["micro_batch"]}
-        return [name for name, value in ours.items() if name not in FREE and theirs[name] != value]
+        # A run that is continued keeps its micro-batch and precision, unless others are asked for.
+        kept = {name for name in ("micro_batch", "precision") if getattr(cfg, name) == "auto"}
+        return [name for name, value in vars(cfg).items() if name not in FREE | kept and theirs[name] != value]
     except (UserError, ValueError):
         return ["config.json (it is damaged)"]
