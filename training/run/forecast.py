@@ -28,8 +28,10 @@ from training.state import check_networks
 # What counts as one layer in the table.
 LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
-# Share of the bare convolution rate that training reaches, where it has been measured (docs/performance.md).
-EFFICIENCY = {"cpu": 0.44}
+# Share of the bare convolution rate that training of large networks reaches on a CPU, and the operations per pixel of
+# the image with which a network reaches half of that (docs/performance.md).
+CPU_EFFICIENCY = {"msg_stylegan": 0.6, "msg_progan": 0.8}
+HALF_EFFICIENCY = 150e3
 
 
 class LayerRow(NamedTuple):
@@ -116,8 +118,9 @@ def print_forecast(cfg: TrainConfig) -> None:
     choose_kernels(cfg.deterministic)
     rate = convolution_rate(device, cfg.precision)
     processors = cfg.gpus if device.type == "cuda" else 1
-    efficiency = EFFICIENCY.get(device.type)
-    seconds = (cost.d_flops + cost.g_flops / cfg.d_repeats) / (rate * (efficiency or 1) * processors)  # per image
+    operations = cost.d_flops + cost.g_flops / cfg.d_repeats  # per image
+    efficiency = _efficiency(cfg, spec, device, operations)
+    seconds = operations / (rate * (efficiency or 1) * processors)  # per image
 
     # Without a share, the time is that of the convolutions alone.
     about = "about" if efficiency else "at least"
@@ -138,6 +141,17 @@ def print_forecast(cfg: TrainConfig) -> None:
         f"time        {about} {1000 * seconds:.1f} s/kimg, {format_time(seconds * cfg.total_kimg * 1000)} for "
         f"{cfg.total_kimg:g} kimg at {share} of the {rate / 1e12:.2f} TFLOP/s that convolutions reach here"
     )
+
+
+def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operations: float) -> float | None:
+    """Return the share of the bare convolution rate that training reaches; None on a GPU, where it was not measured.
+
+    operations: those of an image in a D and a G step.
+    """
+    if device.type != "cpu":
+        return None
+    per_pixel = operations / spec.resolution**2
+    return CPU_EFFICIENCY[cfg.G.kind] * per_pixel / (per_pixel + HALF_EFFICIENCY)
 
 
 def _print_layers(title: str, rows: list[LayerRow]) -> None:
