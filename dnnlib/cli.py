@@ -22,6 +22,8 @@ T = TypeVar("T")
 # Types of the arguments of commands.
 Place = tyro.conf.Positional[Path]
 """A file or folder that is given without an option's name."""
+Places = tyro.conf.Positional[tuple[Path, ...]]
+"""One or more files or folders that are given without an option's name."""
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option that is off unless its name is given."""
 

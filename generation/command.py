@@ -6,6 +6,7 @@ from dnnlib import cli
 from generation.figures import figures
 from generation.images import images, multiscale
 from generation.mixing import mix
+from generation.project import project_images
 from generation.reals import reals
 from generation.timelapse import timelapse
 from generation.videos import interpolate
@@ -18,6 +19,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "figures": figures,
     "timelapse": timelapse,
     "reals": reals,
+    "project": project_images,
 }
 
 

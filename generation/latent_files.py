@@ -23,6 +23,7 @@ class StoredLatents(NamedTuple):
     c: np.ndarray  # float [N,c_dim]
     w: np.ndarray  # float [N,num_ws,w_dim], truncated: what the images are made from
     noise_seeds: np.ndarray  # int [N], what noise follows from, if it is random
+    noise: tuple[np.ndarray, ...] = ()  # float [N,1,r,r] for each layer, in place of any other; empty = none is given
 
     def latents(self) -> list[Latent]:
         """Return each row."""
@@ -32,16 +33,24 @@ class StoredLatents(NamedTuple):
 
 def pack_latents(names: Sequence[str], samples: Sequence[Sample]) -> bytes:
     """Return a file of the latents of images; `names` are those of the images, without suffix."""
-    # Arrays of numbers and text, which can be read without running any code.
-    file = io.BytesIO()
-    np.savez(
-        file,
-        names=np.array(names),
-        z=np.stack([sample.latent.z for sample in samples]),
-        c=np.stack([sample.latent.c for sample in samples]),
-        w=np.stack([sample.w for sample in samples]),
-        noise_seeds=np.array([sample.latent.noise_seed for sample in samples]),
+    return pack(
+        StoredLatents(
+            names=np.array(names),
+            z=np.stack([sample.latent.z for sample in samples]),
+            c=np.stack([sample.latent.c for sample in samples]),
+            w=np.stack([sample.w for sample in samples]),
+            noise_seeds=np.array([sample.latent.noise_seed for sample in samples]),
+        )
     )
+
+
+def pack(stored: StoredLatents) -> bytes:
+    """Return a file of latents."""
+    # Arrays of numbers and text, which can be read without running any code. Noise has one for each layer.
+    arrays = stored._asdict()
+    layers = {f"noise{i}": layer for i, layer in enumerate(arrays.pop("noise"))}
+    file = io.BytesIO()
+    np.savez(file, **arrays, **layers)
     return file.getvalue()
 
 
@@ -66,6 +75,10 @@ def check_latents(stored: StoredLatents, path: Path, sampler: Sampler) -> None:
     G = sampler.G
     expected = tuple(G.mapping.w_avg.shape)
 
+    shapes = [shape[1:] for shape in G.synthesis.noise_shapes(1)]
+    if stored.noise and [layer.shape[1:] for layer in stored.noise] != shapes:
+        raise UserError(f"{path}: noise of another network: {len(stored.noise)} layers, expected {len(shapes)}")
+
     if stored.w.shape[1:] != (G.synthesis.num_ws, *expected):
         found = "x".join(map(str, stored.w.shape[1:]))
         raise UserError(f"{path}: latents of another network: w {found}, expected {G.synthesis.num_ws}x{expected[0]}")
@@ -75,17 +88,22 @@ def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
     """Return the arrays of a file, or raise ValueError."""
     with np.load(file, allow_pickle=False) as arrays:
         # Pickled objects are refused.
-        missing = [name for name in StoredLatents._fields if name not in arrays]
+        names = StoredLatents._fields[:-1]
+        missing = [name for name in names if name not in arrays]
         if missing:
             raise ValueError(f"no {', '.join(missing)} in it")
-        stored = StoredLatents(*(arrays[name] for name in StoredLatents._fields))
+        layers = sum(name.removeprefix("noise").isdecimal() for name in arrays if name.startswith("noise"))
+        noise = tuple(arrays[f"noise{i}"] for i in range(layers) if f"noise{i}" in arrays)
+        stored = StoredLatents._make([*(arrays[name] for name in names), noise])
 
     # One row for each image, of finite numbers.
-    dimensions = [array.ndim for array in stored]
-    if dimensions != [1, 2, 2, 3, 1] or len({len(array) for array in stored}) != 1 or not len(stored.w):
+    rows = [*stored[:-1], *noise]
+    dimensions = [array.ndim for array in rows]
+    if dimensions != [1, 2, 2, 3, 1, *[4] * layers] or len({len(array) for array in rows}) != 1 or not len(stored.w):
         raise ValueError("arrays of wrong shapes")
     if stored.noise_seeds.dtype.kind not in "iu" or stored.noise_seeds.min() < 0:
         raise ValueError("noise_seeds that are no whole numbers from 0 on")
-    if stored.w.dtype.kind != "f" or not np.isfinite(stored.w).all():
-        raise ValueError("w holds values that are no numbers")
+    for name, array in (("w", stored.w), *(("noise", layer) for layer in noise)):
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"{name} holds values that are no numbers")
     return stored

@@ -183,18 +183,23 @@ class Sampler:
                 yield Sample(latent, w[i], [level[i] for level in levels])
 
     def render(
-        self, w: torch.Tensor, noise_seeds: Sequence[int], noise_layers: Container[int] | None = None
+        self,
+        w: torch.Tensor,
+        noise_seeds: Sequence[int],
+        noise_layers: Container[int] | None = None,
+        noise: Sequence[torch.Tensor] = (),
     ) -> Iterator[list[np.ndarray]]:
         """Yield the pyramid of each w [N,num_ws,w_dim] as uint8 [C,r,r], smallest first.
 
         noise_seeds: what the noise of each image follows from, if it is random.
         noise_layers: the layers that random noise is added in; None = all.
+        noise: the noise of each layer [N,1,r,r], in place of any other; empty = as the options say.
         """
-        starts = range(0, len(w), self.batch)
-        parts = ((w[i : i + self.batch], noise_seeds[i : i + self.batch]) for i in starts)
+        slices = [slice(i, i + self.batch) for i in range(0, len(w), self.batch)]
+        parts = ((w[part], noise_seeds[part], [layer[part] for layer in noise]) for part in slices)
 
         # The filling of the last batch is left out.
-        batches = ((len(part), self._start(part, seeds, noise_layers)) for part, seeds in parts)
+        batches = ((len(part), self._start(part, seeds, noise_layers, given)) for part, seeds, given in parts)
         for count, batch in _one_ahead(batches):
             _, *levels = batch.finish()
             for i in range(count):
@@ -230,14 +235,18 @@ class Sampler:
 
     @torch.no_grad()
     def _start(
-        self, w: torch.Tensor, noise_seeds: Sequence[int], noise_layers: Container[int] | None = None
+        self,
+        w: torch.Tensor,
+        noise_seeds: Sequence[int],
+        noise_layers: Container[int] | None = None,
+        given: Sequence[torch.Tensor] = (),
     ) -> "_Batch":
         """Start the computation of the images of at most a batch of w, and return it without waiting for a GPU."""
         # Noise that is stored, or none, is the network's own affair.
         w = self._filled_up(w)
         noise_mode: NoiseMode = self.options.noise_mode
-        noise = None
-        if noise_mode == "random" and self.has_noise:
+        noise = [self._filled_up(layer) for layer in given] or None
+        if noise is None and noise_mode == "random" and self.has_noise:
             # Films have one noise for all frames.
             shared = len(set(noise_seeds)) == 1
             noises = [self.noise(seed, noise_layers) for seed in (noise_seeds[:1] if shared else noise_seeds)]

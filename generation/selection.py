@@ -102,7 +102,8 @@ class Selection:
         """Yield the images of stored latents."""
         latents = stored.latents()
         w = torch.from_numpy(stored.w).float().to(sampler.device)
-        images = sampler.render(w, [latent.noise_seed for latent in latents])
+        noise = [torch.from_numpy(layer).float().to(sampler.device) for layer in stored.noise]
+        images = sampler.render(w, [latent.noise_seed for latent in latents], noise=noise)
         return (Sample(*row) for row in zip(latents, stored.w, images, strict=True))
 
 
