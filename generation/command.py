@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from dnnlib import cli
+from generation.directions import directions
 from generation.figures import figures
 from generation.images import images, multiscale
 from generation.mixing import mix
@@ -20,6 +21,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "timelapse": timelapse,
     "reals": reals,
     "project": project_images,
+    "directions": directions,
 }
 
 

@@ -89,12 +89,14 @@ def parse_layers(text: str, rows: int, count: int) -> list[tuple[int, int]]:
     if len(parts) not in (1, rows):
         raise UserError(f"--layers {text}: {len(parts)} ranges, expected one, or one for each of the {rows} rows")
 
-    ranges = []
-    for part in parts * rows if len(parts) == 1 else parts:
-        # A single layer is a range of one; text that is no range becomes one that fits nowhere.
-        match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < count:
-            raise UserError(f"--layers {text}: expected layers or ranges such as 0-3, of the layers 0 to {count - 1}")
-        ranges.append((first, last))
-    return ranges
+    return [parse_layer_range(text, part, count) for part in (parts * rows if len(parts) == 1 else parts)]
+
+
+def parse_layer_range(text: str, part: str, count: int) -> tuple[int, int]:
+    """Return the first and the last of `count` layers that a part of --layers names, such as `0-3` or `5`."""
+    # A single layer is a range of one; text that is no range becomes one that fits nowhere.
+    match = re.fullmatch(r"(\d{1,3})(?:-(\d{1,3}))?", part)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if not first <= last < count:
+        raise UserError(f"--layers {text}: expected layers or ranges such as 0-3, of the layers 0 to {count - 1}")
+    return first, last

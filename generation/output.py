@@ -22,18 +22,18 @@ Format = Literal["png", "jpg", "webp"]
 """Kinds of single files that a command offers."""
 
 
-def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
+def check_output(path: Path, suffixes: Sequence[str], overwrite: bool, option: str = "--output") -> None:
     """Raise UserError unless `path` ends in one of `suffixes` (empty = none) and is free, or may be overwritten."""
     if path.suffix.lower() not in suffixes:
         known = ", ".join(filter(None, suffixes))
         folder = ", or a name without a suffix (a folder)" if "" in suffixes else ""
-        raise UserError(f"--output {path}: expected a name that ends in one of {known}{folder}")
+        raise UserError(f"{option} {path}: expected a name that ends in one of {known}{folder}")
 
     # A folder is never overwritten: it may hold other things.
     if os.path.lexists(path) and (path.is_dir() or not overwrite):
         advice = "" if path.is_dir() else ", or add --overwrite"
-        raise UserError(f"--output {path}: exists already, choose another name{advice}")
-    _check_folder("--output", path, path.parent)
+        raise UserError(f"{option} {path}: exists already, choose another name{advice}")
+    _check_folder(option, path, path.parent)
 
 
 def check_outdir(folder: Path, names: Iterable[str], overwrite: bool) -> None:

@@ -46,8 +46,8 @@ def project_images(
 ) -> None:
     """Find the latents whose images come closest to given ones.
 
-    Writes OUTDIR/NAME.png for each image, compare.png (the given images above what was found), and latents.npz, which
-    `--latents` of other commands takes.
+    Writes OUTDIR/NAME.png for each image, compare.png (the given images above what was found), and latents.npz, from
+    which other commands make images again.
 
     Args:
         images: Images to find, of any format and size.

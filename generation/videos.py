@@ -13,11 +13,13 @@ from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.images import enlarge, sheet
 from dnnlib.video import CONTAINERS, open_video
+from generation.directions import check_components, check_strength
 from generation.images import lay_out
+from generation.latent_directions import read_directions
 from generation.output import check_fps, check_frame, check_output
 from generation.sampling import Latent, Options, Sampler
 from generation.selection import open_sampler, parse_grid, parse_levels, parse_seeds
-from generation.walks import gaussian_walk, slerp_walk, spline_walk
+from generation.walks import gaussian_walk, slerp_walk, spline_walk, there_and_back
 
 MOST_FRAMES = 10**6
 
@@ -26,7 +28,10 @@ def interpolate(
     *,
     sampling: Options,
     seeds: str = "0-3",
-    walk: Literal["gauss", "spline", "slerp"] = "spline",
+    walk: Literal["gauss", "spline", "slerp", "direction"] = "spline",
+    directions: Path | None = None,
+    component: int = 0,
+    strength: float = 3.0,
     frames: int = 240,
     fps: float = 30.0,
     smoothing: float | None = None,
@@ -44,7 +49,10 @@ def interpolate(
         seeds: Seeds, as numbers and ranges, e.g. 0-3,20. Walks of spline and slerp pass through all of them; with gauss
             each seed is a walk of its own.
         walk: spline = a smooth curve in w; slerp = along great circles in z; gauss = random latents z, smoothed along
-            time, as in the films of the originals.
+            time, as in the films of the originals; direction = from the seed along a direction of w, there and back.
+        directions: For direction: a file that the command `directions` saved.
+        component: For direction: which one of the file, 0 = the one that changes most.
+        strength: For direction: how far, in standard deviations of w along it.
         frames: Length of the film in frames.
         fps: Frames per second.
         smoothing: For gauss: standard deviation of the smoothing in seconds. Default: 1, or an eighth of a shorter
@@ -80,7 +88,15 @@ def interpolate(
     if walk == "gauss" and len(numbers) < count:
         raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {count} walks")
 
+    if (walk == "direction") != (directions is not None):
+        raise UserError(f"--walk {walk}: expected --directions FILE with --walk direction, and only there")
+    check_strength(strength)
+
     sampler = open_sampler(sampling, only_noise)
+    found = None
+    if directions is not None:
+        found = read_directions(directions, sampler)
+        check_components("--component", str(component), [component], found)
     levels = parse_levels(level, len(sampler.resolutions))
     columns = min(columns or len(levels), len(levels))
     cell = sampler.resolutions[max(levels)]
@@ -93,7 +109,11 @@ def interpolate(
     for k in range(count):
         start = k % len(numbers)
         own_seeds = numbers[start:] + numbers[:start]
-        w = _path(sampler, own_seeds, "still" if only_noise else walk, frames, smoothing * fps)
+        if found is not None:
+            still = sampler.map([sampler.latent(own_seeds[0])])
+            w = torch.cat([found.shift(still, component, strength * moved) for moved in there_and_back(frames)])
+        else:
+            w = _path(sampler, own_seeds, "still" if only_noise else walk, frames, smoothing * fps)
         noise_seeds = list(range(frames)) if only_noise else [numbers[0]] * frames
         films.append(_pictures(sampler, w, noise_seeds, levels, columns, size))
 
@@ -107,13 +127,13 @@ def interpolate(
 def _path(
     sampler: Sampler,
     seeds: list[int],
-    kind: Literal["gauss", "spline", "slerp", "still"],
+    kind: str,
     frames: int,
     smoothing: float,
 ) -> torch.Tensor:
     """Return w [frames,num_ws,w_dim] of a closed walk that starts at the first of the seeds.
 
-    smoothing: standard deviation along time of `gauss`, in frames.
+    kind: gauss, spline, slerp, or still. smoothing: standard deviation along time of `gauss`, in frames.
     """
     # The class stays the same all the way.
     first = sampler.latent(seeds[0])

@@ -59,6 +59,11 @@ def slerp_walk(keys: np.ndarray, frames: int) -> np.ndarray:
     return direction * ((1 - t) * start_length + t * end_length)
 
 
+def there_and_back(frames: int) -> np.ndarray:
+    """Return `frames` positions of a swing from 0 to 1, through 0 to -1, and back to 0."""
+    return np.sin(np.linspace(0, 2 * np.pi, frames, endpoint=False))
+
+
 def _positions(keys: int, frames: int, ndim: int) -> tuple[np.ndarray, np.ndarray]:
     """Return for each frame of a loop the key before it, and how far it is from there to the next one, [0,1)."""
     position = np.arange(frames) * keys / frames

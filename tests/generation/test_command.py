@@ -25,10 +25,13 @@ LATENTS = "--seeds --random-state --num-samples --latents --only-noise"
 OWN = {
     "images": f"{LATENTS} --level --outdir --format --output --grid --overwrite",
     "multiscale": f"{LATENTS} --level --columns --own-size --output --outdir --format --overwrite",
-    "interpolate": "--seeds --walk --frames --fps --smoothing --only-noise --grid --level --columns --size --output "
-    "--overwrite",
+    "interpolate": "--seeds --walk --directions --component --strength --frames --fps --smoothing --only-noise --grid "
+    "--level --columns --size --output --overwrite",
     "mix": "--rows --columns --layers --level --output --overwrite",
     "figures": "--size --outdir --format --overwrite",
+    "project": "--steps --space --search-noise --level --perceptual --detector-dir --film --outdir --overwrite",
+    "directions": "--method --layers --components --seeds --strength --steps --level --size --frames --fps --output "
+    "--save --overwrite",
 }
 WITHOUT_NETWORK = {
     "timelapse": "--help --result-dir --source --samples --level --stability --fps --device --output --overwrite",

@@ -83,6 +83,10 @@ class Synthesis(nn.Module, ABC):
         return []
 
     @abstractmethod
+    def w_weights(self) -> list[torch.Tensor]:
+        """Return for each w the weight [n,w_dim] of the layer that it enters the network by, as it is multiplied."""
+
+    @abstractmethod
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         """Return the images.
 

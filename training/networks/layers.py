@@ -43,6 +43,10 @@ class EqualizedWeight(nn.Module):
         self.weight_scale = std * lrmul if use_wscale else lrmul
         self.lrmul = lrmul  # learning rate multiplier (StyleGAN, appendix C)
 
+    def scaled_weight(self) -> torch.Tensor:
+        """Return the weight as inputs are multiplied by it."""
+        return self.weight * self.weight_scale
+
     def scaled_bias(self) -> torch.Tensor:
         """Return the bias times its learning rate multiplier."""
         assert self.bias is not None

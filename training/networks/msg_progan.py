@@ -79,6 +79,10 @@ class SynthesisNetwork(Synthesis):
             self.add_module(f"b{r}", SynthesisBlock(cfg, w_dim, r))
             self.add_module(f"torgb{r}", Conv2d(progan_nf(cfg.z_dim, r), spec.channels, 1, use_wscale=cfg.use_wscale))
 
+    def w_weights(self) -> list[torch.Tensor]:
+        [first, *_] = (module for module in self.modules() if isinstance(module, DenseInput))
+        return [first.fc.scaled_weight()]
+
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         # Blocks from the smallest on, each with its image.
         x = w[:, 0]  # [N,w_dim]

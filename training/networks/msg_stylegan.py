@@ -148,6 +148,12 @@ class SynthesisNetwork(Synthesis):
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
         return [(n, 1, r, r) for r in self.resolutions for _ in (0, 1)] if self.cfg.use_noise else []
 
+    def w_weights(self) -> list[torch.Tensor]:
+        if self.cfg.use_styles:
+            return [layer.style.scaled_weight() for layer in self.layers()]
+        source = self.layers()[0].source
+        return [source.fc.scaled_weight()] if isinstance(source, DenseInput) else []
+
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         # Noise of each layer: given, fresh, stored, or none.
         sources: list[torch.Tensor | None] = [None] * (2 * len(self.resolutions))
