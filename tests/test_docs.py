@@ -7,6 +7,7 @@ import pytest
 from config import ABLATIONS, PRESETS
 from dataprep.command import COMMANDS as DATASET_COMMANDS
 from generation.command import COMMANDS as GENERATE_COMMANDS
+from sharing.export.command import COMMANDS as EXPORT_COMMANDS
 from tests.runs import ROOT, script
 
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,6 +24,8 @@ def options():
         texts.append(script("dataset_tool.py", command, "--help").stdout)
     for command in GENERATE_COMMANDS:
         texts.append(script("generate.py", command, "--help").stdout)
+    for command in EXPORT_COMMANDS:
+        texts.append(script("export.py", command, "--help").stdout)
     texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py")]
 
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
-from dataprep.sources.source import Entry, Source, import_extra, require
+from dataprep.sources.source import Entry, Source, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 from dnnlib.pool import cpu_count, ordered_map
 
 CLASSES = ["robots", "monsters", "robot heads", "cats", "humans"]  # sets 1-5 = labels 0-4

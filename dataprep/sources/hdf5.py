@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 
 from dataprep.build import DEFAULT, Options, build, shuffled
-from dataprep.sources.source import Items, import_extra, reading, require
+from dataprep.sources.source import Items, reading, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 from training.spec import is_power_of_two
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures, Refused
-from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
+from dataprep.sources.source import Entry, Stream, as_label, reading, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 from training.data.archives import outside
 
 ROWS = 32  # read at a time

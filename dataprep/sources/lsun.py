@@ -10,8 +10,9 @@ from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import Picture, Refused, Rules
-from dataprep.sources.source import Entry, Stream, import_extra, reading, require
+from dataprep.sources.source import Entry, Stream, reading, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 from training.data.decode import decode, decoding_error, planes
 from training.spec import is_power_of_two
 

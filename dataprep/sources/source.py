@@ -1,11 +1,9 @@
 """What datasets are made from: collections of entries in a fixed order, each kind of them in a file of its own."""
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,13 +114,3 @@ def reading(path: Path, problem: str) -> Iterator[None]:
             raise os_error(e, Path(e.filename or path), "read") from e
 
         raise UserError(f"{path}: {problem}: {e!r:.200}") from e
-
-
-def import_extra(module: str, command: str) -> ModuleType:
-    """Import a module of an optional package; raise UserError if the package is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as e:
-        # A package is named by the first part of its modules.
-        package = module.split(".")[0]
-        raise UserError(f"{command}: needs {package}: pip install {package}") from e

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from dataprep.build import DEFAULT, Options, build_classes
-from dataprep.sources.source import import_extra, reading, require
+from dataprep.sources.source import reading, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 
 
 def load_svhn(source: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,9 @@ from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build
 from dataprep.rules import PLAIN, Pictures
-from dataprep.sources.source import Entry, Stream, as_label, import_extra, reading, require
+from dataprep.sources.source import Entry, Stream, as_label, reading, require
 from dnnlib.cli import Place
+from dnnlib.extras import import_extra
 from training.data.archives import LARGEST, outside
 from training.data.labels import Label
 

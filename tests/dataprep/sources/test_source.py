@@ -5,7 +5,7 @@ import errno
 import numpy as np
 import pytest
 
-from dataprep.sources.source import Entry, Items, Stream, as_label, import_extra, reading, require
+from dataprep.sources.source import Entry, Items, Stream, as_label, reading, require
 from dnnlib.errors import UserError
 from training.data.labels import OneHot
 
@@ -63,9 +63,3 @@ def test_errors_of_readers_are_reported_with_their_file(tmp_path):
         assert str(e.value) == message.format(path=path)
     with pytest.raises(KeyboardInterrupt), reading(path, "not a thing"):
         raise KeyboardInterrupt
-
-
-def test_a_missing_package_is_named():
-    assert import_extra("json.decoder", "create_x").JSONDecoder
-    with pytest.raises(UserError, match=r"^create_x: needs nowhere_to_be_found: pip install nowhere_to_be_found$"):
-        import_extra("nowhere_to_be_found.part", "create_x")

@@ -1,0 +1,80 @@
+"""The commands of export.py."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from generation.sampling import Sampler, SamplingOptions
+from tests.golden_data import GOLDEN
+from tests.runs import ENV, ROOT
+
+NETWORK = ["--network", str(GOLDEN / "c2_network-final.pkl")]
+PROGAN = ["--network", str(GOLDEN / "bmsg_gan" / "depth4_latent16" / "GAN_GEN_SHADOW_1.pth")]
+
+
+def export(*args, check=True):
+    command = [sys.executable, "export.py", *map(str, args)]
+    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
+    assert not check or out.returncode == 0, out.stderr
+    return out
+
+
+def test_onnx_is_written_and_compared(tmp_path):
+    pytest.importorskip("onnxruntime")
+    out = export("onnx", *NETWORK, "--level", "0,-1", "--output", tmp_path / "new" / "G.onnx")
+    assert "ONNX opset 18, fp32: z, c, psi -> image4, image32" in out.stdout
+    assert "largest error against PyTorch in fp32: " in out.stdout and not out.stderr
+
+    again = export("check", tmp_path / "new" / "G.onnx", *NETWORK, "--level", "0,-1")
+    assert again.stdout.splitlines()[1] == out.stdout.splitlines()[1]
+
+
+def test_a_program_runs_without_this_project(tmp_path):
+    export("program", *NETWORK, "--level", "-1", "--output", tmp_path / "G.pt2")
+    G = Sampler(SamplingOptions(network=NETWORK[1], device="cpu")).G
+    code = (
+        "import sys, torch; G = torch.export.load('G.pt2').module();"
+        f"[image] = G(torch.randn(2, {G.cfg.z_dim}), torch.zeros(2, {G.spec.c_dim}), torch.tensor(1.0));"
+        "print(image.shape); assert 'training' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=60)
+    assert "torch.Size([2, 3, 32, 32])" in out.stdout, out.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_safetensors_has_g_alone(tmp_path, precision):
+    path = tmp_path / "G.safetensors"
+    export("safetensors", *NETWORK, "--precision", precision, "--output", path)
+    ours, theirs = (Sampler(SamplingOptions(network=str(p), device="cpu")) for p in (path, NETWORK[1]))
+    [a], [b] = (sampler.draw([sampler.latent(0)]) for sampler in (ours, theirs))
+    difference = np.abs(a.images[-1].astype(int) - b.images[-1])
+    assert difference.mean() <= {"fp32": 0, "fp16": 0.5, "bf16": 4}[precision]
+    assert (path.stat().st_size < 0.6 * (GOLDEN / "c2_network-final.pkl").stat().st_size) or precision == "fp32"
+
+    # Other programs of this project open it.
+    out = subprocess.run(
+        [sys.executable, "generate.py", "images", "--network", path, "--seeds", "0", "--output", tmp_path / "x.png"],
+        cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert out.returncode == 0 and Image.open(tmp_path / "x.png").size == (32, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["onnx", "--opset", 5], "--opset 5: expected 18 to 23"),
+        (["onnx", "--output", "G.pt"], "--output G.pt: expected a name that ends in one of .onnx"),
+        (["program", "--level", 7], "--level 7: expected -4 to 3"),
+        (["program", *PROGAN, "--noise", "input"], "--noise input: this network has no noise inputs"),
+        (["safetensors", "--precision", "int8"], "int8"),
+        (["check", "README.md"], "README.md: expected a file that ends in .onnx or .pt2"),
+        (["check", "missing.pt2"], "missing.pt2: cannot read"),
+    ],
+)
+def test_wrong_options_are_one_line(arguments, message):
+    out = export(*arguments, *([] if "--network" in arguments else NETWORK), check=False)
+    assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
