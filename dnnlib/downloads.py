@@ -4,16 +4,36 @@ import hashlib
 import http.client
 import re
 import shutil
+import sys
+import time
 import urllib.error
+from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlparse
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlparse
 from urllib.request import Request, urlopen
 
 import torch
 from tqdm import tqdm
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic, make_dir
+
+# Seconds before each further try of a download that failed for a reason that may pass.
+WAITS = (1.0, 4.0, 15.0)
+TIMEOUT = 60.0  # seconds without an answer
+
+# Where Google Drive keeps files, and the largest page that it asks for a confirmation with.
+DRIVE = "https://drive.usercontent.google.com/download"
+PAGE_BYTES = 2**20
+
+
+class _Incomplete(ConnectionError):
+    """The end of a file did not arrive."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def is_url(path: str) -> bool:
@@ -25,7 +45,8 @@ def fetch(url: str, path: Path | None = None) -> Path:
     """Return the copy of `url` at `path`, downloaded first if there is none.
 
     path: default `<torch.hub dir>/msg-gan/<hash>-<name>`. The copy is whole or absent; `#sha256=<64 hex digits>` at the
-    end of the url is checked. Raise UserError if the download fails or the checksum differs.
+    end of the url is checked. Links to files on Google Drive are followed to the file. Raise UserError if the download
+    fails, also in several tries, or if the checksum differs.
     """
     # A checksum may follow the url.
     url, _, fragment = url.partition("#")
@@ -34,7 +55,7 @@ def fetch(url: str, path: Path | None = None) -> Path:
         raise UserError(f"{url}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
 
     # The name in the cache begins with a hash, since files of different sites may have the same name.
-    name = Path(urlparse(url).path).name or "file"
+    name = drive_id(url) or Path(urlparse(url).path).name or "file"
     path = path or Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
 
     # A download with another checksum is not kept.
@@ -49,18 +70,114 @@ def fetch(url: str, path: Path | None = None) -> Path:
     return path
 
 
-def _download(url: str, path: Path) -> None:
-    """Write the answer of a server to a file, with a progress bar; raise UserError unless all of it arrives."""
-    try:
-        with urlopen(Request(url, headers={"User-Agent": "msg-gan"})) as response, open(path, "wb") as file:
-            with tqdm.wrapattr(response, "read", total=response.length) as stream:
-                shutil.copyfileobj(stream, file)
+def drive_id(url: str) -> str | None:
+    """Return the id of the file that a link to Google Drive leads to; None for other URLs."""
+    parts = urlparse(url)
+    if parts.hostname not in ("drive.google.com", "docs.google.com", "drive.usercontent.google.com"):
+        return None
 
-            # Python takes a connection that closes early for the end of the file.
-            if response.length:
-                raise UserError(f"{url}: cannot download: the last {response.length:,} bytes did not arrive")
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
-        raise UserError(f"{url}: cannot download: {getattr(e, 'reason', '') or repr(e)}") from e
+    # .../file/d/ID/view, or ...?id=ID.
+    match = re.search(r"/d/([\w-]{10,})", parts.path)
+    found = match[1] if match else parse_qs(parts.query).get("id", [""])[0]
+    if not re.fullmatch(r"[\w-]{10,}", found):
+        raise UserError(
+            f"{url}: no file of Google Drive, expected a link such as https://drive.google.com/file/d/ID/view"
+        )
+    return found
+
+
+def _download(url: str, path: Path) -> None:
+    """Write the answer of a server to a file, if need be in several tries; raise UserError unless all of it arrives."""
+    for wait in (*WAITS, None):
+        try:
+            return _try_download(url, path)
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
+            reason = getattr(e, "reason", "") or repr(e)
+
+            # A file that is not there will not be there in a moment.
+            may_pass = not isinstance(e, urllib.error.HTTPError) or e.code in (408, 429) or e.code >= 500
+            if wait is None or not may_pass:
+                raise UserError(f"{url}: cannot download: {reason}") from e
+            print(f"{url}: {reason}, another try in {wait:g} s", file=sys.stderr)
+            time.sleep(wait)
+
+
+def _try_download(url: str, path: Path) -> None:
+    """Write the answer of a server to a file, with a progress bar."""
+    file_id = drive_id(url)
+    with _open_drive(file_id, url) if file_id else _open(url) as response, open(path, "wb") as file:
+        with tqdm.wrapattr(response, "read", total=response.length, desc=_file_name(response)) as stream:
+            shutil.copyfileobj(stream, file)
+
+        # Python takes a connection that closes early for the end of the file.
+        if response.length:
+            raise _Incomplete(f"the last {response.length:,} bytes did not arrive")
+
+
+def _open(url: str) -> Any:
+    """Return the answer of a server."""
+    return urlopen(Request(url, headers={"User-Agent": "msg-gan"}), timeout=TIMEOUT)
+
+
+def _open_drive(file_id: str, url: str) -> Any:
+    """Return the answer that holds a file of Google Drive; raise UserError if it answers with a page.
+
+    Large files come after a page that says that they were not scanned for viruses, with a form to be sent.
+    """
+    response = _open(f"{DRIVE}?{urlencode({'id': file_id, 'export': 'download'})}")
+    if not _is_page(response):
+        return response
+    with response:
+        page = _Page(response.read(PAGE_BYTES).decode(errors="replace"))
+
+    # The form leads to the same server.
+    if "id" in page.fields and urlparse(page.action)[:2] == urlparse(DRIVE)[:2]:
+        response = _open(f"{page.action}?{urlencode(page.fields)}")
+        if not _is_page(response):
+            return response
+        with response:
+            page = _Page(response.read(PAGE_BYTES).decode(errors="replace"))
+    raise UserError(f"{url}: Google Drive gives no file, but a page: {page.title or 'without a title'}")
+
+
+class _Page(HTMLParser):
+    """A page of Google Drive: its title, and the form for downloading all the same."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.title, self.action = "", ""
+        self.fields: dict[str, str] = {}
+        self._in_title = self._in_form = False
+        self.feed(html)
+        self.title = printable(" ".join(self.title.split()))[:200]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self._in_title = tag == "title"
+        if tag == "form":
+            self._in_form = values.get("id") == "download-form"
+            if self._in_form:
+                self.action = values.get("action", "")
+        elif tag == "input" and self._in_form and values.get("type") == "hidden" and "name" in values:
+            self.fields[values["name"]] = values.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = False
+        self._in_form = self._in_form and tag != "form"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+
+
+def _is_page(response: Any) -> bool:
+    return bool(response.headers.get_content_type() == "text/html")
+
+
+def _file_name(response: Any) -> str | None:
+    """Return the name that a server gives to a file, if it does, as far as it can be shown."""
+    name = response.headers.get_filename()
+    return printable(name)[:60] if name else None
 
 
 def _check_hash(path: Path, expected: str, where: str) -> None:
