@@ -82,9 +82,9 @@ class Synthesis(nn.Module, ABC):
         """Return the shape [n,1,h,w] of the noise of each layer; an empty list without noise inputs."""
         return []
 
-    @abstractmethod
     def w_weights(self) -> list[torch.Tensor]:
-        """Return for each w the weight [n,w_dim] of the layer that it enters the network by, as it is multiplied."""
+        """Return for each w the weight [n,w_dim] of the layer by which it enters the network, if there is one."""
+        return []
 
     @abstractmethod
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
