@@ -73,7 +73,7 @@ class Dense(EqualizedWeight):
         # Dense layers are small: their precision costs nothing, and the mapping network needs it.
         with torch.autocast(x.device.type, enabled=False):
             bias = None if self.bias is None else self.scaled_bias()
-            x = F.linear(x.to(self.weight.dtype), self.weight * self.weight_scale, bias)  # [N,out]
+            x = F.linear(x.to(self.weight.dtype), self.scaled_weight(), bias)  # [N,out]
             return activate(x, self.activation)
 
 
@@ -98,7 +98,7 @@ class Conv2d(EqualizedWeight):
         self.activation = activation
 
     def forward(self, x: torch.Tensor, constants: torch.Tensor | None = None) -> torch.Tensor:
-        weight = self.weight * self.weight_scale
+        weight = self.scaled_weight()
 
         if constants is not None:
             x = conv2d_with_constants(x, constants, weight)  # [N,out,H,W]
@@ -118,7 +118,7 @@ class ConvUp2d(EqualizedWeight):
         self.taps = taps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return blur2d(conv_up2d(x, self.weight * self.weight_scale, self.rotate), self.taps)  # [N,out,2H,2W]
+        return blur2d(conv_up2d(x, self.scaled_weight(), self.rotate), self.taps)  # [N,out,2H,2W]
 
 
 class ConvDown2d(EqualizedWeight):
@@ -133,7 +133,7 @@ class ConvDown2d(EqualizedWeight):
         self.taps = taps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = conv_down2d(blur2d(x, self.taps), self.weight * self.weight_scale)  # [N,out,H/2,W/2]
+        x = conv_down2d(blur2d(x, self.taps), self.scaled_weight())  # [N,out,H/2,W/2]
         return bias_act(x, self.scaled_bias(), self.activation)
 
 
@@ -181,7 +181,7 @@ class Combine(nn.Module):
             return concatenate(x, image)  # [N,nf+channels,r,r]
 
         # The convolution of a concatenation is a sum, whose parts keep the number of channels that convolutions like.
-        weight = (self.conv.weight * self.conv.weight_scale).to(x.dtype)
+        weight = self.conv.scaled_weight().to(x.dtype)
         of_features, of_image = weight.split([x.shape[1], image.shape[1]], 1)
         y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,r,r]
         return y if self.conv.bias is None else bias_act(y, self.conv.scaled_bias(), None)
