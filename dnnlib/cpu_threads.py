@@ -5,6 +5,7 @@ down all others, which meanwhile occupy their cores waiting: of two threads on t
 of the speed is left. A single thread keeps two thirds (docs/performance.md).
 """
 
+import functools
 import math
 import os
 import time
@@ -87,3 +88,9 @@ class CpuThreads:
                 user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, counts[:8])
                 ticks += user + nice + system + irq + softirq + steal
         return _Reading(now, ticks / os.sysconf("SC_CLK_TCK") - time.process_time())
+
+
+@functools.cache
+def share_cores() -> int:
+    """Choose the number of threads of this process, at the first call only, and return it."""
+    return CpuThreads().choose()

@@ -8,7 +8,7 @@ import torch
 import tyro
 
 from dnnlib import cli, distributed
-from dnnlib.cpu_threads import CpuThreads
+from dnnlib.cpu_threads import share_cores
 from dnnlib.launch import INTERRUPTED, launch
 from metrics.networks import Load, find_target
 from metrics.options import Options
@@ -29,7 +29,7 @@ def evaluate(load: Load, options: Options) -> None:
     if device.type == "cpu" and options.gpus > 1:
         torch.set_num_threads(distributed.cores())
     elif device.type == "cpu":
-        CpuThreads().choose()
+        share_cores()
     distributed.init(device)
     is_main = distributed.is_main()
 

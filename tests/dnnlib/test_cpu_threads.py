@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dnnlib import cpu_threads
-from dnnlib.cpu_threads import CpuThreads
+from dnnlib.cpu_threads import CpuThreads, share_cores
 from dnnlib.pool import cpu_count
 from tests.runs import ROOT
 
@@ -88,6 +88,15 @@ def test_the_number_follows_the_load(machine):
 def test_the_first_choice_takes_half_a_second(machine):
     CpuThreads().choose()
     assert machine.now == cpu_threads.PERIOD
+
+
+def test_a_process_chooses_once(machine):
+    share_cores.cache_clear()
+    assert share_cores() == 3
+    machine.pass_by(5, others=(1, 1, 1, 1))
+    before = machine.now
+    assert share_cores() == 3 and machine.now == before
+    share_cores.cache_clear()
 
 
 def test_a_number_that_the_user_has_set_stays(machine, monkeypatch):

@@ -35,6 +35,6 @@ def choose_precision(
         return replace(cfg, precision="fp32" if kept == "fp32" else "bf16")
 
     # Compiled steps convert in passing.
-    cost = estimate_cost(cfg, spec)
+    cost = distributed.on_main(lambda: estimate_cost(cfg, spec))
     per_pixel = (cost.d_flops + cost.g_flops) / spec.resolution**2
     return replace(cfg, precision="bf16" if cfg.compile or per_pixel >= BF16_PAYS else "fp32")

@@ -173,7 +173,8 @@ def _differences(cfg: TrainConfig, path: Path) -> list[str]:
         theirs = vars(from_dict(TrainConfig, values, str(path)))
 
         # A run that is continued keeps its micro-batch and precision, unless others are asked for.
-        kept = {name for name in ("micro_batch", "precision") if getattr(cfg, name) == "auto"}
-        return [name for name, value in vars(cfg).items() if name not in FREE | kept and theirs[name] != value]
+        ours = vars(cfg)
+        kept = {name for name in ("micro_batch", "precision") if ours[name] == "auto"}
+        return [name for name, value in ours.items() if name not in FREE | kept and theirs[name] != value]
     except (UserError, ValueError):
         return ["config.json (it is damaged)"]
