@@ -15,7 +15,7 @@ from dnnlib.images import PICTURES, enlarge, save_image, sheet
 from dnnlib.video import CONTAINERS, open_video
 from generation.latent_directions import Directions, ganspace, pack_directions, sefa
 from generation.mixing import parse_layer_range
-from generation.output import check_fps, check_frame, check_output, write_file
+from generation.output import check_fps, check_frame, check_output, check_range, write_file
 from generation.sampling import Options, Sampler
 from generation.selection import check_level, parse_seeds
 from generation.walks import there_and_back
@@ -66,13 +66,9 @@ def directions(
     is_film = output.suffix.lower() not in PICTURES
     numbers, chosen = parse_seeds(seeds), parse_seeds(components, "--components")
     check_strength(strength)
-    for option, value, least, most in (
-        ("--steps", steps, 2, 1000),
-        ("--size", size, 1, 4096),
-        ("--frames", frames, 1, 10**6),
-    ):
-        if not least <= value <= most:
-            raise UserError(f"{option} {value}: expected {least} to {most}")
+    check_range("--steps", steps, 2, 1000)
+    check_range("--size", size, 1, 4096)
+    check_range("--frames", frames, 1, 10**6)
     if is_film:
         check_fps(fps, output)
 
@@ -95,15 +91,9 @@ def directions(
     check_frame(show.cell * columns, show.cell * rows, "--components, --seeds, --steps, --size")
     make_dir(output.parent)
     if is_film:
-        # There and back, so that it can be played in a loop.
-        with open_video(output, fps) as add:
-            for moved in strength * there_and_back(frames):
-                cells = [image for k in chosen for image in show(k, [(i, moved) for i in range(len(w))])]
-                add(sheet(np.stack(cells), columns))
+        show.film(chosen, strength, frames, fps, output)
     else:
-        way = np.linspace(-strength, strength, steps)
-        cells = [image for k in chosen for i in range(len(w)) for image in show(k, [(i, moved) for moved in way])]
-        save_image(sheet(np.stack(cells), columns), output)
+        show.strips(chosen, np.linspace(-strength, strength, steps), output)
     print(f"{output}: {len(chosen)} directions by {method}, {len(numbers)} images, strength {strength:g}")
 
 
@@ -132,8 +122,20 @@ class _Show:
         self.cell = resolution * max(1, math.ceil(size / resolution))
         """Height and width of an image in pixels."""
 
-    def __call__(self, component: int, moves: Sequence[tuple[int, float]]) -> list[np.ndarray]:
-        """Return uint8 [C,r,r] for each move: the number of an image, and how far it moves."""
+    def strips(self, components: Sequence[int], strengths: np.ndarray, output: Path) -> None:
+        """Write a picture with a row for each direction and image, and a column for each strength."""
+        rows = [self._images(k, [(i, s) for s in strengths]) for k in components for i in range(len(self.w))]
+        save_image(sheet(np.concatenate(rows), len(strengths)), output)
+
+    def film(self, components: Sequence[int], strength: float, frames: int, fps: float, output: Path) -> None:
+        """Write a film that swings there and back, with a row for each direction and a column for each image."""
+        with open_video(output, fps) as add:
+            for moved in strength * there_and_back(frames):
+                rows = [self._images(k, [(i, moved) for i in range(len(self.w))]) for k in components]
+                add(sheet(np.concatenate(rows), len(self.w)))
+
+    def _images(self, component: int, moves: Sequence[tuple[int, float]]) -> np.ndarray:
+        """Return uint8 [N,C,r,r], one image for each move: its number, and how far it moves."""
         w = torch.cat([self.found.shift(self.w[i : i + 1], component, moved) for i, moved in moves])
         pictures = self.sampler.render(w, [self.noise_seed] * len(w))
-        return [enlarge(levels[self.level], self.size) for levels in pictures]
+        return np.stack([enlarge(levels[self.level], self.size) for levels in pictures])

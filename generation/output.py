@@ -65,6 +65,12 @@ def check_fps(fps: float, output: Path) -> None:
         raise UserError(f"--fps {fps:g}: expected 0.1 to {most}{' in a .gif' if most == 50 else ''}")
 
 
+def check_range(option: str, value: int, least: int, most: int) -> None:
+    """Raise UserError unless the value of an option is within its range."""
+    if not least <= value <= most:
+        raise UserError(f"{option} {value}: expected {least} to {most}")
+
+
 def check_frame(width: int, height: int, advice: str) -> None:
     """Raise UserError unless a film can have frames of this size; `advice` names the options that decide it."""
     if max(width, height) > MOST_PIXELS:

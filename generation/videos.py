@@ -15,8 +15,8 @@ from dnnlib.images import enlarge, sheet
 from dnnlib.video import CONTAINERS, open_video
 from generation.directions import check_components, check_strength
 from generation.images import lay_out
-from generation.latent_directions import read_directions
-from generation.output import check_fps, check_frame, check_output
+from generation.latent_directions import Directions, read_directions
+from generation.output import check_fps, check_frame, check_output, check_range
 from generation.sampling import Latent, Options, Sampler
 from generation.selection import open_sampler, parse_grid, parse_levels, parse_seeds
 from generation.walks import gaussian_walk, slerp_walk, spline_walk, there_and_back
@@ -67,16 +67,9 @@ def interpolate(
     """
     # Everything is checked before the first frame is computed.
     check_output(output, (*CONTAINERS, ""), overwrite)
-    numbers = parse_seeds(seeds)
-    across, down = parse_grid(grid)
-    count = across * down
-
-    # Length, speed and size.
-    if not 1 <= frames <= MOST_FRAMES:
-        raise UserError(f"--frames {frames}: expected 1 to {MOST_FRAMES}")
     check_fps(fps, output)
-    if not 1 <= size <= 4096:
-        raise UserError(f"--size {size}: expected 1 to 4096")
+    check_range("--frames", frames, 1, MOST_FRAMES)
+    check_range("--size", size, 1, 4096)
     if columns is not None and columns < 1:
         raise UserError(f"--columns {columns}: expected >= 1")
     seconds = frames / fps
@@ -85,18 +78,20 @@ def interpolate(
         raise UserError(f"--smoothing {smoothing}: expected more than 0, at most the {seconds:g} seconds of the film")
 
     # Random walks need a seed each; the others share a path, along which they start at different seeds.
+    numbers = parse_seeds(seeds)
+    across, down = parse_grid(grid)
+    count = across * down
     if walk == "gauss" and len(numbers) < count:
         raise UserError(f"--seeds {seeds}: {len(numbers)} seeds, expected one for each of the {count} walks")
-
     if (walk == "direction") != (directions is not None):
         raise UserError(f"--walk {walk}: expected --directions FILE with --walk direction, and only there")
+    if only_noise and directions is not None:
+        raise UserError("--only-noise: it stays at the seeds, so it cannot be combined with --walk direction")
     check_strength(strength)
 
+    # The network, the direction to follow, and the size of a frame.
     sampler = open_sampler(sampling, only_noise)
-    found = None
-    if directions is not None:
-        found = read_directions(directions, sampler)
-        check_components("--component", str(component), [component], found)
+    move = None if directions is None else _Move(read_directions(directions, sampler), component, strength)
     levels = parse_levels(level, len(sampler.resolutions))
     columns = min(columns or len(levels), len(levels))
     cell = sampler.resolutions[max(levels)]
@@ -109,11 +104,7 @@ def interpolate(
     for k in range(count):
         start = k % len(numbers)
         own_seeds = numbers[start:] + numbers[:start]
-        if found is not None:
-            still = sampler.map([sampler.latent(own_seeds[0])])
-            w = torch.cat([found.shift(still, component, strength * moved) for moved in there_and_back(frames)])
-        else:
-            w = _path(sampler, own_seeds, "still" if only_noise else walk, frames, smoothing * fps)
+        w = _path(sampler, own_seeds, "still" if only_noise else walk, frames, smoothing * fps, move)
         noise_seeds = list(range(frames)) if only_noise else [numbers[0]] * frames
         films.append(_pictures(sampler, w, noise_seeds, levels, columns, size))
 
@@ -124,22 +115,35 @@ def interpolate(
     print(f"{output}: {frames} frame{'s' * (frames > 1)} of {count} walk{'s' * (count > 1)}, {seconds:g} s")
 
 
+class _Move:
+    """A direction to follow, and how far."""
+
+    def __init__(self, directions: Directions, component: int, strength: float) -> None:
+        """Raise UserError if there is no such component."""
+        check_components("--component", str(component), [component], directions)
+        self.directions, self.component, self.strength = directions, component, strength
+
+    def path(self, w: torch.Tensor, frames: int) -> torch.Tensor:
+        """Return w [frames,num_ws,w_dim] of a swing along the direction, from w [1,num_ws,w_dim]."""
+        strengths = self.strength * there_and_back(frames)
+        return torch.cat([self.directions.shift(w, self.component, strength) for strength in strengths])
+
+
 def _path(
-    sampler: Sampler,
-    seeds: list[int],
-    kind: str,
-    frames: int,
-    smoothing: float,
+    sampler: Sampler, seeds: list[int], kind: str, frames: int, smoothing: float, move: _Move | None
 ) -> torch.Tensor:
     """Return w [frames,num_ws,w_dim] of a closed walk that starts at the first of the seeds.
 
-    kind: gauss, spline, slerp, or still. smoothing: standard deviation along time of `gauss`, in frames.
+    kind: gauss, spline, slerp, still, or, with `move`, direction. smoothing: standard deviation along time of `gauss`,
+    in frames.
     """
     # The class stays the same all the way.
     first = sampler.latent(seeds[0])
     keys = [sampler.latent(seed)._replace(c=first.c) for seed in seeds]
 
     # Splines go through mapped latents; the other walks are in z, and mapped afterwards.
+    if move is not None:
+        return move.path(sampler.map([first]), frames)
     if kind == "still":
         return sampler.map([first]).expand(frames, -1, -1)
     if kind == "spline":

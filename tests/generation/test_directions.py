@@ -100,6 +100,7 @@ def test_saved_directions_lead_the_films_of_interpolate(tmp_path):
         ("interpolate", ["--walk", "direction"], "--walk direction: expected --directions FILE"),
         ("interpolate", ["--directions", "d.npz"], "--walk spline: expected --directions FILE"),
         ("interpolate", ["--walk", "direction", "--directions", "none.npz"], "none.npz: cannot read"),
+        ("interpolate", ["--walk", "direction", "--directions", "d.npz", "--only-noise"], "--only-noise: it stays at"),
     ],
 )
 def test_wrong_options_are_one_line(tmp_path, monkeypatch, command, arguments, message):
