@@ -1,11 +1,30 @@
 """Which network file a command means: a file, a URL, a run dir, or the number of a run."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pretrained
 from dnnlib.errors import UserError
 from metrics.networks import find_run, select_snapshots
 from metrics.result_files import BEST
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """Which network is used."""
+
+    network: str | None = None
+    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run.
+    Default: the network that ships with the project."""
+    snapshot: str = "latest"
+    """Which snapshot of a run dir: latest, best (the lowest FID so far), or its kimg."""
+    result_dir: Path = Path("results")
+    """Folder of run dirs, in which the number of a run is looked for."""
+
+    def find(self) -> str:
+        """Return the network file or URL; raise UserError if there is no such run or snapshot."""
+        return find_network(self.network, self.snapshot, self.result_dir)
+
 
 DEFAULT = Path(pretrained.__file__).parent / "default.safetensors"
 """The network that ships with the project; docs/default-network.md tells how it was trained."""

@@ -160,6 +160,7 @@ def _search(
     films: Sequence[Path],
 ) -> Projection:
     """Search at most a batch of images uint8 [n,C,R,R], with a progress bar, and a film of each if there are paths."""
+    # Where the search begins, what it aims at, and which of its steps a film shows.
     G = sampler.G.requires_grad_(False)
     label = None
     if sampler.options.class_idx is not None:
@@ -193,6 +194,7 @@ def _add_frames(adders: Sequence[AddFrame], targets: np.ndarray, images: Pyramid
 
 def _stored(sampler: Sampler, names: list[str], found: Sequence[Projection]) -> StoredLatents:
     """Return what was found as other commands take it. There is no z that it follows from."""
+    # Batches are joined, layer by layer.
     n, spec = len(names), sampler.G.spec
     layers = [torch.cat(layer).cpu().numpy() for layer in zip(*(result.noise for result in found), strict=True)]
     return StoredLatents(
@@ -207,6 +209,7 @@ def _stored(sampler: Sampler, names: list[str], found: Sequence[Projection]) -> 
 
 def _report(sampler: Sampler, names: list[str], targets: np.ndarray, found: Sequence[Projection]) -> None:
     """Print how close each image came, with the error of each level in relation to the variance of the image."""
+    # Errors of all levels as floats, and the PSNR of the pixels that were written.
     images = tuple(torch.cat(level).cpu() for level in zip(*(result.images for result in found), strict=True))
     errors = level_errors(images, pyramid.from_uint8(torch.from_numpy(targets)))
     pictures = pyramid.to_uint8(images[-1]).numpy().astype(np.float64)

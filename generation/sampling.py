@@ -3,17 +3,16 @@
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
 import tyro
 
-from dnnlib.cpu_threads import CpuThreads
+from dnnlib.cpu_threads import share_cores
 from dnnlib.distributed import pick_device
 from dnnlib.errors import UserError
-from generation.networks import find_network
+from generation.networks import NetworkOptions
 from pretrained import load_network
 from training import pyramid
 from training.networks.base import Generator, NoiseMode
@@ -25,16 +24,9 @@ BATCH_PIXELS = {"cpu": (2**18, 16), "cuda": (2**22, 64)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplingOptions:
+class SamplingOptions(NetworkOptions):
     """How images are drawn from a network."""
 
-    network: str | None = None
-    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run.
-    Default: the network that ships with the project."""
-    snapshot: str = "latest"
-    """Which snapshot of a run dir: latest, best (the lowest FID so far), or its kimg."""
-    result_dir: Path = Path("results")
-    """Folder of run dirs, in which the number of a run is looked for."""
     trunc: float | None = None
     """Truncation psi: 1 = none, 0 = the average image. Default: the network's own setting."""
     trunc_cutoff: int | None = None
@@ -98,15 +90,14 @@ class Sampler:
         """
         self.options = options
 
-        # The network, on the device that it is asked for. While it is loaded, see what other programs leave of a CPU.
+        # The network, on the device that it is asked for.
         self.device = pick_device(options.device)
-        threads = CpuThreads()
+        if self.device.type == "cpu":
+            share_cores()
         if G is None:
-            G = load_network(find_network(options.network, options.snapshot, options.result_dir)).generator()
+            G = load_network(options.find()).generator()
         self.G = G.to(self.device)
         self.resolutions = self.G.synthesis.image_resolutions
-        if self.device.type == "cpu":
-            threads.choose()
 
         # The class is checked before the first image.
         c_dim = self.G.spec.c_dim

@@ -12,7 +12,7 @@ from dnnlib import cli
 from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
-from generation.networks import find_network
+from generation.networks import NetworkOptions
 from generation.output import check_output
 from generation.selection import parse_levels
 from pretrained import load_network
@@ -22,24 +22,6 @@ from training.networks.base import Generator
 from training.run.snapshot import save_snapshot
 
 OPSETS = range(18, 24)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """Which network is exported."""
-
-    network: str | None = None
-    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run.
-    Default: the network that ships with the project."""
-    snapshot: str = "latest"
-    """Which snapshot of a run dir: latest, best (the lowest FID so far), or its kimg."""
-    result_dir: Path = Path("results")
-    """Folder of run dirs, in which the number of a run is looked for."""
-
-    def load(self) -> tuple[Generator, str]:
-        """Return the generator, and where it was found."""
-        place = find_network(self.network, self.snapshot, self.result_dir)
-        return load_network(place).generator(), place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +56,8 @@ def onnx(
     check_output(output, (".onnx",), overwrite)
     if opset not in OPSETS:
         raise UserError(f"--opset {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
+
+    # Half precision is compared with full precision, so the network stays as it is.
     G = _load(network, form)
     make_dir(output.parent)
     write_onnx(_model(G, form, form.precision), output, opset)
@@ -111,7 +95,10 @@ def safetensors(
         overwrite: Replace the file if it exists.
     """
     check_output(output, (".safetensors",), overwrite)
-    G, place = network.load()
+
+    # The file says where the network comes from, but not in which folder that is.
+    place = network.find()
+    G = load_network(place).generator()
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     make_dir(output.parent)
     save_snapshot(output, {"G_ema": G.to(dtype)}, G.spec, None, Path(place).name)
@@ -131,7 +118,7 @@ def check(file: Place, *, network: Networks, form: Forms) -> None:
 
 def _load(network: NetworkOptions, form: FormOptions) -> Generator:
     """Return the generator; raise UserError if it has no such noise."""
-    G, _ = network.load()
+    G = load_network(network.find()).generator()
     if form.noise == "input" and not G.synthesis.noise_shapes(1):
         raise UserError("--noise input: this network has no noise inputs")
     return G
@@ -145,6 +132,7 @@ def _model(G: Generator, form: FormOptions, precision: Precision) -> ExportedGen
 
 def _compare(G: Generator, form: FormOptions, path: Path, what: str) -> None:
     """Print how far a file is from the network in float32; raise UserError if that is too far."""
+    # Also a file that is of no use is described first.
     model = _model(G, form, "fp32")
     error = largest_error(model, path)
     inputs, outputs = ", ".join(model.input_names), ", ".join(model.output_names)
