@@ -16,10 +16,10 @@ demo: .venv/.installed datasets/robohash64
 	  $(BIN)/python report.py "$$run" --output "$$run/report.html" --overwrite && \
 	  echo "open $$run/report.html in a browser to see how the training went"
 
-test: .venv/.installed-test lint
+test: .venv/.installed-test .venv/.browser lint
 	$(BIN)/python -m pytest
 
-test-torch-2.11: .venv-torch-2.11/.installed
+test-torch-2.11: .venv-torch-2.11/.installed .venv/.browser
 	.venv-torch-2.11/bin/python -m pytest
 
 .venv-torch-2.11/.installed: pyproject.toml constraints.txt
@@ -44,6 +44,16 @@ gpu: .venv/.installed-test
 	$(BIN)/python benchmarks/kernels.py --compile --json gpu-results/kernels_compile.json
 	$(BIN)/python benchmarks/sampling.py --json gpu-results/sampling.json
 	@exit `cat gpu-results/.status`
+
+# Chromium, for the tests of web pages: the system's, or else Playwright's own.
+.venv/.browser: .venv/.installed-test
+	@for program in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$program && touch $@ && exit; \
+	done; \
+	if test `id -u` = 0 && command -v apt-get; then \
+	  apt-get update -qq && apt-get install -y -qq chromium && chromium --version && touch $@ && exit; \
+	fi; \
+	$(BIN)/playwright install --with-deps chromium && touch $@
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ from training.networks.base import Generator, NoiseMode
 
 T = TypeVar("T")
 
+Device = Literal["auto", "cuda", "cpu"]
+
 # Pixels that one batch holds unless --batch says otherwise, and the most images. On a CPU larger batches bring nothing.
 BATCH_PIXELS = {"cpu": (2**18, 16), "cuda": (2**22, 64)}
 
@@ -37,7 +39,7 @@ class SamplingOptions(NetworkOptions):
     """Noise inputs: const = stored noise, random = noise drawn from the seed, none = no noise."""
     batch: int | None = None
     """Images that are computed together. Default: as many as suit their size and the device."""
-    device: Literal["auto", "cuda", "cpu"] = "auto"
+    device: Device = "auto"
     """auto = CUDA if a GPU is available."""
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""The web page in which visitors play with a network."""

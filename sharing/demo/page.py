@@ -1,0 +1,424 @@
+"""The web page, built with gradio: its parts, and what happens when a visitor uses them."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.extras import import_extra
+from dnnlib.images import encode, to_pil
+from generation.latent_directions import Directions
+from generation.latent_files import StoredLatents
+from generation.networks import DEFAULT
+from sharing.demo.download_files import DownloadFiles
+from sharing.demo.run_view import RunWatch
+from sharing.demo.small_pictures import strip, thumbnail
+from sharing.demo.studio import DIRECTIONS, METHODS, MOST_KEYS, Picture, Recipe, Studio
+
+ANY_CLASS = "by the seed"
+FROM_SEED = "the seed"
+FROM_FILE = "a file"
+
+LOOK_EVERY = 4.0  # seconds between two looks at a run
+QUEUE = 32  # visitors who may wait for the network
+
+CSS = """
+.gradio-container main {width: 100%; max-width: 1200px !important; margin: 0 auto !important}
+#picture img {object-fit: contain; width: 100%; height: 100%; image-rendering: pixelated}
+.pictures {display: flex; flex-wrap: wrap; gap: 8px; align-items: end}
+.pictures figure {margin: 0; text-align: center; font-size: 12px; opacity: 0.9}
+.pictures img {image-rendering: pixelated; width: 76px; height: 76px; border-radius: 4px}
+.pictures figure.chosen img {outline: 3px solid var(--color-accent)}
+"""
+
+
+class Kept(NamedTuple):
+    """A picture that a visitor keeps for a walk."""
+
+    w: np.ndarray  # float32 [num_ws,w_dim]
+    thumbnail: np.ndarray  # uint8 [C,r,r]
+    name: str
+
+
+@dataclass
+class Visit:
+    """What the page remembers of a visitor."""
+
+    stored: StoredLatents | None = None
+    directions: Directions | None = None
+    """Directions of an uploaded file."""
+    picture: Picture | None = None
+    made_from: tuple[Any, ...] | None = None
+    """The choices that the picture was made from."""
+    kept: list[Kept] = field(default_factory=list)
+    seen: tuple[int, ...] | None = None
+    """The version of the run that is shown."""
+
+
+class Page:
+    """The page of a studio; `blocks` is what gradio serves.
+
+    Everything that uses the network waits in one queue, so that visitors do not slow one another down by more than
+    their turn.
+    """
+
+    def __init__(self, studio: Studio, folder: Path, directions: Directions | None, watch: RunWatch | None) -> None:
+        """Build the page.
+
+        folder: of all files of visitors. directions: what is shown until a visitor chooses others.
+        """
+        self.gr: Any = import_extra("gradio", "demo.py")
+        self.studio, self.directions, self.watch = studio, directions, watch
+        self.folder, self.files = folder, DownloadFiles(folder / "downloads")
+
+        gr = self.gr
+        with gr.Blocks(title="MSG-GAN", analytics_enabled=False, delete_cache=(600, 3600)) as self.blocks:
+            self.visit = gr.State(Visit())
+            self.place = gr.State(studio.place)
+            self.title = gr.Markdown(self._title())
+            with gr.Tab("Picture"), gr.Row():
+                with gr.Column(scale=3, min_width=300):
+                    self._build_picture()
+                with gr.Column(scale=2, min_width=300):
+                    self._build_seed()
+                    self._build_mix()
+                    self._build_directions()
+                    self._build_upload()
+            with gr.Tab("Walk"):
+                self._build_walk()
+            if watch is not None:
+                with gr.Tab("Training run"):
+                    self._build_run()
+            self._connect()
+        self.blocks.queue(max_size=QUEUE, default_concurrency_limit=1)
+
+    # The parts of the page.
+
+    def _title(self) -> str:
+        studio = self.studio
+        size, classes = studio.resolutions[-1], studio.classes
+        name = "The network that ships with MSG-GAN" if studio.place == str(DEFAULT) else Path(studio.place).name
+        return f"## {escape(name)}\n{studio.G.cfg.kind}, {size}x{size}" + (f", {classes} classes" if classes else "")
+
+    def _build_picture(self) -> None:
+        gr, sizes = self.gr, self.studio.resolutions
+        top = len(sizes) - 1
+        self.image = gr.Image(
+            label="Picture",
+            format="png",
+            height="min(480px, 90vw)",
+            interactive=False,
+            buttons=["fullscreen"],
+            elem_id="picture",
+        )
+        self.levels = gr.HTML(elem_id="levels")
+        self.level = gr.Slider(
+            0,
+            top,
+            value=top,
+            step=1,
+            label="Level",
+            elem_id="level",
+            info=f"0 is {sizes[0]}x{sizes[0]}, {top} is {sizes[-1]}x{sizes[-1]}",
+        )
+        with gr.Row():
+            small = {"size": "sm", "min_width": 90}
+            self.keep = gr.Button("Keep for a walk", elem_id="keep", **small)
+            self.image_file = gr.DownloadButton("Download image", elem_id="image-file", **small)
+            self.latents_file = gr.DownloadButton("Download latents", elem_id="latents-file", **small)
+
+    def _build_seed(self) -> None:
+        gr, studio = self.gr, self.studio
+        self.seed = gr.Number(0, label="Seed", precision=0, elem_id="seed")
+        self.another = gr.Button("Another seed", size="sm", elem_id="another")
+        classes = [ANY_CLASS, *range(studio.classes)]
+        self.label = gr.Dropdown(classes, value=ANY_CLASS, label="Class", visible=bool(studio.classes), elem_id="class")
+        self.psi = gr.Slider(
+            -1,
+            1.5,
+            value=max(-1, min(studio.G.cfg.truncation_psi, 1.5)),
+            step=0.05,
+            label="Truncation psi",
+            elem_id="psi",
+            info="1 varies most, 0 is the average picture, negative values are its opposite",
+        )
+        modes = ["const", "random", "none"] if studio.G.synthesis.noise_shapes(1) else ["none"]
+        self.noise = gr.Radio(modes, value=modes[0], label="Noise", visible=len(modes) > 1, elem_id="noise")
+
+    def _build_mix(self) -> None:
+        gr, last = self.gr, self.studio.num_ws - 1
+        with gr.Accordion("Mix with a second seed", open=False, visible=last > 0, elem_id="mix"):
+            self.mix = gr.Checkbox(label="Mix", elem_id="mix-on")
+            self.second = gr.Number(1, label="Second seed", precision=0, elem_id="second")
+            with gr.Row():
+                self.mix_first = self._layer("From layer", 0, "mix-first")
+                self.mix_last = self._layer("To layer", min(3, last), "mix-last")
+            self.sources = gr.HTML(elem_id="sources")
+
+    def _build_directions(self) -> None:
+        gr, last = self.gr, self.studio.num_ws - 1
+        file = [FROM_FILE] if self.directions is not None else []
+        with gr.Accordion("Move along directions", open=False, elem_id="directions"):
+            self.strengths = [
+                gr.Slider(-5, 5, value=0, step=0.1, label=f"Direction {k}", elem_id=f"direction-{k}")
+                for k in range(DIRECTIONS)
+            ]
+            self.reset = gr.Button("Back to zero", elem_id="reset")
+            self.method = gr.Dropdown(
+                [*file, *METHODS],
+                value=[*file, *METHODS][0],
+                label="Directions of",
+                elem_id="method",
+                info="what changes pictures most, found without labels",
+            )
+            with gr.Row(visible=last > 0):
+                self.first = self._layer("From layer", 0, "direction-first")
+                self.last = self._layer("To layer", last, "direction-last")
+            self.directions_file = gr.UploadButton(
+                "Upload directions", file_types=[".npz"], elem_id="directions-file", size="sm"
+            )
+
+    def _layer(self, label: str, value: int, name: str) -> Any:
+        """Return a slider of layers, which a network without styles hides."""
+        last = self.studio.num_ws - 1
+        info = f"0 is coarse, {last} is fine"
+        return self.gr.Slider(0, max(1, last), value=value, step=1, label=label, info=info, elem_id=name)
+
+    def _build_upload(self) -> None:
+        gr = self.gr
+        with gr.Accordion("Start from a file of latents", open=False, elem_id="upload"):
+            self.upload = gr.UploadButton(
+                "Upload latents", file_types=[".npz", ".zip"], elem_id="upload-file", size="sm"
+            )
+            self.source = gr.Dropdown([FROM_SEED], value=FROM_SEED, label="Picture from", elem_id="source")
+
+    def _build_walk(self) -> None:
+        gr = self.gr
+        self.gallery = gr.Gallery(
+            label="Pictures that the walk passes through",
+            columns=8,
+            height=180,
+            interactive=False,
+            buttons=[],
+            format="png",
+            allow_preview=False,
+            object_fit="contain",
+            elem_id="kept",
+        )
+        with gr.Row():
+            self.drop_last = gr.Button("Remove the last one", elem_id="drop-last")
+            self.drop_all = gr.Button("Remove all", elem_id="drop-all")
+        self.seconds = gr.Slider(
+            0.2, 5, value=1.5, step=0.1, label="Seconds from one picture to the next", elem_id="seconds"
+        )
+        self.play = gr.Button("Play the walk", variant="primary", elem_id="play")
+        self.film = gr.Video(
+            label="Walk", autoplay=True, loop=True, interactive=False, height=420, buttons=["download"], elem_id="film"
+        )
+
+    def _build_run(self) -> None:
+        gr = self.gr
+        self.state = gr.Markdown("Reading the run ...", elem_id="run-state")
+        self.sheets = gr.Gallery(
+            label="Sheets of samples, newest first",
+            columns=3,
+            interactive=False,
+            buttons=["fullscreen"],
+            format="png",
+            object_fit="contain",
+            elem_id="sheets",
+        )
+        with gr.Row():
+            self.losses = gr.Plot(label="Losses", elem_id="losses")
+            self.scores = gr.Plot(label="Scores of D", elem_id="scores")
+        self.timer = gr.Timer(LOOK_EVERY)
+
+    # What happens.
+
+    def _connect(self) -> None:
+        """Connect the parts: a change of any choice draws the picture again, the newest state only."""
+        gr = self.gr
+        choices = [
+            *(self.seed, self.label, self.psi, self.noise, self.source, self.level),
+            *(self.mix, self.second, self.mix_first, self.mix_last),
+            *(self.method, self.first, self.last, *self.strengths),
+        ]
+        shown = [self.title, self.image, self.levels, self.sources, self.image_file, self.latents_file, self.visit]
+        self._choices = [choice for choice in choices if choice is not self.level]
+        network = {
+            "api_visibility": "private",
+            "concurrency_id": "network",
+            "concurrency_limit": 1,
+            "show_progress": "hidden",
+        }
+        draw = {"fn": self._answer(self._draw), "inputs": {*choices, self.visit}, "outputs": shown, **network}
+        changes = [self.blocks.load, self.place.change, *(choice.change for choice in choices)]
+        gr.on(changes, trigger_mode="always_last", **draw)
+
+        # Buttons change choices, which draws the picture.
+        quick = {"api_visibility": "private", "show_progress": "hidden"}
+        self.another.click(lambda: (int(np.random.randint(10**6)), FROM_SEED), None, [self.seed, self.source], **quick)
+        self.reset.click(lambda: [0.0] * DIRECTIONS, None, self.strengths, **quick)
+        for button, take, changed in (
+            (self.upload, self._take_latents, [self.source, self.mix, *self.strengths]),
+            (self.directions_file, self._take_directions, [self.method]),
+        ):
+            taken = button.upload(self._answer(take), [button, self.visit], [*changed, self.visit], **network)
+            taken.success(**draw)
+
+        # The walk.
+        kept = {"inputs": [self.visit], "outputs": [self.gallery, self.keep, self.visit], **quick}
+        self.keep.click(self._answer(self._keep), **kept)
+        self.drop_last.click(self._answer(lambda visit: self._drop(visit, 1)), **kept)
+        self.drop_all.click(self._answer(lambda visit: self._drop(visit, MOST_KEYS)), **kept)
+        self.play.click(
+            self._answer(self._film),
+            [self.visit, self.seconds, self.noise],
+            [self.film],
+            **{**network, "show_progress": "full"},
+        )
+
+        # The run.
+        if self.watch is not None:
+            parts = [self.state, self.sheets, self.losses, self.scores, self.visit]
+            look = {"inputs": [self.visit], "outputs": parts, "concurrency_id": "run", **quick}
+            looked = gr.on([self.blocks.load, self.timer.tick], self._answer(self._look), **look)
+            looked.then(self._answer(self._follow), None, [self.place], **network)
+
+    def _answer(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose errors that a visitor can mend are answered in the page."""
+
+        def call(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except UserError as e:
+                # Visitors know the name of a file that they uploaded, but not where it was put.
+                message = re.sub(rf"{re.escape(str(self.folder))}\S*/", "", str(e))
+                raise self.gr.Error(escape(message), title="This does not work", print_exception=False) from e
+
+        return call
+
+    def _draw(self, values: dict[Any, Any]) -> list[Any]:
+        """Make the picture that the choices describe."""
+        visit: Visit = values[self.visit]
+        made_from = (self.studio.place, *(values[choice] for choice in self._choices))
+        if visit.picture is None or visit.made_from != made_from:
+            visit.picture = self.studio.picture(self._recipe(values))
+            visit.made_from = made_from
+        picture = visit.picture
+
+        # The chosen level is shown large, and all of them small.
+        level = int(values[self.level])
+        chosen = picture.levels[level]
+        size = chosen.shape[-1]
+        name = picture.name if level == len(picture.levels) - 1 else f"{picture.name}-{size}x{size}"
+        sizes = [f"{image.shape[-1]}x{image.shape[-1]}" for image in picture.levels]
+        sources = ["the first", "the second"] if picture.sources else []
+        return [
+            self._title(),
+            np.asarray(to_pil(chosen).convert("RGB")),
+            strip(picture.levels, sizes, level),
+            strip(picture.sources, sources),
+            self.files.write(f"{name}.png", encode(chosen, ".png")),
+            self.files.write(f"{picture.name}.npz", picture.latents_file()),
+            visit,
+        ]
+
+    def _recipe(self, values: dict[Any, Any]) -> Recipe:
+        """Return the choices as a recipe; raise UserError if one is wrong."""
+        visit: Visit = values[self.visit]
+        label, source = values[self.label], values[self.source]
+        is_mixed = values[self.mix] and self.studio.num_ws > 1
+        stored = None if source == FROM_SEED else visit.stored
+        return Recipe(
+            seed=_seed(values[self.seed], "Seed"),
+            label=None if label == ANY_CLASS else int(label),
+            psi=values[self.psi],
+            noise=values[self.noise],
+            stored=stored,
+            row=0 if stored is None else _row_names(stored).index(source),
+            second_seed=_seed(values[self.second], "Second seed") if is_mixed else None,
+            second_layers=_layer_range(values[self.mix_first], values[self.mix_last]),
+            directions=self._directions(values) if any(values[slider] for slider in self.strengths) else None,
+            strengths=tuple(values[slider] for slider in self.strengths),
+        )
+
+    def _directions(self, values: dict[Any, Any]) -> Directions:
+        """Return the directions that the visitor chose."""
+        method = values[self.method]
+        own = values[self.visit].directions or self.directions
+        if method == FROM_FILE and own is not None:
+            return own
+        return self.studio.find_directions(method, _layer_range(values[self.first], values[self.last]))
+
+    def _take_latents(self, path: str, visit: Visit) -> list[Any]:
+        """Take the latents of an uploaded file in place of the seed, as they are: neither mixed nor moved."""
+        visit.stored, visit.made_from = self.studio.read_latents(Path(path)), None
+        names = _row_names(visit.stored)
+        return [self.gr.Dropdown([FROM_SEED, *names], value=names[0]), False, *[0.0] * DIRECTIONS, visit]
+
+    def _take_directions(self, path: str, visit: Visit) -> list[Any]:
+        """Take the directions of an uploaded file."""
+        visit.directions, visit.made_from = self.studio.read_directions(Path(path)), None
+        return [self.gr.Dropdown([FROM_FILE, *METHODS], value=FROM_FILE), visit]
+
+    def _keep(self, visit: Visit) -> list[Any]:
+        """Keep the picture for a walk."""
+        if visit.picture is None:
+            raise UserError("There is no picture yet.")
+        if len(visit.kept) == MOST_KEYS:
+            raise UserError(f"{MOST_KEYS} pictures are kept, which is the most; remove one of them first.")
+        picture = visit.picture
+        visit.kept.append(Kept(picture.w, thumbnail(picture.levels[-1]), picture.name))
+        return self._kept(visit)
+
+    def _drop(self, visit: Visit, count: int) -> list[Any]:
+        """Remove the last ones of the kept pictures."""
+        del visit.kept[-count:]
+        return self._kept(visit)
+
+    def _kept(self, visit: Visit) -> list[Any]:
+        pictures = [(to_pil(kept.thumbnail), kept.name) for kept in visit.kept]
+        return [pictures, f"Keep for a walk ({len(pictures)})" if pictures else "Keep for a walk", visit]
+
+    def _film(self, visit: Visit, seconds: float, noise: Any) -> str:
+        """Make the film of a walk through the kept pictures."""
+        path = self.files.new("walk.mp4")
+        self.studio.film([kept.w for kept in visit.kept], seconds, noise, path)
+        return str(path)
+
+    def _look(self, visit: Visit) -> list[Any]:
+        """Show what is new in the run."""
+        assert self.watch is not None
+        version = self.watch.version()
+        if version == visit.seen:
+            return [self.gr.skip()] * 5
+        visit.seen = version
+        return [*self.watch.look(), visit]
+
+    def _follow(self) -> str:
+        """Open the newest snapshot of the run; a change of the place draws the picture again."""
+        self.studio.follow()
+        return self.studio.place
+
+
+def _seed(value: float | None, name: str) -> int:
+    """Return a seed that a visitor typed; raise UserError if it is none."""
+    if value is None or not 0 <= value < 2**32:
+        raise UserError(f"{name} {'is empty' if value is None else f'{value:.0f}'}: expected 0 to {2**32 - 1}")
+    return int(value)
+
+
+def _layer_range(first: float, last: float) -> tuple[int, int]:
+    """Return a range of layers, whose ends may be given in any order."""
+    return int(min(first, last)), int(max(first, last))
+
+
+def _row_names(stored: StoredLatents) -> list[str]:
+    """Return a name for each of the stored latents, all different."""
+    return [f"{i}: {Path(str(name)).name}"[:80] for i, name in enumerate(stored.names)]

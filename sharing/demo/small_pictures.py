@@ -1,0 +1,30 @@
+"""Small pictures of the page."""
+
+import base64
+
+import numpy as np
+
+from dnnlib.images import encode, enlarge
+
+THUMBNAIL = 128  # height and width in pixels, about
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Return uint8 [C,r,r] at about the size of THUMBNAIL; small images are enlarged by a whole factor."""
+    if image.shape[-1] < THUMBNAIL:
+        return enlarge(image, THUMBNAIL)
+    step = image.shape[-1] // THUMBNAIL
+    c, r, _ = image.shape
+    return image.reshape(c, r // step, step, r // step, step).mean((2, 4)).round().astype(np.uint8)
+
+
+def strip(images: list[np.ndarray], titles: list[str], chosen: int | None = None) -> str:
+    """Return HTML of small pictures side by side."""
+    figures = []
+    for i, (image, title) in enumerate(zip(images, titles, strict=True)):
+        small = image if image.shape[-1] < THUMBNAIL else thumbnail(image)
+        data = base64.b64encode(encode(small, ".png")).decode()
+        mark = ' class="chosen"' if i == chosen else ""
+        picture = f'<img src="data:image/png;base64,{data}" alt="{title}">'
+        figures.append(f"<figure{mark}>{picture}<figcaption>{title}</figcaption></figure>")
+    return f'<div class="pictures">{"".join(figures)}</div>' if figures else ""
