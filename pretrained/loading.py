@@ -8,12 +8,17 @@ from typing import NamedTuple
 from dnnlib.downloads import fetch, is_url
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
+from dnnlib.hub import fetch_from_hub, is_hub
 from pretrained.bmsg_gan import load_bmsg_gan
 from pretrained.native import load_snapshot
 from pretrained.network_file import NetworkFile, join
 from pretrained.tf_networks import load_tf
 
 WEB_PAGE = "web page"
+
+# What a repository of the Hub names its network, and the suffixes of network files.
+HUB_NAME = "network.safetensors"
+SUFFIXES = (".safetensors", ".pkl", ".pth")
 
 
 class Format(NamedTuple):
@@ -70,8 +75,9 @@ def format_of(path: Path) -> str:
 def load_network(path: str | Path, *others: str | Path) -> NetworkFile:
     """Open a network file of any known format, recognised by its content, whatever its name.
 
-    `path` is a file or a URL, whose copy is kept in torch.hub's cache (`#sha256=...` at its end is checked). `others`
-    are more files that belong to it, since BMSG-GAN writes one file per network. Networks are read when they are first
+    `path` is a file; a URL, whose copy is kept in torch.hub's cache (`#sha256=...` at its end is checked); or a
+    repository of the Hugging Face Hub, or a file in one: hf://user/repo, hf://user/repo@revision/file. `others` are
+    more files that belong to it, since BMSG-GAN writes one file per network. Networks are read when they are first
     used, and no code of a file is ever run. Raise UserError if a file is unknown or not whole.
     """
     files = [_local(str(p)) for p in (path, *others)]
@@ -79,7 +85,9 @@ def load_network(path: str | Path, *others: str | Path) -> NetworkFile:
 
 
 def _local(path: str) -> Path:
-    """Return the file of a path or URL, and delete a web page that was sent in place of a file."""
+    """Return the file of a path or address, and delete a web page that was sent in place of a file."""
+    if is_hub(path):
+        return fetch_from_hub(path, HUB_NAME, SUFFIXES)
     if not is_url(path):
         return Path(path)
 

@@ -19,6 +19,7 @@ from sharing.demo.download_files import DownloadFiles
 from sharing.demo.run_view import RunWatch
 from sharing.demo.small_pictures import strip, thumbnail
 from sharing.demo.studio import DIRECTIONS, METHODS, MOST_KEYS, Picture, Recipe, Studio
+from training.networks.architectures import ARCHITECTURES
 
 ANY_CLASS = "by the seed"
 FROM_SEED = "the seed"
@@ -103,7 +104,9 @@ class Page:
         studio = self.studio
         size, classes = studio.resolutions[-1], studio.classes
         name = "The network that ships with MSG-GAN" if studio.place == str(DEFAULT) else Path(studio.place).name
-        return f"## {escape(name)}\n{studio.G.cfg.kind}, {size}x{size}" + (f", {classes} classes" if classes else "")
+        return f"## {escape(name)}\n{ARCHITECTURES[studio.G.cfg.kind].title}, {size}x{size}" + (
+            f", {classes} classes" if classes else ""
+        )
 
     def _build_picture(self) -> None:
         gr, sizes = self.gr, self.studio.resolutions
@@ -155,9 +158,8 @@ class Page:
         with gr.Accordion("Mix with a second seed", open=False, visible=last > 0, elem_id="mix"):
             self.mix = gr.Checkbox(label="Mix", elem_id="mix-on")
             self.second = gr.Number(1, label="Second seed", precision=0, elem_id="second")
-            with gr.Row():
-                self.mix_first = self._layer("From layer", 0, "mix-first")
-                self.mix_last = self._layer("To layer", min(3, last), "mix-last")
+            self.mix_first = self._layer("From layer (0 is coarse)", 0, "mix-first")
+            self.mix_last = self._layer(f"To layer ({last} is fine)", min(3, last), "mix-last")
             self.sources = gr.HTML(elem_id="sources")
 
     def _build_directions(self) -> None:
@@ -176,9 +178,9 @@ class Page:
                 elem_id="method",
                 info="what changes pictures most, found without labels",
             )
-            with gr.Row(visible=last > 0):
-                self.first = self._layer("From layer", 0, "direction-first")
-                self.last = self._layer("To layer", last, "direction-last")
+            with gr.Column(visible=last > 0):
+                self.first = self._layer("From layer (0 is coarse)", 0, "direction-first")
+                self.last = self._layer(f"To layer ({last} is fine)", last, "direction-last")
             self.directions_file = gr.UploadButton(
                 "Upload directions", file_types=[".npz"], elem_id="directions-file", size="sm"
             )
@@ -186,8 +188,7 @@ class Page:
     def _layer(self, label: str, value: int, name: str) -> Any:
         """Return a slider of layers, which a network without styles hides."""
         last = self.studio.num_ws - 1
-        info = f"0 is coarse, {last} is fine"
-        return self.gr.Slider(0, max(1, last), value=value, step=1, label=label, info=info, elem_id=name)
+        return self.gr.Slider(0, max(1, last), value=value, step=1, label=label, elem_id=name)
 
     def _build_upload(self) -> None:
         gr = self.gr

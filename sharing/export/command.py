@@ -1,6 +1,8 @@
 """The commands of export.py."""
 
 import copy
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +14,13 @@ from dnnlib import cli
 from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
+from dnnlib.hub import HubAddress
 from generation.networks import NetworkOptions
 from generation.output import check_output
 from generation.selection import parse_levels
 from pretrained import load_network
 from sharing.export.formats import TOLERANCE, largest_error, write_onnx, write_program
+from sharing.export.hub import check_token, describe, download, push, write_repository
 from sharing.export.model import ExportedGenerator, ExportedNoise, Precision
 from training.networks.base import Generator
 from training.run.snapshot import save_snapshot
@@ -38,6 +42,7 @@ class FormOptions:
 
 Networks = Annotated[NetworkOptions, tyro.conf.OmitArgPrefixes]
 Forms = Annotated[FormOptions, tyro.conf.OmitArgPrefixes]
+Repository = tyro.conf.Positional[str]
 
 
 def onnx(
@@ -96,13 +101,77 @@ def safetensors(
     """
     check_output(output, (".safetensors",), overwrite)
 
-    # The file says where the network comes from, but not in which folder that is.
-    place = network.find()
-    G = load_network(place).generator()
+    # The file keeps what the network was converted from, since the licence of its weights follows from that.
+    net = load_network(network.find())
     dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
     make_dir(output.parent)
-    save_snapshot(output, {"G_ema": G.to(dtype)}, G.spec, None, Path(place).name)
+    save_snapshot(output, {"G_ema": net.generator().to(dtype)}, net.spec, net.cur_nimg, net.origin)
     print(f"{output}: {_size(output)}, {precision}")
+
+
+def hub(
+    repo: Repository,
+    *,
+    network: Networks,
+    licence: str | None = None,
+    all_networks: Switch = False,
+    private: Switch = False,
+    message: str = "Upload a network",
+    output: Path | None = None,
+) -> None:
+    """Upload a network to the Hugging Face Hub, with a model card, samples, scores and configuration.
+
+    From then on, every command opens it by its address: `--network hf://user/name`.
+
+    Args:
+        repo: Repository, as user/name. It is created unless it exists.
+        licence: Licence of the weights, by its name on the Hub, e.g. cc-by-4.0.
+        all_networks: Upload G and D as well, which training can start from, and not the average of G alone.
+        private: Make a new repository visible to you only.
+        message: What the history of the repository says.
+        output: Upload nothing, and write the files into this new folder instead.
+    """
+    address = _repository(repo, may_have_revision=False)
+    if output is None:
+        check_token(address)
+    else:
+        _check_new(output)
+    place = network.find()
+    upload = describe(load_network(place), Path(place), licence)
+
+    # What is uploaded is whole before the upload begins.
+    with tempfile.TemporaryDirectory(prefix="msg-gan-hub-") as temporary:
+        folder = Path(temporary) if output is None else make_dir(output)
+        write_repository(upload, folder, address.repo, all_networks)
+        print(f"{output}: {address.repo}, not uploaded" if output else push(address, folder, private, message))
+
+
+def pull(repo: Repository, *, output: Path | None = None) -> None:
+    """Download all files of a repository of the Hugging Face Hub.
+
+    Args:
+        repo: Repository, as user/name or user/name@revision.
+        output: New folder. Default: the name of the repository.
+    """
+    address = _repository(repo, may_have_revision=True)
+    folder = Path(address.repo.rpartition("/")[2]) if output is None else output
+    _check_new(folder)
+    download(address, folder)
+    print(f"{folder}: {address.repo}")
+
+
+def _repository(repo: str, may_have_revision: bool) -> HubAddress:
+    """Return the address of a repository; raise UserError if it is none."""
+    address = HubAddress.parse(f"hf://{repo.removeprefix('hf://')}")
+    if address.file is not None or (address.revision is not None and not may_have_revision):
+        raise UserError(f"{repo}: expected a repository such as user/name")
+    return address
+
+
+def _check_new(folder: Path) -> None:
+    """Raise UserError if a folder is there already."""
+    if os.path.lexists(folder):
+        raise UserError(f"--output {folder}: exists already, choose another name")
 
 
 def check(file: Place, *, network: Networks, form: Forms) -> None:
@@ -147,9 +216,16 @@ def _size(path: Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-COMMANDS: dict[str, Any] = {"onnx": onnx, "program": program, "safetensors": safetensors, "check": check}
+COMMANDS: dict[str, Any] = {
+    "onnx": onnx,
+    "program": program,
+    "safetensors": safetensors,
+    "check": check,
+    "hub": hub,
+    "pull": pull,
+}
 
 
 def main() -> None:
     """Parse the command line and run the command."""
-    cli.run_command(COMMANDS, "Write a network in formats that other programs open.", prog="export.py")
+    cli.run_command(COMMANDS, "Write a network in formats that other programs open, and hand it on.", prog="export.py")
