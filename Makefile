@@ -45,8 +45,8 @@ gpu: .venv/.installed-test
 	$(BIN)/python benchmarks/sampling.py --json gpu-results/sampling.json
 	@exit `cat gpu-results/.status`
 
-# Chromium, for the tests of web pages: the system's, or else Playwright's own.
-.venv/.browser: .venv/.installed-test
+# For the tests of web pages: Chromium, the system's or else Playwright's own, and onnxruntime-web.
+.venv/.browser: .venv/.installed-test examples/onnx/node_modules
 	@for program in chromium chromium-browser google-chrome google-chrome-stable; do \
 	  command -v $$program && touch $@ && exit; \
 	done; \
@@ -54,6 +54,11 @@ gpu: .venv/.installed-test
 	  apt-get update -qq && apt-get install -y -qq chromium && chromium --version && touch $@ && exit; \
 	fi; \
 	$(BIN)/playwright install --with-deps chromium && touch $@
+
+examples/onnx/node_modules: examples/onnx/package.json
+	@command -v npm || test `id -u` != 0 || { apt-get update -qq && apt-get install -y -qq npm; }
+	cd examples/onnx && npm install --silent --no-audit --no-fund --no-package-lock
+	@touch $@
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

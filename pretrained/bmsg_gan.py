@@ -14,6 +14,7 @@ import torch
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from pretrained.network_file import NetworkFile, Part, Row, layer_rows, translate
+from training.networks.base import Generator
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.spec import ImageSpec
 
@@ -51,6 +52,27 @@ def generator_table(spec: ImageSpec) -> list[Row]:
         rows += layer_rows(f"synthesis.b{r}.conv", f"layers.{i}.conv_2.")
         rows += layer_rows(f"synthesis.torgb{r}", f"rgb_converters.{i}.")
     return rows
+
+
+def generator_weights(G: Generator) -> dict[str, torch.Tensor]:
+    """Return the weights of a generator as BMSG-GAN's generate_samples.py loads them.
+
+    Raises UserError if G is of another architecture than its.
+    """
+    if not isinstance(G.cfg, ProGANGeneratorConfig):
+        raise UserError("BMSG-GAN has no counterpart of this network, expected MSG-ProGAN")
+
+    ours = G.state_dict()
+    theirs = {}
+    for row in generator_table(G.spec):
+        tensor = ours[row.ours].detach().float().cpu()
+        if row.transform is _deconv:
+            # A dense layer [out*16,in] becomes a transposed convolution [in,out,4,4].
+            tensor = tensor.reshape(-1, 4, 4, tensor.shape[1]).permute(3, 0, 1, 2)
+
+        # Their script wraps the network in DataParallel, on a CPU as well.
+        theirs[f"module.{row.theirs}"] = tensor.contiguous()
+    return theirs
 
 
 def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:

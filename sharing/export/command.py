@@ -13,12 +13,13 @@ import tyro
 from dnnlib import cli
 from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
-from dnnlib.files import make_dir
+from dnnlib.files import atomic, make_dir
 from dnnlib.hub import HubAddress
 from generation.networks import NetworkOptions
 from generation.output import check_output
 from generation.selection import parse_levels
 from pretrained import load_network
+from pretrained.bmsg_gan import generator_weights
 from sharing.export.formats import TOLERANCE, largest_error, write_onnx, write_program
 from sharing.export.hub import check_token, describe, download, push, write_repository
 from sharing.export.model import ExportedGenerator, ExportedNoise, Precision
@@ -107,6 +108,25 @@ def safetensors(
     make_dir(output.parent)
     save_snapshot(output, {"G_ema": net.generator().to(dtype)}, net.spec, net.cur_nimg, net.origin)
     print(f"{output}: {_size(output)}, {precision}")
+
+
+def pth(*, network: Networks, output: Path = Path("GAN_GEN_SHADOW.pth"), overwrite: Switch = False) -> None:
+    """Write G of an MSG-ProGAN as a file that BMSG-GAN's generate_samples.py takes.
+
+    Args:
+        output: File to write.
+        overwrite: Replace the file if it exists.
+    """
+    check_output(output, (".pth",), overwrite)
+    G = load_network(network.find()).generator()
+    weights = generator_weights(G)
+
+    # The container that PyTorch 1.0 reads, which BMSG-GAN was written for.
+    make_dir(output.parent)
+    with atomic(output) as temporary:
+        torch.save(weights, temporary, _use_new_zipfile_serialization=False)
+    depth, width = len(G.spec.resolutions), G.cfg.z_dim
+    print(f"{output}: {_size(output)}; generate_samples.py takes it with depth {depth} and latent size {width}")
 
 
 def hub(
@@ -220,6 +240,7 @@ COMMANDS: dict[str, Any] = {
     "onnx": onnx,
     "program": program,
     "safetensors": safetensors,
+    "pth": pth,
     "check": check,
     "hub": hub,
     "pull": pull,

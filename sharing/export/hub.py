@@ -75,7 +75,7 @@ def write_repository(upload: Upload, folder: Path, repo: str, all_networks: bool
     all_networks: whether D and G are handed on as well, which training can start from, or only the moving average of G.
     """
     net = upload.net
-    parts = {name: part.network for name, part in net.parts.items()} if all_networks else {"G_ema": net.generator()}
+    parts = {name: part.build() for name, part in net.parts.items()} if all_networks else {"G_ema": net.generator()}
     save_snapshot(folder / HUB_NAME, parts, net.spec, net.cur_nimg, net.origin)
 
     # Folders of this machine are nobody's business.
@@ -124,8 +124,8 @@ def card(upload: Upload, repo: str) -> str:
 
 # {repo.rpartition("/")[2]}
 
-A generator of images of {spec.resolution}x{spec.resolution} pixels, {spec.channels} channels{classes}: {architecture}, a
-multi-scale-gradient GAN ([MSG-GAN, CVPR 2020](https://arxiv.org/abs/1903.06048)).{trained}
+A generator of images of {spec.resolution}x{spec.resolution} pixels, {spec.channels} channels{classes}:
+{architecture}, a multi-scale-gradient GAN ([MSG-GAN, CVPR 2020](https://arxiv.org/abs/1903.06048)).{trained}
 
 ![Samples of seeds 0 to {COLUMNS * ROWS - 1}, none selected]({SAMPLES})
 

@@ -5,10 +5,12 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 
 from generation.sampling import Sampler, SamplingOptions
+from pretrained import load_network
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT
 
@@ -84,3 +86,20 @@ def test_safetensors_has_g_alone(tmp_path, precision):
 def test_wrong_options_are_one_line(arguments, message):
     out = export(*arguments, *([] if "--network" in arguments else NETWORK), check=False)
     assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
+
+
+def test_pth_is_the_file_that_bmsg_gan_wrote(tmp_path):
+    out = export("pth", *PROGAN, "--output", tmp_path / "GAN_GEN_SHADOW_2.pth")
+    assert "generate_samples.py takes it with depth 4 and latent size 16" in out.stdout
+    ours = torch.load(tmp_path / "GAN_GEN_SHADOW_2.pth", weights_only=True)
+    theirs = torch.load(PROGAN[1], weights_only=True)
+    assert set(ours) == {f"module.{name}" for name in theirs}  # DataParallel's names
+    assert all(torch.equal(ours[f"module.{name}"], tensor) for name, tensor in theirs.items())
+
+    out = export("pth", *NETWORK, "--output", tmp_path / "G.pth", check=False)
+    assert out.returncode == 2 and "expected MSG-ProGAN" in out.stderr
+
+
+def test_what_a_network_was_converted_from_stays_with_it(tmp_path):
+    export("safetensors", *NETWORK, "--output", tmp_path / "G.safetensors")
+    assert load_network(tmp_path / "G.safetensors").origin == load_network(NETWORK[1]).origin != ""
