@@ -14,8 +14,8 @@ class NetworkOptions:
     """Which network is used."""
 
     network: str | None = None
-    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, a run dir, or the number of a run.
-    Default: the network that ships with the project."""
+    """Network file of any kind (snapshot, TF1 pickle, BMSG-GAN .pth) or its URL, hf://user/repo on the Hugging Face
+    Hub, a run dir, or the number of a run. Default: the network that ships with the project."""
     snapshot: str = "latest"
     """Which snapshot of a run dir: latest, best (the lowest FID so far), or its kimg."""
     result_dir: Path = Path("results")

@@ -13,7 +13,7 @@ from tests.runs import ROOT, script
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Options of other programs that the pages mention.
-OTHERS = {"--sha256", "--run_stylegan", "--constraint"}
+OTHERS = {"--bind", "--sha256", "--run_stylegan", "--constraint"}
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def options():
         texts.append(script("generate.py", command, "--help").stdout)
     for command in EXPORT_COMMANDS:
         texts.append(script("export.py", command, "--help").stdout)
-    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py")]
+    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py", "demo.py")]
 
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
 
