@@ -83,4 +83,4 @@ datasets/robohash64: | .venv/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-torch-2.11 .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-torch-2.11 examples/onnx/node_modules .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -65,7 +65,7 @@ def read_latents(path: Path) -> StoredLatents:
             return _unpack(file, path)
     except OSError as e:
         raise os_error(e, path, "read") from e
-    except (ValueError, zipfile.BadZipFile, EOFError) as e:
+    except Exception as e:  # damaged files raise errors of many kinds
         raise UserError(f"{path}: {e}, expected {NAME} as `generate.py images` writes it") from e
 
 
@@ -101,6 +101,8 @@ def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
     dimensions = [array.ndim for array in rows]
     if dimensions != [1, 2, 2, 3, 1, *[4] * layers] or len({len(array) for array in rows}) != 1 or not len(stored.w):
         raise ValueError("arrays of wrong shapes")
+    if stored.z.dtype.kind != "f" or stored.c.dtype.kind not in "fiu":
+        raise ValueError("z or c that are no numbers")
     if stored.noise_seeds.dtype.kind not in "iu" or stored.noise_seeds.min() < 0:
         raise ValueError("noise_seeds that are no whole numbers from 0 on")
     for name, array in (("w", stored.w), *(("noise", layer) for layer in noise)):

@@ -15,7 +15,7 @@ class Options:
     """Score networks, or a set of images, against a dataset."""
 
     network: str | None = None
-    """Network file of any kind or its URL, or a run dir of train.py."""
+    """Network file of any kind, its URL or hf://user/repo, or a run dir of train.py."""
     run_id: int | None = None
     """Number of a run dir in --result-dir, instead of --network."""
     result_dir: Path = Path("results")

@@ -57,10 +57,13 @@ def generator_table(spec: ImageSpec) -> list[Row]:
 def generator_weights(G: Generator) -> dict[str, torch.Tensor]:
     """Return the weights of a generator as BMSG-GAN's generate_samples.py loads them.
 
-    Raises UserError if G is of another architecture than its.
+    Raises UserError unless G is a network that this script builds.
     """
-    if not isinstance(G.cfg, ProGANGeneratorConfig):
-        raise UserError("BMSG-GAN has no counterpart of this network, expected MSG-ProGAN")
+    cfg, spec = G.cfg, G.spec
+    if not isinstance(cfg, ProGANGeneratorConfig) or not cfg.use_wscale or spec.c_dim or spec.channels != 3:
+        raise UserError(
+            "expected MSG-ProGAN with equalised layers and colours, without classes: BMSG-GAN has no others"
+        )
 
     ours = G.state_dict()
     theirs = {}

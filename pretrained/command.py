@@ -31,7 +31,7 @@ def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
     """Show what a network file holds: format, architecture, images, parameters, training progress, options.
 
     Args:
-        file: Network file of any kind, or its URL.
+        file: Network file of any kind, its URL, or hf://user/repo.
     """
     net = load_network(file)
     path = Path(net.where)

@@ -39,7 +39,9 @@ def main() -> None:
     # Noise, if the network was exported with noise as inputs: a map for each layer.
     for name, shape in shapes.items():
         if name.startswith("noise"):
-            inputs[name] = np.random.RandomState(0).randn(n, *shape[1:]).astype(np.float32)
+            inputs[name] = (
+                np.random.RandomState(int(name.removeprefix("noise"))).randn(n, *shape[1:]).astype(np.float32)
+            )
 
     # The last output is the largest level of the pyramid, float32 [n,channels,height,width], about -1 to 1.
     images = G.run(None, inputs)[-1]

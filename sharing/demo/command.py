@@ -3,6 +3,7 @@
 import hmac
 import os
 import socket
+import sys
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from sharing.demo.run_view import RunWatch
 from sharing.demo.studio import Studio
 
 MOST_UPLOADED = "64mb"
-MOST_VISITORS = 100  # whose pictures, uploads and kept pictures are remembered
+MOST_VISITORS = 50  # whose pictures, uploads and kept pictures are remembered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +66,9 @@ def serve(options: Options) -> None:
     directions = None if options.directions is None else studio.read_directions(options.directions)
 
     # Whatever visitors upload or download is gone with the page. gradio reads where to put it from the environment.
-    with tempfile.TemporaryDirectory(prefix="msg-gan-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="msg-gan-demo-", ignore_cleanup_errors=True) as folder:
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "gradio")
-        page = Page(studio, Path(folder), directions, None if run_dir is None else RunWatch(run_dir))
+        page = Page(studio, Path(folder) / "downloads", directions, None if run_dir is None else RunWatch(run_dir))
         _launch(page, options)
         try:
             threading.Event().wait()
@@ -80,7 +81,8 @@ def _launch(page: Page, options: Options) -> None:
     """Start to listen, and say where."""
     password = options.share_password
     if password is None and options.host not in ("127.0.0.1", "localhost", "::1"):
-        print(f"warning: everybody who can reach {options.host} can use the page, unless you add --share-password")
+        warning = f"everybody who can reach {options.host} can use the page, unless you add --share-password"
+        print(f"warning: {warning}", file=sys.stderr)
     try:
         page.blocks.launch(
             server_name=options.host,
@@ -99,7 +101,8 @@ def _launch(page: Page, options: Options) -> None:
         )
     except OSError as e:
         raise UserError(f"--port {options.port}: {e}") from e
-    print(f"http://{options.host}:{options.port} shows {page.studio.place} (Ctrl-C ends it)", flush=True)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    print(f"http://{host}:{options.port} shows {page.studio.place} (Ctrl-C ends it)", flush=True)
 
 
 def _theme(page: Page) -> object:

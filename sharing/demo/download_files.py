@@ -5,14 +5,16 @@ import threading
 from collections import deque
 from pathlib import Path
 
-MOST_FILES = 256
+from dnnlib.files import make_dir
+
+MOST_FILES = 16
 
 
 class DownloadFiles:
-    """Files in a folder, of which the oldest are removed when there are too many."""
+    """New files in a folder, until gradio has copied them; the oldest are removed."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = make_dir(folder)
         self._files: deque[Path] = deque()
         self._numbers = itertools.count()
         self._lock = threading.Lock()
@@ -22,7 +24,7 @@ class DownloadFiles:
         # Each has a folder of its own, because several may have the same name.
         with self._lock:
             path = self._folder / str(next(self._numbers)) / name
-            path.parent.mkdir(parents=True)
+            path.parent.mkdir()
             self._files.append(path)
             while len(self._files) > MOST_FILES:
                 oldest = self._files.popleft()

@@ -1,11 +1,10 @@
 """The web page, built with gradio: its parts, and what happens when a visitor uses them."""
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from dnnlib.errors import UserError
 from dnnlib.extras import import_extra
 from dnnlib.images import encode, to_pil
 from generation.latent_directions import Directions
-from generation.latent_files import StoredLatents
 from generation.networks import DEFAULT
 from sharing.demo.download_files import DownloadFiles
 from sharing.demo.run_view import RunWatch
-from sharing.demo.small_pictures import strip, thumbnail
-from sharing.demo.studio import DIRECTIONS, METHODS, MOST_KEYS, Picture, Recipe, Studio
+from sharing.demo.small_pictures import strip
+from sharing.demo.studio import DIRECTIONS, MOST_KEYS, Recipe, Studio
+from sharing.demo.visit import Visit
+from sharing.demo.visitor_input import layer_range, parse_seed, row_names, without_folders
 from training.networks.architectures import ARCHITECTURES
 
 ANY_CLASS = "by the seed"
@@ -26,7 +26,8 @@ FROM_SEED = "the seed"
 FROM_FILE = "a file"
 
 LOOK_EVERY = 4.0  # seconds between two looks at a run
-QUEUE = 32  # visitors who may wait for the network
+QUEUE = 64  # requests that may wait for their turn
+KEEP = (60, 900)  # seconds between two looks for old files of visitors, and how old they are then
 
 CSS = """
 .gradio-container main {width: 100%; max-width: 1200px !important; margin: 0 auto !important}
@@ -36,29 +37,6 @@ CSS = """
 .pictures img {image-rendering: pixelated; width: 76px; height: 76px; border-radius: 4px}
 .pictures figure.chosen img {outline: 3px solid var(--color-accent)}
 """
-
-
-class Kept(NamedTuple):
-    """A picture that a visitor keeps for a walk."""
-
-    w: np.ndarray  # float32 [num_ws,w_dim]
-    thumbnail: np.ndarray  # uint8 [C,r,r]
-    name: str
-
-
-@dataclass
-class Visit:
-    """What the page remembers of a visitor."""
-
-    stored: StoredLatents | None = None
-    directions: Directions | None = None
-    """Directions of an uploaded file."""
-    picture: Picture | None = None
-    made_from: tuple[Any, ...] | None = None
-    """The choices that the picture was made from."""
-    kept: list[Kept] = field(default_factory=list)
-    seen: tuple[int, ...] | None = None
-    """The version of the run that is shown."""
 
 
 class Page:
@@ -71,14 +49,14 @@ class Page:
     def __init__(self, studio: Studio, folder: Path, directions: Directions | None, watch: RunWatch | None) -> None:
         """Build the page.
 
-        folder: of all files of visitors. directions: what is shown until a visitor chooses others.
+        folder: of the files that visitors download. directions: what is shown until a visitor chooses others.
         """
         self.gr: Any = import_extra("gradio", "demo.py")
         self.studio, self.directions, self.watch = studio, directions, watch
-        self.folder, self.files = folder, DownloadFiles(folder / "downloads")
+        self.files = DownloadFiles(folder)
 
         gr = self.gr
-        with gr.Blocks(title="MSG-GAN", analytics_enabled=False, delete_cache=(600, 3600)) as self.blocks:
+        with gr.Blocks(title="MSG-GAN", analytics_enabled=False, delete_cache=KEEP) as self.blocks:
             self.visit = gr.State(Visit())
             self.place = gr.State(studio.place)
             self.title = gr.Markdown(self._title())
@@ -103,7 +81,8 @@ class Page:
     def _title(self) -> str:
         studio = self.studio
         size, classes = studio.resolutions[-1], studio.classes
-        name = "The network that ships with MSG-GAN" if studio.place == str(DEFAULT) else Path(studio.place).name
+        file = Path(studio.place.partition("?")[0]).name
+        name = "The network that ships with MSG-GAN" if studio.place == str(DEFAULT) else file
         return f"## {escape(name)}\n{ARCHITECTURES[studio.G.cfg.kind].title}, {size}x{size}" + (
             f", {classes} classes" if classes else ""
         )
@@ -122,18 +101,22 @@ class Page:
         self.levels = gr.HTML(elem_id="levels")
         self.level = gr.Slider(
             0,
-            top,
+            max(1, top),
             value=top,
             step=1,
             label="Level",
+            visible=top > 0,
             elem_id="level",
             info=f"0 is {sizes[0]}x{sizes[0]}, {top} is {sizes[-1]}x{sizes[-1]}",
         )
         with gr.Row():
             small = {"size": "sm", "min_width": 90}
             self.keep = gr.Button("Keep for a walk", elem_id="keep", **small)
-            self.image_file = gr.DownloadButton("Download image", elem_id="image-file", **small)
-            self.latents_file = gr.DownloadButton("Download latents", elem_id="latents-file", **small)
+            self.image_button = gr.Button("Download image", elem_id="image-file", **small)
+            self.latents_button = gr.Button("Download latents", elem_id="latents-file", **small)
+
+        # Files are written when they are asked for, and then fetched by a button that nobody sees.
+        self.fetch = gr.DownloadButton(visible="hidden", elem_id="fetch")
 
     def _build_seed(self) -> None:
         gr, studio = self.gr, self.studio
@@ -164,7 +147,7 @@ class Page:
 
     def _build_directions(self) -> None:
         gr, last = self.gr, self.studio.num_ws - 1
-        file = [FROM_FILE] if self.directions is not None else []
+        methods = [FROM_FILE] * (self.directions is not None) + self.studio.methods
         with gr.Accordion("Move along directions", open=False, elem_id="directions"):
             self.strengths = [
                 gr.Slider(-5, 5, value=0, step=0.1, label=f"Direction {k}", elem_id=f"direction-{k}")
@@ -172,8 +155,8 @@ class Page:
             ]
             self.reset = gr.Button("Back to zero", elem_id="reset")
             self.method = gr.Dropdown(
-                [*file, *METHODS],
-                value=[*file, *METHODS][0],
+                methods,
+                value=methods[0] if methods else None,
                 label="Directions of",
                 elem_id="method",
                 info="what changes pictures most, found without labels",
@@ -249,7 +232,7 @@ class Page:
             *(self.mix, self.second, self.mix_first, self.mix_last),
             *(self.method, self.first, self.last, *self.strengths),
         ]
-        shown = [self.title, self.image, self.levels, self.sources, self.image_file, self.latents_file, self.visit]
+        shown = [self.title, self.image, self.levels, self.sources, self.visit]
         self._choices = [choice for choice in choices if choice is not self.level]
         network = {
             "api_visibility": "private",
@@ -272,11 +255,22 @@ class Page:
             taken = button.upload(self._answer(take), [button, self.visit], [*changed, self.visit], **network)
             taken.success(**draw)
 
+        # Downloads.
+        fetch = {"fn": None, "js": "() => setTimeout(() => document.querySelector('#fetch').click(), 100)"}
+        for button, write, inputs in (
+            (self.image_button, self._image_file, [self.visit, self.level]),
+            (self.latents_button, self._latents_file, [self.visit]),
+        ):
+            button.click(self._answer(write), inputs, [self.fetch], **quick).success(**fetch)
+
         # The walk.
         kept = {"inputs": [self.visit], "outputs": [self.gallery, self.keep, self.visit], **quick}
-        self.keep.click(self._answer(self._keep), **kept)
-        self.drop_last.click(self._answer(lambda visit: self._drop(visit, 1)), **kept)
-        self.drop_all.click(self._answer(lambda visit: self._drop(visit, MOST_KEYS)), **kept)
+        for button, change in (
+            (self.keep, Visit.keep),
+            (self.drop_last, lambda visit: visit.drop(1)),
+            (self.drop_all, lambda visit: visit.drop(MOST_KEYS)),
+        ):
+            button.click(self._answer(partial(self._change_kept, change)), **kept)
         self.play.click(
             self._answer(self._film),
             [self.visit, self.seconds, self.noise],
@@ -286,10 +280,9 @@ class Page:
 
         # The run.
         if self.watch is not None:
-            parts = [self.state, self.sheets, self.losses, self.scores, self.visit]
+            parts = [self.state, self.sheets, self.losses, self.scores, self.place, self.visit]
             look = {"inputs": [self.visit], "outputs": parts, "concurrency_id": "run", **quick}
-            looked = gr.on([self.blocks.load, self.timer.tick], self._answer(self._look), **look)
-            looked.then(self._answer(self._follow), None, [self.place], **network)
+            gr.on([self.blocks.load, self.timer.tick], self._answer(self._look), **look)
 
     def _answer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function whose errors that a visitor can mend are answered in the page."""
@@ -298,14 +291,15 @@ class Page:
             try:
                 return function(*args)
             except UserError as e:
-                # Visitors know the name of a file that they uploaded, but not where it was put.
-                message = re.sub(rf"{re.escape(str(self.folder))}\S*/", "", str(e))
+                # Where files lie on this computer is nobody's business.
+                message = without_folders(str(e))
                 raise self.gr.Error(escape(message), title="This does not work", print_exception=False) from e
 
         return call
 
     def _draw(self, values: dict[Any, Any]) -> list[Any]:
         """Make the picture that the choices describe."""
+        self.studio.follow()
         visit: Visit = values[self.visit]
         made_from = (self.studio.place, *(values[choice] for choice in self._choices))
         if visit.picture is None or visit.made_from != made_from:
@@ -315,36 +309,44 @@ class Page:
 
         # The chosen level is shown large, and all of them small.
         level = int(values[self.level])
-        chosen = picture.levels[level]
-        size = chosen.shape[-1]
-        name = picture.name if level == len(picture.levels) - 1 else f"{picture.name}-{size}x{size}"
         sizes = [f"{image.shape[-1]}x{image.shape[-1]}" for image in picture.levels]
         sources = ["the first", "the second"] if picture.sources else []
         return [
             self._title(),
-            np.asarray(to_pil(chosen).convert("RGB")),
+            np.asarray(to_pil(picture.levels[level]).convert("RGB")),
             strip(picture.levels, sizes, level),
             strip(picture.sources, sources),
-            self.files.write(f"{name}.png", encode(chosen, ".png")),
-            self.files.write(f"{picture.name}.npz", picture.latents_file()),
             visit,
         ]
+
+    def _image_file(self, visit: Visit, level: int) -> str:
+        """Write the chosen level of the picture."""
+        picture = visit.made()
+        image = picture.levels[level]
+        size = "" if level == len(picture.levels) - 1 else f"-{image.shape[-1]}x{image.shape[-1]}"
+        return self.files.write(f"{picture.name}{size}.png", encode(image, ".png"))
+
+    def _latents_file(self, visit: Visit) -> str:
+        """Write the latents of the picture."""
+        picture = visit.made()
+        return self.files.write(f"{picture.name}.npz", picture.latents_file())
 
     def _recipe(self, values: dict[Any, Any]) -> Recipe:
         """Return the choices as a recipe; raise UserError if one is wrong."""
         visit: Visit = values[self.visit]
         label, source = values[self.label], values[self.source]
+        names = [] if visit.stored is None else row_names(visit.stored)
         is_mixed = values[self.mix] and self.studio.num_ws > 1
-        stored = None if source == FROM_SEED else visit.stored
+        stored = visit.stored if source in names else None
         return Recipe(
-            seed=_seed(values[self.seed], "Seed"),
-            label=None if label == ANY_CLASS else int(label),
+            seed=parse_seed(values[self.seed], "Seed"),
+            label=None if label in (ANY_CLASS, None) else int(label),
             psi=values[self.psi],
             noise=values[self.noise],
             stored=stored,
-            row=0 if stored is None else _row_names(stored).index(source),
-            second_seed=_seed(values[self.second], "Second seed") if is_mixed else None,
-            second_layers=_layer_range(values[self.mix_first], values[self.mix_last]),
+            row=0 if stored is None else names.index(source),
+            second_seed=parse_seed(values[self.second], "Second seed") if is_mixed else None,
+            second_layers=layer_range(values[self.mix_first], values[self.mix_last]),
             directions=self._directions(values) if any(values[slider] for slider in self.strengths) else None,
             strengths=tuple(values[slider] for slider in self.strengths),
         )
@@ -355,35 +357,22 @@ class Page:
         own = values[self.visit].directions or self.directions
         if method == FROM_FILE and own is not None:
             return own
-        return self.studio.find_directions(method, _layer_range(values[self.first], values[self.last]))
+        return self.studio.find_directions(method, layer_range(values[self.first], values[self.last]))
 
     def _take_latents(self, path: str, visit: Visit) -> list[Any]:
         """Take the latents of an uploaded file in place of the seed, as they are: neither mixed nor moved."""
         visit.stored, visit.made_from = self.studio.read_latents(Path(path)), None
-        names = _row_names(visit.stored)
+        names = row_names(visit.stored)
         return [self.gr.Dropdown([FROM_SEED, *names], value=names[0]), False, *[0.0] * DIRECTIONS, visit]
 
     def _take_directions(self, path: str, visit: Visit) -> list[Any]:
         """Take the directions of an uploaded file."""
         visit.directions, visit.made_from = self.studio.read_directions(Path(path)), None
-        return [self.gr.Dropdown([FROM_FILE, *METHODS], value=FROM_FILE), visit]
+        return [self.gr.Dropdown([FROM_FILE, *self.studio.methods], value=FROM_FILE), visit]
 
-    def _keep(self, visit: Visit) -> list[Any]:
-        """Keep the picture for a walk."""
-        if visit.picture is None:
-            raise UserError("There is no picture yet.")
-        if len(visit.kept) == MOST_KEYS:
-            raise UserError(f"{MOST_KEYS} pictures are kept, which is the most; remove one of them first.")
-        picture = visit.picture
-        visit.kept.append(Kept(picture.w, thumbnail(picture.levels[-1]), picture.name))
-        return self._kept(visit)
-
-    def _drop(self, visit: Visit, count: int) -> list[Any]:
-        """Remove the last ones of the kept pictures."""
-        del visit.kept[-count:]
-        return self._kept(visit)
-
-    def _kept(self, visit: Visit) -> list[Any]:
+    def _change_kept(self, change: Callable[[Visit], None], visit: Visit) -> list[Any]:
+        """Change the kept pictures, and show them."""
+        change(visit)
         pictures = [(to_pil(kept.thumbnail), kept.name) for kept in visit.kept]
         return [pictures, f"Keep for a walk ({len(pictures)})" if pictures else "Keep for a walk", visit]
 
@@ -398,28 +387,8 @@ class Page:
         assert self.watch is not None
         version = self.watch.version()
         if version == visit.seen:
-            return [self.gr.skip()] * 5
+            return [self.gr.skip()] * 6
+
+        # A place that changes draws the picture again.
         visit.seen = version
-        return [*self.watch.look(), visit]
-
-    def _follow(self) -> str:
-        """Open the newest snapshot of the run; a change of the place draws the picture again."""
-        self.studio.follow()
-        return self.studio.place
-
-
-def _seed(value: float | None, name: str) -> int:
-    """Return a seed that a visitor typed; raise UserError if it is none."""
-    if value is None or not 0 <= value < 2**32:
-        raise UserError(f"{name} {'is empty' if value is None else f'{value:.0f}'}: expected 0 to {2**32 - 1}")
-    return int(value)
-
-
-def _layer_range(first: float, last: float) -> tuple[int, int]:
-    """Return a range of layers, whose ends may be given in any order."""
-    return int(min(first, last)), int(max(first, last))
-
-
-def _row_names(stored: StoredLatents) -> list[str]:
-    """Return a name for each of the stored latents, all different."""
-    return [f"{i}: {Path(str(name)).name}"[:80] for i, name in enumerate(stored.names)]
+        return [*self.watch.look(), self.studio.newest(), visit]

@@ -1,5 +1,6 @@
 """What the page shows of a run while it trains."""
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.images import sheet, to_pil
 from generation.run_sheets import RunSheets, find_sheets
 from sharing.report.plots import LOSSES, SCORES, plots_of
-from sharing.report.records import read_run
+from sharing.report.records import is_locked, read_run
 
 MOST_SHEETS = 24
 SHEET_SIZE = 768  # largest height and width of a sheet on the page
@@ -36,9 +37,12 @@ class RunWatch:
         self._pictures: dict[str, Image.Image | None] = {}
 
     def version(self) -> tuple[int, ...]:
-        """Return numbers that change whenever the run has written anything that is shown."""
-        watched = [self.run_dir / "stats.jsonl", *self.run_dir.glob("*x*"), *self.run_dir.glob("network-snapshot-*")]
-        return tuple(sorted(path.stat().st_mtime_ns for path in watched if path.exists()))
+        """Return numbers that change whenever there is anything new to show."""
+        times = []
+        for path in (self.run_dir / "stats.jsonl", *self.run_dir.glob("*x*"), *self.run_dir.glob("network-snapshot-*")):
+            with contextlib.suppress(OSError):  # not there yet, or not any more
+                times.append(path.stat().st_mtime_ns)
+        return (is_locked(self.run_dir), *sorted(times))
 
     def look(self) -> RunView:
         """Return what the run has now, without files that are damaged."""
@@ -46,7 +50,7 @@ class RunWatch:
         try:
             record = read_run(self.run_dir)
         except UserError as e:
-            return RunView(f"No curves yet: {e}", sheets, None, None)
+            return RunView("No curves yet: " + str(e).replace(f"{self.run_dir}/", ""), sheets, None, None)
 
         total = "" if record.total is None else f" of {record.total:g}"
         state = f"{record.name}: {record.state}, {record.progress:g}{total} kimg"

@@ -1,5 +1,8 @@
 """What the web page computes, without anything of the page itself: pictures that visitors compose, and films."""
 
+import contextlib
+import io
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.images import enlarge
 from dnnlib.video import save_video
 from generation.latent_directions import Directions, ganspace, read_directions, sefa
+from generation.latent_files import NAME as LATENTS
 from generation.latent_files import StoredLatents, check_latents, pack, read_latents
 from generation.networks import NetworkOptions
 from generation.sampling import Device, Latent, Sampler, SamplingOptions
@@ -29,7 +33,7 @@ MOST_FILM_PIXELS = {"cpu": 2**26, "cuda": 2**31}  # of all frames together, so t
 FILM_SIZE = 256  # smallest height and width of a film
 
 MOST_ROWS = 1000  # of an uploaded file of latents
-MOST_UNPACKED = 2**26  # bytes of an uploaded file after unpacking
+MOST_UNPACKED = 2**25  # bytes of an uploaded file after unpacking
 
 DIRECTIONS = 5  # sliders of the page
 METHODS = {"SeFa": sefa, "GANSpace": ganspace}
@@ -94,12 +98,13 @@ class Studio:
         self._network, self._run = network, run
         self._found: dict[tuple[str, int, int], Directions] = {}
         self._closing = threading.Event()
-        self._tried = network.find() if run is None else self._newest()
+        self._tried = network.find() if run is None else self.newest()
         self._open(self._tried)
 
-    def _newest(self) -> str:
-        """Return the newest snapshot of the run."""
-        assert self._run is not None
+    def newest(self) -> str:
+        """Return the newest snapshot of the run, or the network itself if no run is followed."""
+        if self._run is None:
+            return self.place
         snapshots = snapshots_of(self._run)
         if not snapshots:
             raise UserError(f"{self._run}: no snapshot yet, wait for the first one, or add --network")
@@ -113,10 +118,10 @@ class Studio:
 
     def follow(self) -> None:
         """Open the newest snapshot of the run; raise UserError, once, if it is damaged."""
-        if self._run is None or self._tried == self._newest():
-            return
-        self._tried = self._newest()
-        self._open(self._tried)
+        newest = self.place if self._run is None else self.newest()
+        if newest not in (self.place, self._tried):
+            self._tried = newest
+            self._open(newest)
 
     # What the network offers.
 
@@ -135,18 +140,30 @@ class Studio:
         """Number of layers that w enters; styles can be mixed if there are several."""
         return self.G.synthesis.num_ws
 
+    @property
+    def methods(self) -> list[str]:
+        """Those of METHODS that find directions in this network."""
+        possible = {
+            "SeFa": bool(self.G.synthesis.w_weights()),
+            "GANSpace": any(True for _ in self.G.mapping.children()),
+        }
+        return [name for name in METHODS if possible[name]]
+
     # Pictures.
 
     def picture(self, recipe: Recipe) -> Picture:
         """Make a picture; raise UserError if the recipe does not fit the network."""
         sampler = self._sampler(recipe)
         latent, w, noise = self._start(recipe, sampler)  # w [1,num_ws,w_dim]
-        name = f"seed{recipe.seed:04d}" if recipe.stored is None else Path(str(recipe.stored.names[recipe.row])).name
+        name = f"seed{recipe.seed:04d}" if recipe.stored is None else file_name(recipe.stored.names[recipe.row])
 
-        # The second seed's class is that of the first.
+        # The second seed has the class of the first, unless stored latents do not tell it.
         parts = [w]
         if recipe.second_seed is not None:
-            second = sampler.map([sampler.latent(recipe.second_seed)._replace(c=latent.c)])
+            other = sampler.latent(recipe.second_seed)
+            if latent.c.shape == other.c.shape and latent.c.sum() == 1:
+                other = other._replace(c=latent.c)
+            second = sampler.map([other])
             first_layer, last_layer = recipe.second_layers
             w = w.clone()
             w[:, first_layer : last_layer + 1] = second[:, first_layer : last_layer + 1]
@@ -155,7 +172,7 @@ class Studio:
 
         # Directions move the mixture.
         if recipe.directions is not None:
-            for component, strength in enumerate(recipe.strengths):
+            for component, strength in enumerate(recipe.strengths[: len(recipe.directions.vectors)]):
                 if strength:
                     w = recipe.directions.shift(w, component, strength)
             parts[0] = w
@@ -244,13 +261,29 @@ class Studio:
 
 def _first(directions: Directions) -> Directions:
     """Return as many directions as the page has sliders."""
-    return Directions(directions.vectors[:DIRECTIONS], directions.deviations[:DIRECTIONS], directions.layers)
+    vectors, deviations = (array[:DIRECTIONS].copy() for array in (directions.vectors, directions.deviations))
+    return Directions(vectors, deviations, directions.layers)
+
+
+def file_name(name: object) -> str:
+    """Return a name from a file of latents as the name of a file."""
+    return re.sub(r"[^\w.-]", "_", Path(str(name)).name)[:80] or "latents"
 
 
 def _check_size(path: Path) -> None:
     """Raise UserError if a small zip stands for more than a visitor may fill the memory with."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
+    with contextlib.suppress(zipfile.BadZipFile):  # whoever reads it reports that
+        size = _unpacked_size(path)
         if size > MOST_UNPACKED:
             raise UserError(f"{path.name}: {size / 1e6:.0f} MB unpacked, expected at most {MOST_UNPACKED / 1e6:.0f}")
+
+
+def _unpacked_size(file: Path | io.BytesIO) -> int:
+    """Return the number of bytes in a zip, and in the zip of latents in it; 0 for other files."""
+    if not zipfile.is_zipfile(file):
+        return 0
+    with zipfile.ZipFile(file) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if LATENTS in archive.namelist() and size <= MOST_UNPACKED:
+            size += _unpacked_size(io.BytesIO(archive.read(LATENTS)))
+    return size

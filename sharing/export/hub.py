@@ -164,6 +164,8 @@ def push(address: HubAddress, folder: Path, private: bool, message: str) -> str:
     api = hub_library().HfApi(library_name="msg-gan")
     with hub_errors(str(address)):
         url = api.create_repo(address.repo, private=private, exist_ok=True)
+        if private and not api.repo_info(address.repo).private:
+            raise UserError(f"{address}: --private: the repository exists and is public")
         api.upload_folder(repo_id=address.repo, folder_path=folder, commit_message=message)
     return str(url)
 

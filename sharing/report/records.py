@@ -79,7 +79,7 @@ def read_run(run_dir: Path) -> RunRecord:
     if total is not None and rows[-1]["kimg"] >= total - 1e-9:
         state = "finished"
     else:
-        state = "training now" if _is_locked(run_dir) else "stopped before its end"
+        state = "training now" if is_locked(run_dir) else "stopped before its end"
 
     return RunRecord(
         path=run_dir,
@@ -195,7 +195,7 @@ def _read_provenance(run_dir: Path) -> dict[str, str]:
     return facts
 
 
-def _is_locked(run_dir: Path) -> bool:
+def is_locked(run_dir: Path) -> bool:
     """Return whether a process is training the run now."""
     # The lock is free again as soon as the file is closed.
     try:

@@ -106,7 +106,7 @@ def expected(path, seed, psi, label):
         inputs["c"] = np.eye(shapes["c"][1], dtype=np.float32)[[label]]
     for name, shape in shapes.items():
         if name.startswith("noise"):
-            inputs[name] = normals(seed + 1, shape[2] * shape[3]).reshape(1, *shape[1:])
+            inputs[name] = normals(seed + 1 + int(name[5:]), shape[2] * shape[3]).reshape(1, *shape[1:])
     return [((image[0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8) for image in G.run(None, inputs)]
 
 

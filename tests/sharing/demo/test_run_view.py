@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dnnlib.files import lock
 from sharing.demo import run_view
 from sharing.demo.run_view import RunWatch
 from tests.sharing.report.written_runs import write_run, write_sheets
@@ -21,7 +22,7 @@ def test_sheets_and_curves_newest_first(tmp_path):
 
 
 def test_the_version_changes_with_the_run(tmp_path):
-    run_dir = write_run(tmp_path / "run")
+    run_dir = write_run(tmp_path / "run", total=9)
     write_sheets(run_dir, range(1, 2))
     watch = RunWatch(run_dir)
     seen = [watch.version()]
@@ -33,12 +34,16 @@ def test_the_version_changes_with_the_run(tmp_path):
     with open(run_dir / "stats.jsonl", "a") as stats:
         stats.write("\n")
     seen.append(watch.version())
-    assert len(set(seen)) == 4
+    with open(run_dir / ".lock", "w") as held:  # a process that trains
+        lock(held)
+        seen.append(watch.version())
+        assert "training now" in watch.look().state
+    assert len(set(seen)) == 5 and watch.version() == seen[3]
 
 
 def test_a_run_that_has_just_begun(tmp_path):
     view = RunWatch(tmp_path).look()
-    assert view.state.startswith("No curves yet: ") and view.sheets == [] and view.losses is None
+    assert view.state.startswith("No curves yet: stats.jsonl: ") and view.sheets == [] and view.losses is None
 
 
 def test_damaged_sheets_are_left_out_and_only_the_newest_shown(tmp_path, monkeypatch):

@@ -72,6 +72,31 @@ def test_latents_go_out_and_come_in_again(studio, tmp_path):
     assert all((a == b).all() for a, b in zip(again.levels, picture.levels, strict=True))
 
 
+def test_latents_that_tell_no_class_are_mixed_with_one_of_the_seed(studio, sampler, tmp_path):
+    # As `project` writes them, or another program with the same w.
+    (tmp_path / "own.npz").write_bytes(studio.picture(Recipe()).latents_file())
+    stored = read_latents(tmp_path / "own.npz")
+    for c in (np.zeros_like(stored.c), np.ones((1, 9))):
+        recipe = Recipe(stored=stored._replace(c=c), second_seed=1, second_layers=(0, 3))
+        assert (studio.picture(recipe).w[:4] == sampler.map([sampler.latent(1)])[0, :4].numpy()).all()
+
+
+def test_names_in_a_file_become_names_of_files(studio, tmp_path):
+    (tmp_path / "own.npz").write_bytes(studio.picture(Recipe()).latents_file())
+    stored = read_latents(tmp_path / "own.npz")
+    for name in ("../../etc/passwd", "a\x00b/c\x00d", "x" * 300, ""):
+        named = studio.picture(Recipe(stored=stored._replace(names=np.array([name]))))
+        (tmp_path / named.name).write_bytes(b"")
+        assert (tmp_path / named.name).parent == tmp_path
+
+
+def test_fewer_directions_than_sliders(studio, sampler):
+    few = sefa(sampler, (0, 1))
+    few = few._replace(vectors=few.vectors[:1], deviations=few.deviations[:1])
+    one, more = (studio.picture(Recipe(directions=few, strengths=s)) for s in ((1.0,), (1.0, 2.0)))
+    assert (one.w == more.w).all()
+
+
 def test_noise_of_latents_is_kept(studio, sampler, tmp_path):
     picture = studio.picture(Recipe())
     noise = tuple(layer.numpy() for layer in sampler.noise(5))
@@ -99,8 +124,12 @@ def test_files_of_visitors_are_checked(studio, sampler, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w.npy", bytes(2**27))
     for read in (studio.read_latents, studio.read_directions):
-        with pytest.raises(UserError, match=r"bomb\.npz: 134 MB unpacked, expected at most 67"):
+        with pytest.raises(UserError, match=r"bomb\.npz: 134 MB unpacked, expected at most 34"):
             read(tmp_path / "bomb.npz")
+    with zipfile.ZipFile(tmp_path / "nested.zip", "w") as archive:
+        archive.write(tmp_path / "bomb.npz", "latents.npz")
+    with pytest.raises(UserError, match=r"nested\.zip: 134 MB unpacked, expected at most 34"):
+        studio.read_latents(tmp_path / "nested.zip")
 
     samples = list(sampler.draw(sampler.latents(range(3))))
     (tmp_path / "many.npz").write_bytes(pack_latents(["a", "b", "c"], samples))
@@ -162,4 +191,4 @@ def test_the_newest_snapshot_is_followed(tmp_path, studio):
     assert isinstance(progan.spec, ImageSpec)
     save_snapshot(third, {"G_ema": progan}, progan.spec, 3000)
     followed.follow()
-    assert followed.place == str(third) and followed.num_ws == 1
+    assert followed.place == str(third) and followed.num_ws == 1 and followed.methods == ["SeFa"]

@@ -13,6 +13,10 @@ from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT
+from training.networks.architectures import build_generator
+from training.networks.config import ProGANGeneratorConfig
+from training.run.snapshot import save_snapshot
+from training.spec import ImageSpec
 
 NETWORK = ["--network", str(GOLDEN / "c2_network-final.pkl")]
 PROGAN = ["--network", str(GOLDEN / "bmsg_gan" / "depth4_latent16" / "GAN_GEN_SHADOW_1.pth")]
@@ -96,8 +100,15 @@ def test_pth_is_the_file_that_bmsg_gan_wrote(tmp_path):
     assert set(ours) == {f"module.{name}" for name in theirs}  # DataParallel's names
     assert all(torch.equal(ours[f"module.{name}"], tensor) for name, tensor in theirs.items())
 
-    out = export("pth", *NETWORK, "--output", tmp_path / "G.pth", check=False)
-    assert out.returncode == 2 and "expected MSG-ProGAN" in out.stderr
+
+@pytest.mark.parametrize(("kind", "options"), [("plain", {"use_wscale": False}), ("gray", {}), ("classes", {})])
+def test_pth_of_what_bmsg_gan_cannot_build_is_refused(tmp_path, kind, options):
+    spec = ImageSpec(resolution=16, channels=1 if kind == "gray" else 3, c_dim=2 if kind == "classes" else 0)
+    G = build_generator(ProGANGeneratorConfig(z_dim=16, **options), spec)
+    save_snapshot(tmp_path / "G.safetensors", {"G_ema": G}, spec, None)
+    for network in (tmp_path / "G.safetensors", NETWORK[1]):
+        out = export("pth", "--network", network, "--output", tmp_path / "G.pth", check=False)
+        assert out.returncode == 2 and "expected MSG-ProGAN with equalised layers" in out.stderr
 
 
 def test_what_a_network_was_converted_from_stays_with_it(tmp_path):

@@ -112,6 +112,12 @@ def test_push_open_and_pull(hub, tmp_path):
     # Another push is another revision; pull gives any of them.
     export(hub, tmp_path, "hub", "me/faces", "--network", PROGAN, "--message", "Second")
     assert len(repo.commits) == 3
+
+    # What is public already does not become private, and is not uploaded as if it did.
+    repo.private = False
+    out = export(hub, tmp_path, "hub", "me/faces", "--private")
+    assert out.returncode == 2 and "--private: the repository exists and is public" in out.stderr
+    assert len(repo.commits) == 3
     old = f"me/faces@{repo.sha_of(1)}"
     for name, folder, content in (("me/faces", "new", repo.commits[2]), (old, "old", repo.commits[1])):
         out = export(hub, tmp_path, "pull", name, "--output", tmp_path / folder)
