@@ -1,4 +1,4 @@
-"""Files that visitors may download."""
+"""Files on their way to visitors."""
 
 import itertools
 import threading
@@ -7,11 +7,15 @@ from pathlib import Path
 
 from dnnlib.files import make_dir
 
-MOST_FILES = 16
+MOST_FILES = 128  # more than one answer to a visitor has
 
 
 class DownloadFiles:
-    """New files in a folder, until gradio has copied them; the oldest are removed."""
+    """New files in a folder, until gradio has copied them into its cache; the oldest are removed.
+
+    Pictures go through files as well: gradio renames its copy of a file into place, but writes an array over a file
+    that another visitor may be reading.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = make_dir(folder)

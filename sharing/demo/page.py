@@ -10,7 +10,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.extras import import_extra
-from dnnlib.images import encode, to_pil
+from dnnlib.images import encode
 from generation.latent_directions import Directions
 from generation.networks import DEFAULT
 from sharing.demo.download_files import DownloadFiles
@@ -301,19 +301,22 @@ class Page:
         """Make the picture that the choices describe."""
         self.studio.follow()
         visit: Visit = values[self.visit]
+        level = int(values[self.level])
         made_from = (self.studio.place, *(values[choice] for choice in self._choices))
-        if visit.picture is None or visit.made_from != made_from:
+        if visit.made_from != made_from:
             visit.picture = self.studio.picture(self._recipe(values))
             visit.made_from = made_from
-        picture = visit.picture
+        elif visit.shown_level == level:
+            return [self.gr.skip()] * 5
+        visit.shown_level = level
+        picture = visit.made()
 
         # The chosen level is shown large, and all of them small.
-        level = int(values[self.level])
         sizes = [f"{image.shape[-1]}x{image.shape[-1]}" for image in picture.levels]
         sources = ["the first", "the second"] if picture.sources else []
         return [
             self._title(),
-            np.asarray(to_pil(picture.levels[level]).convert("RGB")),
+            self.files.write("picture.png", encode(picture.levels[level], ".png")),
             strip(picture.levels, sizes, level),
             strip(picture.sources, sources),
             visit,
@@ -373,7 +376,7 @@ class Page:
     def _change_kept(self, change: Callable[[Visit], None], visit: Visit) -> list[Any]:
         """Change the kept pictures, and show them."""
         change(visit)
-        pictures = [(to_pil(kept.thumbnail), kept.name) for kept in visit.kept]
+        pictures = [(self.files.write("kept.png", encode(kept.thumbnail, ".png")), kept.name) for kept in visit.kept]
         return [pictures, f"Keep for a walk ({len(pictures)})" if pictures else "Keep for a walk", visit]
 
     def _film(self, visit: Visit, seconds: float, noise: Any) -> str:
@@ -391,4 +394,6 @@ class Page:
 
         # A place that changes draws the picture again.
         visit.seen = version
-        return [*self.watch.look(), self.studio.newest(), visit]
+        view = self.watch.look()
+        sheets = [(self.files.write("sheet.png", data), title) for data, title in view.sheets]
+        return [view.state, sheets, view.losses, view.scores, self.studio.newest(), visit]

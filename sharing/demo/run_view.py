@@ -1,11 +1,10 @@
 """What the page shows of a run while it trains."""
 
 import contextlib
+import io
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from PIL import Image
 
 from dnnlib.errors import UserError
 from dnnlib.images import sheet, to_pil
@@ -22,8 +21,8 @@ class RunView(NamedTuple):
 
     state: str
     """What it does, in a sentence."""
-    sheets: list[tuple[Image.Image, str]]
-    """Its newest sheets of samples, newest first, and their titles."""
+    sheets: list[tuple[bytes, str]]
+    """Its newest sheets of samples as PNG, newest first, and their titles."""
     losses: Any
     """Figure of plotly, or None before the first tick has ended."""
     scores: Any
@@ -34,7 +33,7 @@ class RunWatch:
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
-        self._pictures: dict[str, Image.Image | None] = {}
+        self._pictures: dict[str, bytes | None] = {}
 
     def version(self) -> tuple[int, ...]:
         """Return numbers that change whenever there is anything new to show."""
@@ -60,7 +59,7 @@ class RunWatch:
             figure.update_layout(font={"color": "#888"}, margin={"t": 40}, legend={"x": 1, "xanchor": "right"})
         return RunView(state, sheets, figures.get(LOSSES), figures.get(SCORES))
 
-    def _newest_sheets(self) -> list[tuple[Image.Image, str]]:
+    def _newest_sheets(self) -> list[tuple[bytes, str]]:
         try:
             sheets = find_sheets(self.run_dir)
         except UserError:
@@ -75,8 +74,8 @@ class RunWatch:
         return [(picture, f"{kimg[name]:g} kimg") for name, picture in self._pictures.items() if picture]
 
 
-def _picture(sheets: RunSheets, name: str) -> Image.Image | None:
-    """Return as many samples of a sheet, in full resolution, as the page has room for; None if it is damaged."""
+def _picture(sheets: RunSheets, name: str) -> bytes | None:
+    """Return as many samples of a sheet as the page has room for, as PNG; None if it is damaged."""
     try:
         cells = sheets.cells(len(sheets.folders) - 1, name)
     except UserError:
@@ -85,4 +84,6 @@ def _picture(sheets: RunSheets, name: str) -> Image.Image | None:
     columns = max(1, min(8, SHEET_SIZE // sheets.size, math.isqrt(len(cells))))
     picture = to_pil(sheet(cells[: columns * columns], columns))
     picture.thumbnail((SHEET_SIZE, SHEET_SIZE))
-    return picture
+    data = io.BytesIO()
+    picture.save(data, "PNG")
+    return data.getvalue()

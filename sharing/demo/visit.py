@@ -30,6 +30,8 @@ class Visit:
     picture: Picture | None = None
     made_from: tuple[Any, ...] | None = None
     """The choices that the picture was made from."""
+    shown_level: int | None = None
+    """The level of it that is shown large."""
     kept: list[Kept] = field(default_factory=list)
     seen: tuple[int, ...] | None = None
     """The version of the run that is shown."""

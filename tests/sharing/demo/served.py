@@ -31,7 +31,7 @@ def demo(*args: object) -> Iterator[str]:
             process.wait()
             errors.seek(0)
             written = errors.read()
-        assert written == "interrupted\n"
+        assert written == "interrupted\n", written
 
 
 def _wait_for_line(process: subprocess.Popen[str], out: IO[str], begin: str) -> None:

@@ -1,12 +1,16 @@
 """What the page shows of a run."""
 
+import io
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from dnnlib.files import lock
 from sharing.demo import run_view
 from sharing.demo.run_view import RunWatch
-from tests.sharing.report.written_runs import write_run, write_sheets
+from tests.sharing.report.written_runs import row, write_run, write_sheets
 
 
 def test_sheets_and_curves_newest_first(tmp_path):
@@ -15,7 +19,7 @@ def test_sheets_and_curves_newest_first(tmp_path):
     view = RunWatch(run_dir).look()
     assert view.state == "00003-run: stopped before its end, 2 of 3 kimg"
     assert [title for _, title in view.sheets] == ["3 kimg", "2 kimg", "1 kimg"]
-    reds = [np.asarray(picture)[..., 0].max() for picture, _ in view.sheets]
+    reds = [np.asarray(Image.open(io.BytesIO(data)))[..., 0].max() for data, _ in view.sheets]
     assert reds == [30, 20, 10]  # the sheets' own pixels
     assert {trace.name for trace in view.losses.data} == {"D", "G"}
     assert {trace.name for trace in view.scores.data} == {"real", "fake"}
@@ -32,7 +36,7 @@ def test_the_version_changes_with_the_run(tmp_path):
     (run_dir / "network-snapshot-000002.safetensors").write_bytes(b"")
     seen.append(watch.version())
     with open(run_dir / "stats.jsonl", "a") as stats:
-        stats.write("\n")
+        stats.write(json.dumps(row(4)) + "\n")
     seen.append(watch.version())
     with open(run_dir / ".lock", "w") as held:  # a process that trains
         lock(held)
@@ -58,5 +62,5 @@ def test_damaged_sheets_are_left_out_and_only_the_newest_shown(tmp_path, monkeyp
 def test_a_sheet_fits_the_page(tmp_path, size):
     run_dir = write_run(tmp_path / "run")
     write_sheets(run_dir, range(1, 2), sizes=(4, size))
-    ((picture, _),) = RunWatch(run_dir).look().sheets
-    assert max(picture.size) <= run_view.SHEET_SIZE
+    ((data, _),) = RunWatch(run_dir).look().sheets
+    assert max(Image.open(io.BytesIO(data)).size) <= run_view.SHEET_SIZE
