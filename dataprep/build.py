@@ -34,7 +34,9 @@ TASK_BYTES = 2**22
 SEED = 123  # of the shuffle in the dataset_tool.py of msg-stylegan-tf
 SHOWN = 20  # skipped files that are printed
 
-Make = Callable[[Any], Picture | Refused]  # from an entry's data; called in worker processes
+# Called in worker processes.
+Make = Callable[[Any], Picture | Refused]  # from an entry's data
+Pack = Callable[[np.ndarray], Packed]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,11 @@ class Output:
     """Take this many entries, chosen at random but always the same ones."""
 
     # How it is written.
+    to: Form | None = None
+    """Form of the dataset: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 use it). Default: zip if its
+    name ends in .zip, otherwise tfrecords."""
+    uncompressed: Switch = False
+    """Do not compress the PNGs of a folder or zip: larger, and read in half the time."""
     shard_mb: int | None = None
     """Split the files of a dataset into shards of about this many MB (TFRecords only)."""
     workers: int = 0
@@ -83,7 +90,6 @@ def build(
     facts: dict[str, Any],
     *,
     order: np.ndarray | None = None,
-    form: Form = "tfrecords",
 ) -> None:
     """Make the dataset `dst` of `source`, and print what became of it.
 
@@ -94,6 +100,12 @@ def build(
     Raises UserError if something is at the dataset's place, if no image can be read, if the images differ in shape or
     in the kind of their labels, or if `output` asks for what cannot be done.
     """
+    is_named_zip = Path(dst).suffix.lower() == ".zip"
+    form: Form = output.to or ("zip" if is_named_zip else "tfrecords")
+    if is_named_zip and form != "zip":
+        raise UserError(f"{dst}: --to {form}: expected a name that does not end in .zip")
+    if output.uncompressed and form == "tfrecords":
+        raise UserError("--uncompressed: TFRecords are never compressed, expected it with a folder or zip")
     if output.shard_mb and form != "tfrecords":
         raise UserError(f"--shard-mb: only TFRecords have shards, expected none for a {form}")
 
@@ -106,7 +118,8 @@ def build(
     def write(rgb: bool) -> Kept:
         # Images that are made already are packed by a thread, for sending them to processes takes longer.
         workers = (output.workers or cpu_count()) if make else 0
-        entries = _converted(source.entries(order), partial(_convert_group, make, form, rgb), workers)
+        convert = partial(_convert_group, make, partial(pack, form=form, compress=not output.uncompressed), rgb)
+        entries = _converted(source.entries(order), convert, workers)
         return _write(dst, source, entries, len(order), form, output, facts)
 
     # If gray images and RGB ones turn out to be mixed in TFRecords, start again, and make all of them RGB.
@@ -117,6 +130,9 @@ def build(
             raise
         kept = write(rgb=True)
     kept.report(dst, _skip_list(dst, form))
+    ignored = [f"not looked at, since they are no images: {source.ignored}"] if source.ignored else []
+    for line in (*ignored, *source.hints):
+        print(printable(line), file=sys.stderr)
 
 
 def build_classes(
@@ -292,7 +308,7 @@ class Converted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted | Refused:
+def _convert(make: Make | None, pack: Pack, rgb: bool, data: Any) -> Converted | Refused:
     """Convert an entry's data; `rgb` repeats the channel of gray images."""
     if isinstance(data, Refused):
         return data
@@ -303,12 +319,12 @@ def _convert(make: Make | None, form: Form, rgb: bool, data: Any) -> Converted |
     image = picture.image
     if rgb and len(image) == 1:
         image = image.repeat(3, 0)
-    return Converted(pack(image, form), image.shape, picture.notes)
+    return Converted(pack(image), image.shape, picture.notes)
 
 
-def _convert_group(make: Make | None, form: Form, rgb: bool, group: list[Entry]) -> list[Entry]:
+def _convert_group(make: Make | None, pack: Pack, rgb: bool, group: list[Entry]) -> list[Entry]:
     """Return the entries of a group with their data converted."""
-    return [entry._replace(data=_convert(make, form, rgb, entry.data)) for entry in group]
+    return [entry._replace(data=_convert(make, pack, rgb, entry.data)) for entry in group]
 
 
 def _groups(entries: Iterable[Entry], limit: list[int]) -> Iterator[list[Entry]]:

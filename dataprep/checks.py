@@ -204,9 +204,11 @@ def _record_problems(folder: Path) -> Iterator[str]:
         if not is_damaged:
             yield str(e)
         return
-    for r in range(2, resolutions[-1].bit_length()):
-        if 2**r not in resolutions:
-            yield f"{folder}: no images of {2**r}x{2**r}, which the original's tools need"
+    absent = [2**r for r in range(2, resolutions[-1].bit_length()) if 2**r not in resolutions]
+    if absent:
+        # Training makes them from the largest ones.
+        sizes = " ".join(f"{r}x{r}" for r in absent)
+        tqdm.write(f"{folder}: note: no images of {sizes}, which only the original's tools need")
 
     # Training does without the facts, but other tools may read them.
     facts = folder / "dataset.json"

@@ -1,5 +1,6 @@
 """dataset_tool.py convert and extract: between TFRecords, image folders and the zips of StyleGAN2/3, EDM and R3GAN."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,25 +19,21 @@ def _picture(dataset: Dataset, i: int) -> Picture:
     return Picture(np.asarray(dataset[i][0]))
 
 
-def convert(src: Place, dst: Place, *, to: Form | None = None, output: Options = DEFAULT) -> None:
+def convert(src: Place, dst: Place, *, output: Options = DEFAULT) -> None:
     """Convert a dataset from one form to another, with the same images in the same order and the same labels.
 
     Args:
         src: Dataset: a folder of TFRecords, a folder of images, or a zip of images.
         dst: New dataset to write.
-        to: Form of the new dataset: tfrecords, folder (of PNGs) or zip (of PNGs, as StyleGAN2/3 use it). Default: zip
-            if DST ends in .zip, otherwise tfrecords.
     """
     dataset = open_dataset(src)
-
-    form: Form = to or ("zip" if dst.suffix.lower() == ".zip" else "tfrecords")
-    if form != "tfrecords" and dataset.spec.channels not in (1, 3, 4):
+    if dataset.spec.channels not in (1, 3, 4) and (output.to in ("folder", "zip") or dst.suffix.lower() == ".zip"):
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
 
     # Worker processes get the dataset once, and then only the numbers of its images.
     items = Items(len(dataset), int, labels=dataset.labels, class_names=class_names(src))
     facts = {"command": "convert", "source": str(src)}
-    build(dst, items, partial(_picture, dataset), output, facts, form=form)
+    build(dst, items, partial(_picture, dataset), output, facts)
 
 
 def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT) -> None:
@@ -44,7 +41,8 @@ def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT
 
     Args:
         tfrecord_dir: Dataset folder, or a zip of images.
-        output_dir: New folder for the images.
+        output_dir: New folder for the images, or the name of a zip.
     """
     # The command and its arguments are the original's.
-    convert(tfrecord_dir, output_dir, to="folder", output=output)
+    form: Form = output.to or ("zip" if output_dir.suffix.lower() == ".zip" else "folder")
+    convert(tfrecord_dir, output_dir, output=replace(output, to=form))

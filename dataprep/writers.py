@@ -21,19 +21,18 @@ from training.data.labels import LabelTable, json_labels, write_labels
 from training.data.records import encode_example, frame
 from training.data.tfrecord import halvings
 
-# What `--to` of the command `convert` takes.
 Form = Literal["tfrecords", "folder", "zip"]
 Packed = list[bytes]  # an image as a writer takes it: the records of all resolutions, largest first, or one PNG
 
 
-def pack(image: np.ndarray, form: Form) -> Packed:
-    """Return an image uint8 [C,R,R] as the writer of `form` takes it."""
+def pack(image: np.ndarray, form: Form, compress: bool = True) -> Packed:
+    """Return an image uint8 [C,R,R] as the writer of `form` takes it; PNGs are compressed or not."""
     if form == "tfrecords":
         return [frame(encode_example(smaller)) for smaller in halvings(image)]
 
     # PNG has no loss, so that the pixels are the same in every form.
     buffer = io.BytesIO()
-    to_pil(image).save(buffer, format="PNG")
+    to_pil(image).save(buffer, format="PNG", **({} if compress else {"compress_level": 0}))
     return [buffer.getvalue()]
 
 

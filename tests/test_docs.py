@@ -13,7 +13,7 @@ from tests.runs import ROOT, script
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Options of other programs that the pages mention.
-OTHERS = {"--bind", "--sha256", "--run_stylegan", "--constraint"}
+OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint"}
 
 
 @pytest.fixture(scope="module")

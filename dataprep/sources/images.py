@@ -7,12 +7,27 @@ from typing import Literal
 import numpy as np
 
 from dataprep.build import DEFAULT, Options, build, shuffled
-from dataprep.rules import PLAIN, Pictures, Refused
+from dataprep.rules import PLAIN, Like, Pictures, Refused
 from dataprep.sources.source import Entry, Source, require
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
-from training.data.archives import Files, FolderFiles, ZipFiles, image_names, other_suffixes
+from training.data.archives import Files, FolderFiles, ZipFiles, image_names, label_file, other_suffixes
 from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, no_labels
+
+# Suffixes of images that Pillow does not know by itself: arrays, as in CelebA-HQ, and the photos of phones.
+MORE = (".npy", ".heic", ".heif", ".hif")
+
+
+# Files that other commands are for, by the ends of their names.
+COMMANDS_OF = {
+    (".tar", ".tar.gz", ".tgz"): "create_from_webdataset",
+    (".parquet", ".arrow"): "create_from_hf",
+    (".h5", ".hdf5"): "create_from_hdf5",
+    (".mdb",): "create_lsun",
+    (".mat",): "create_svhn",
+    (".tfrecords",): "convert, with the folder of the file,",
+}
+LABEL_TABLES = (".csv", ".tsv", "metadata.jsonl", "labels.json", "annotations.json")
 
 
 class ImageFiles(Source):
@@ -22,16 +37,20 @@ class ImageFiles(Source):
     that tells images apart as classes in alphabetical order, `none`.
     """
 
-    def __init__(self, files: Files, labels: str) -> None:
+    def __init__(self, files: Files, labels: str, like: Like | None = None) -> None:
         self.files = files
-        self.names = image_names(files)
+        self.names = image_names(files, MORE)
         self.length = len(self.names)
         self.refused = files.refused
+        self.ignored = other_suffixes(files, MORE)
+
+        # The original sorted each folder by itself: a/b.png comes before a.png.
+        if like == "original":
+            self.names.sort(key=lambda name: name.split("/"))
 
         # The message says what is there instead, e.g. videos.
         if not self.names:
-            others = other_suffixes(files)
-            actual = f" but {others}" if others else ""
+            actual = f" but {self.ignored}" if self.ignored else ""
             raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
 
         # Labels come from folders, from dataset.json, or there are none.
@@ -39,8 +58,12 @@ class ImageFiles(Source):
         if labels == "folders":
             numbers, self.class_names = _classes(self.names, files.path)
             table = OneHot(numbers, len(self.class_names))
-        elif labels == "auto" and "dataset.json" in files.names:
-            table = labels_from_json(files.read("dataset.json"), self.names, f"{files.path}: dataset.json")
+        elif labels == "auto" and (found := label_file(files, self.names)) is not None:
+            name, folder = found
+            relative = [image.removeprefix(folder) for image in self.names]
+            table = labels_from_json(files.read(name), relative, f"{files.path}: {name}")
+        elif labels == "auto":
+            self.hints = _hints(files, self.names)
         self.labels = no_labels(self.length) if table is None else table
         self.classes = int(self.labels.shape[1])
 
@@ -62,10 +85,33 @@ class ImageFiles(Source):
             return Refused(str(e).removeprefix(f"{self.files.path}: {name}: "))
 
 
+def _hints(files: Files, names: list[str]) -> list[str]:
+    """Return what the user should know about labels that were not read."""
+    hints = []
+    folders = {name.rpartition("/")[0] for name in names}
+    if len(folders) > 1:
+        hints.append(f"no labels: the images are in {len(folders)} folders, which --labels folders makes classes of")
+    tables = [
+        name for name in files.names if name.rpartition("/")[2] in LABEL_TABLES or name.endswith((".csv", ".tsv"))
+    ]
+    if tables:
+        form = '{"labels": [["a.png", 0], ...]}'
+        hints.append(f"no labels: {tables[0]} is not read, write them as dataset.json beside the images: {form}")
+    return hints
+
+
 def open_files(path: Path) -> Files:
     """Open a folder or a zip archive; raise UserError if `path` is neither."""
     if path.is_dir():
         return FolderFiles(path)
+
+    # What another command is for, and what has to be downloaded first.
+    require(
+        not str(path).startswith(("http:/", "https:/")), f"{path}: a URL, expected a folder or zip on this computer"
+    )
+    for suffixes, command in COMMANDS_OF.items():
+        is_other = path.is_file() and path.name.lower().endswith(suffixes)
+        require(not is_other, f"{path}: not a folder or zip of images, expected the command {command} for this file")
 
     # Whatever else exists has to be a zip archive; opening it tells.
     require(path.exists(), f"{path}: no such file or folder, expected a folder or zip of images")
@@ -94,27 +140,30 @@ def create_from_images(
     dataset_dir: Place,
     image_dir: Place,
     *,
-    shuffle: Literal[0, 1] = 1,
+    shuffle: Literal[0, 1] | None = None,
     labels: Literal["auto", "folders", "none"] = "auto",
     picture: Pictures = PLAIN,
     output: Options = DEFAULT,
 ) -> None:
     """Make a dataset from a folder (with its sub-folders) or zip of images, of any format that Pillow reads.
 
-    Everything becomes 8 bit sRGB, upright. Without --resize all images must be squares of one power-of-two size.
+    Everything becomes 8 bit sRGB, upright. Without --resize all images must be squares of one power-of-two size. HEIC
+    needs the package pillow-heif.
 
     Args:
         dataset_dir: New folder for the dataset.
         image_dir: Folder or zip of images.
-        shuffle: 1 = store in the order of RandomState(123), as the original; 0 = in the order of names.
+        shuffle: 1 = store in the order of RandomState(123), as the original; 0 = in the order of names. Default: 1, or
+            as --like.
         labels: auto = from dataset.json among the images if there is one; folders = each sub-folder is a class; none.
     """
-    source = ImageFiles(open_files(image_dir), labels)
+    is_shuffled = picture.look.shuffle if shuffle is None else bool(shuffle)
+    source = ImageFiles(open_files(image_dir), labels, picture.like)
     facts = {
         "command": "create_from_images",
         "source": str(image_dir),
         **picture.facts(),
-        "shuffle": shuffle,
+        "shuffle": int(is_shuffled),
         "labels": labels,
     }
-    build(dataset_dir, source, picture, output, facts, order=shuffled(len(source)) if shuffle else None)
+    build(dataset_dir, source, picture, output, facts, order=shuffled(len(source)) if is_shuffled else None)

@@ -6,10 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from dataprep.build import DEFAULT, Options, build
-from dataprep.rules import Picture, Refused, Rules
+from dataprep.rules import Picture, Refused, Rules, crop_wide
 from dataprep.sources.source import Entry, Stream, reading, require
 from dnnlib.cli import Place
 from dnnlib.extras import import_extra
@@ -49,27 +47,16 @@ class LSUN(Stream):
 
 
 def wide(data: bytes, width: int, height: int) -> Picture | Refused:
-    """Return an encoded image in the middle of a black square, uint8 [3,width,width].
-
-    Its top and bottom are cut off, and the rest is scaled to `width` x `height`. Images that are too small are refused,
-    as in the original.
-    """
+    """Return an encoded image in the middle of a black square, uint8 [3,width,width]; refuse it if it is too small."""
     try:
         im, notes = decode(data)
     except Exception as e:  # decoders raise whatever a damaged image leads them to
         return Refused(decoding_error(e))
 
-    # The rows in the middle that have the wanted aspect ratio.
-    w, h = im.size
-    rows = round(width * h / w)
-    if w < width or rows < height:
-        return Refused(f"{w}x{h} pixels, too small for {width}x{height}")
-    im = im.convert("RGB").crop((0, (h - rows) // 2, w, (h + rows) // 2))
-
-    # The square around them, which is black.
-    canvas = Image.new("RGB", (width, width))
-    canvas.paste(im.resize((width, height), Image.Resampling.LANCZOS), (0, (width - height) // 2))
-    return Picture(planes(canvas), notes)
+    picture = crop_wide(im.convert("RGB"), width, height)
+    if picture is None:
+        return Refused(f"{im.width}x{im.height} pixels, too small for {width}x{height}")
+    return Picture(planes(picture), notes)
 
 
 def create_lsun(

@@ -102,11 +102,11 @@ def test_the_later_one_of_two_processes_is_refused(form, tmp_path):
 
     def item(i):
         if i == 20:
-            build(path, Items(3, images.__getitem__), None, Output(), {}, form=form)
+            build(path, Items(3, images.__getitem__), None, Output(to=form), {})
         return images[i]
 
     with pytest.raises(UserError, match="out: exists already"):
-        build(path, Items(40, item), None, Output(), {}, form=form)
+        build(path, Items(40, item), None, Output(to=form), {})
     assert len(open_dataset(path)) == 3
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
@@ -124,7 +124,7 @@ def test_the_number_of_workers_changes_no_byte(pictures, tmp_path):
 
 def test_what_a_zip_leaves_out_is_listed_beside_it(tmp_path, capsys):
     path = tmp_path / "out.zip"
-    build(path, Items(30, int), OnlyEven(), Output(workers=1), {}, form="zip")
+    build(path, Items(30, int), OnlyEven(), Output(workers=1), {})
     assert len(open_dataset(path)) == 15
     listed = (tmp_path / "out.zip.skipped.txt").read_text().splitlines()
     assert listed == [f"image {i}: is odd" for i in range(1, 30, 2)]

@@ -7,6 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from dataprep.build import Output
 from dataprep.convert import convert
 from dataprep.sources.images import create_from_images
 from tests.datasets import write_dataset
@@ -27,7 +28,7 @@ def facts(path, *args):
 def forms(tmp_path_factory):
     """Thirty images, two of them twice, of classes that the dataset names."""
     base = tmp_path_factory.mktemp("forms")
-    convert(RGB32, base / "images", to="folder")
+    convert(RGB32, base / "images", output=Output(to="folder"))
     for i, path in enumerate(sorted((base / "images").glob("*.png"))):
         (base / "in" / "abc"[i % 3]).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, base / "in" / "abc"[i % 3] / path.name)
@@ -35,7 +36,7 @@ def forms(tmp_path_factory):
         shutil.copy(base / "in" / "a" / f"img{i:08d}.png", base / "in" / "c" / f"copy{i}.png")
     create_from_images(base / "set", base / "in", labels="folders", shuffle=0)
     convert(base / "set", base / "set.zip")
-    convert(base / "set", base / "folder", to="folder")
+    convert(base / "set", base / "folder", output=Output(to="folder"))
     return base
 
 
@@ -143,4 +144,12 @@ def test_validate_misses_levels_and_facts(forms, tmp_path):
     (folder / "set-r03.tfrecords").unlink()
     (folder / "dataset.json").write_text("{")
     out = script("dataset_tool.py", "validate", folder, check=False)
-    assert out.returncode == 1 and "no images of 8x8" in out.stdout and "dataset.json: not readable" in out.stdout
+    assert out.returncode == 1 and "note: no images of 8x8" in out.stdout and "dataset.json: not readable" in out.stdout
+
+    # Datasets with the largest level alone are whole: training makes the others.
+    (folder / "dataset.json").unlink()
+    for level in ("02", "04"):
+        (folder / f"set-r{level}.tfrecords").unlink()
+    out = script("dataset_tool.py", "validate", folder)
+    assert "note: no images of 4x4 8x8 16x16, which only the original's tools need" in out.stdout
+    assert out.stdout.endswith("whole\n")

@@ -181,7 +181,7 @@ def _every(label):
         (_json("[" * 100_000), [], "dataset.json: not readable"),
         (_every(1000000000), [], "class 1000000000, expected 0 to 65535"),
         (_every([float("nan")]), [], "label of birds/0.png is [nan], expected"),
-        (_every("12"), [], "label of birds/0.png is '12', expected"),
+        (_every("twelve"), [], "label of birds/0.png is 'twelve', expected"),
         (_every([]), [], "label of birds/0.png is [], expected"),
         (lambda f: None, ["--workers", -1], "--workers -1"),
     ],

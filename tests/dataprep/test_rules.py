@@ -1,6 +1,9 @@
 """Each rule by which a picture becomes a training image."""
 
+import io
+
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -119,7 +122,7 @@ def test_sizes_that_cannot_be_stored():
     ("args", "message"),
     [
         (["--resize", 15], "--resize 15: expected log2"),
-        (["--fit", "pad"], "expected --resize LOG2 with them"),
+        (["--fit", "pad"], "expected --resize LOG2 or --resolution PIXELS with them"),
         (["--background", "nocolour"], "--background nocolour: expected a colour"),
         (["--subset", 0], "--subset 0: expected >= 1"),
         (["--shard-mb", -3], "--shard-mb -3: expected >= 1"),
@@ -178,3 +181,187 @@ def test_transparency_of_gray_and_with_a_profile():
 def test_pixels_of_32_bits_are_refused():
     deep = Image.fromarray(np.full((16, 16), 70000, np.int32))
     assert "pixels of 32 bits" in Rules()(encoded(deep, "TIFF")).reason
+
+
+# What other tools do with a folder, written down from what they do, without our rules.
+
+
+def sorted_by_folder(folder):
+    """The files of a folder in the order of the original: each folder is sorted by itself."""
+    files = []
+    for path in sorted(folder.iterdir(), key=lambda path: str(path)):
+        files += sorted_by_folder(path) if path.is_dir() else [path]
+    return files
+
+
+def as_original(path, side):
+    scaled = Image.open(path).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(scaled)[..., :3].transpose(2, 0, 1)
+
+
+def as_stylegan3(path, side):
+    return np.asarray(Image.open(path).resize((side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+
+
+def as_edm2_dhariwal(path, side):
+    im = Image.open(path).convert("RGB")
+    while min(im.size) >= 2 * side:
+        im = im.resize((im.size[0] // 2, im.size[1] // 2), Image.Resampling.BOX)
+    factor = side / min(im.size)
+    im = im.resize((round(im.size[0] * factor), round(im.size[1] * factor)), Image.Resampling.BICUBIC)
+    x = np.asarray(im)
+    top, left = (x.shape[0] - side) // 2, (x.shape[1] - side) // 2
+    return x[top : top + side, left : left + side].transpose(2, 0, 1)
+
+
+def as_edm2_wide(path, side):
+    x = np.asarray(Image.open(path).convert("RGB"))
+    height = side * 3 // 4
+    rows = int(np.round(side * x.shape[0] / x.shape[1]))
+    if x.shape[1] < side or rows < height:
+        return None  # left out
+    x = x[(x.shape[0] - rows) // 2 : (x.shape[0] + rows) // 2]
+    canvas = np.zeros((side, side, 3), np.uint8)
+    scaled = Image.fromarray(x).resize((side, height), Image.Resampling.LANCZOS)
+    canvas[(side - height) // 2 : (side + height) // 2] = np.asarray(scaled)
+    return canvas.transpose(2, 0, 1)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Pictures of several sizes, turned by EXIF, with a profile, and with alpha, in folders."""
+    folder = tmp_path / "photos"
+    exif = Image.Exif()
+    exif[0x112] = 6
+    for i, name in enumerate(["a.png", "a/b.png", "a/a.png", "b/c/d.png", "a b.png", "z.png"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        noise(70 + 13 * i, 61, seed=i).save(folder / name, exif=exif, icc_profile=swapped_profile())
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("like", "more", "expected"),
+    [
+        ("original", {}, as_original),
+        ("stylegan3", {}, as_stylegan3),
+        ("edm2", {}, as_stylegan3),
+        ("edm2", {"fit": "dhariwal"}, as_edm2_dhariwal),
+        ("edm2", {"fit": "crop-wide"}, as_edm2_wide),
+    ],
+)
+def test_pixels_and_order_of_other_tools(photos, tmp_path, like, more, expected):
+    if like == "original":
+        noise(50, 40, 4, seed=9).save(photos / "alpha.png")
+    create_from_images(tmp_path / "out", photos, picture=Rules(resolution=32, like=like, **more))
+    if like == "original":
+        files = sorted_by_folder(photos)
+        order = np.arange(len(files))
+        np.random.RandomState(123).shuffle(order)
+        files = [files[i] for i in order]
+    else:
+        files = sorted(photos.rglob("*.png"), key=str)
+    images = [image for path in files if (image := expected(path, 32)) is not None]
+    dataset = TFRecordDataset(tmp_path / "out")
+    assert len(dataset) == len(images) >= 2
+    for i, image in enumerate(images):
+        np.testing.assert_array_equal(dataset[i][0], image)
+
+
+def test_what_is_like_another_tool_can_be_changed_rule_by_rule():
+    im = encoded(noise(60, 40, 4))
+    look = Rules(like="original", resize=4, filter="box", alpha="red").look
+    assert (look.filter, look.fit, look.alpha, look.raw) == ("box", "stretch", "red", True)
+    dropped = Rules(resize=4, alpha="drop")(im).image
+    assert np.array_equal(dropped, Rules(resize=4)(encoded(noise(60, 40, 4).convert("RGB"))).image)
+    assert not np.array_equal(dropped, Rules(resize=4, alpha="drop-scaled")(im).image)
+    facts = Rules(like="edm2", resolution=64, fit="crop-wide").facts()
+    assert facts["like"] == "edm2" and facts["resize"] == 6 and facts["wide_height"] == 48 and facts["raw"] is True
+    assert Rules(resize=4).facts().keys() == {"resize", "fit", "filter", "wanted_channels", "background"}
+
+
+@pytest.mark.parametrize("filter", ["lanczos", "bicubic", "bilinear", "box", "area"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA"])
+def test_every_filter_takes_every_kind_of_image(filter, mode):
+    data = encoded(noise(60, 40, 4).convert(mode))
+    for alpha in ("white", "drop", "drop-scaled"):
+        image = Rules(resize=4, filter=filter, alpha=alpha)(data).image
+        assert image.shape == (1 if mode in ("L", "LA") else 3, 16, 16)
+
+
+def test_raw_ignores_what_the_file_says():
+    exif = Image.Exif()
+    exif[0x112] = 6
+    im = noise(16, 16)
+    data = encoded(im, exif=exif, icc_profile=swapped_profile())
+    assert np.array_equal(Rules(raw=True)(data).image, np.asarray(im).transpose(2, 0, 1))
+    assert not np.array_equal(Rules()(data).image, np.asarray(im).transpose(2, 0, 1))
+
+
+def test_wide_pictures_that_are_too_small_are_skipped():
+    assert Rules(resize=6, fit="crop-wide")(encoded(noise(64, 40))) == Refused("64x40 pixels, too small for 64x48")
+    assert Rules(resize=6, fit="crop-wide", wide_height=32)(encoded(noise(64, 40))).image.shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("fit", "size", "enlarged"),
+    [("crop", (64, 31), True), ("crop", (32, 64), False), ("pad", (32, 5), False), ("pad", (31, 9), True)],
+)
+def test_enlarged_images_are_counted(fit, size, enlarged):
+    notes = Rules(resolution=32, fit=fit)(encoded(noise(*size))).notes
+    assert notes == (("smaller than the dataset, enlarged",) if enlarged else ())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resolution": 100}, "--resolution 100: expected a power of two"),
+        ({"resolution": 64, "resize": 5}, "expected one of them"),
+        ({"wide_height": 5, "resize": 5}, "--wide-height 5: expected --fit crop-wide"),
+        ({"wide_height": 64, "resize": 5, "fit": "crop-wide"}, "at most the resolution"),
+        ({"alpha": "nocolour"}, "--alpha nocolour: expected a colour"),
+        ({"filter": "box"}, "expected --resize LOG2 or --resolution PIXELS"),
+    ],
+)
+def test_wrong_rules(options, message):
+    with pytest.raises(ValueError, match=message):
+        Rules(**options)
+
+
+def array(x):
+    file = io.BytesIO()
+    np.save(file, x)
+    return file.getvalue()
+
+
+def test_arrays_as_in_celeba_hq():
+    x = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    for stored in (x, x[None], x.transpose(1, 2, 0)):
+        assert np.array_equal(Rules()(array(stored)).image, x)
+    for stored in (x[:1], x[0], x[:1][None], x[0][..., None]):
+        assert np.array_equal(Rules()(array(stored)).image, x[:1])
+    for stored in (x.astype(float), x[:2], np.zeros((2, 3, 16, 16), np.uint8)):
+        assert "expected uint8 of one or three channels" in Rules()(array(stored)).reason
+    assert "allow_pickle=False" in Rules()(array(np.array([object()]))).reason
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("HEIF", "heic"), ("AVIF", "avif")])
+def test_photos_of_phones(tmp_path, form, suffix):
+    """Written by the formats' own libraries, read in a process that has not loaded them yet."""
+    pillow_heif.register_heif_opener()
+    folder = tmp_path / "in"
+    folder.mkdir()
+    smooth = Image.fromarray(np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)).convert("RGB")
+    smooth.save(folder / f"a.{suffix}", form, quality=95)
+    script("dataset_tool.py", "create_from_images", tmp_path / "out", folder)
+    image = TFRecordDataset(tmp_path / "out")[0][0]
+    assert np.abs(image.astype(int) - np.asarray(smooth).transpose(2, 0, 1)).mean() < 3
+
+
+def test_what_is_not_looked_at_is_counted(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    noise(16, 16).save(folder / "a.png")
+    for name in ("film.mov", "other.mov", "notes.txt", "model.pt", ".hidden.mov"):
+        (folder / name).write_bytes(b"")
+    out = script("dataset_tool.py", "create_from_images", tmp_path / "out", folder)
+    assert "not looked at, since they are no images: 2 .mov, 1 .pt, 1 .txt" in out.stderr

@@ -1,5 +1,7 @@
 """Named files in a folder or in a zip archive, in the order of their names."""
 
+import bz2
+import lzma
 import os
 import stat
 import struct
@@ -7,6 +9,7 @@ import zipfile
 import zlib
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Collection
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -19,6 +22,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
 LARGEST = 2**28  # bytes of one image file
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of the name and extra field after it
 
 
@@ -64,7 +68,7 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """The files of a zip archive, stored or deflated, read from a memory map; nothing is unpacked to disk.
+    """The files of a zip archive, compressed or not, read from a memory map; nothing is unpacked to disk.
 
     names: paths in the archive, sorted. refused: what was left out and why, one line each. Takes some hundred bytes a
     file, and can be sent to worker processes, which map the archive themselves.
@@ -82,7 +86,8 @@ class ZipFiles:
                     if reason := _refusal(info):
                         self.refused.append(f"{path}: {info.filename}: {reason}")
                     elif not info.is_dir():
-                        members[info.filename] = info  # of files of one name the later one counts
+                        # Some programs of Windows write backslashes. Of files of one name the later one counts.
+                        members[info.filename.replace("\\", "/")] = info
 
             # An array is a tenth of the size of zipfile's own index.
             self.names = sorted(members)
@@ -120,14 +125,14 @@ class ZipFiles:
             # The content, never more of it than the directory promises.
             start += name_length + extra_length
             data = self._bytes[start : start + packed].tobytes()
-            if method == zipfile.ZIP_DEFLATED:
-                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
+            if method != zipfile.ZIP_STORED:
+                data = _decompress(data, method, size + 1)
 
             # An error in the middle of an archive shows here.
             actual = zlib.crc32(data)
             if len(data) != size or actual != crc:
                 raise ValueError(f"{len(data)} bytes, checksum {actual:08x}, expected {size}, {crc:08x}")
-        except (ValueError, OverflowError, OSError, struct.error, zlib.error) as e:
+        except (ValueError, OverflowError, OSError, EOFError, struct.error, zlib.error, lzma.LZMAError) as e:
             raise UserError(f"{self.path}: {name}: damaged: {e}") from e
         return data
 
@@ -140,6 +145,22 @@ class ZipFiles:
 Files = FolderFiles | ZipFiles
 
 
+def _decompress(data: bytes, method: int, most: int) -> bytes:
+    """Return at most `most` bytes of a compressed file; raise an error of its library if it is damaged."""
+    if method == zipfile.ZIP_DEFLATED:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
+    if method == zipfile.ZIP_BZIP2:
+        return bz2.BZ2Decompressor().decompress(data, most)
+
+    # LZMA: two bytes of version, the length of the properties, the properties, and a raw stream.
+    _, length, packed, dict_size = struct.unpack_from("<HHBI", data)
+    if length != 5 or packed >= 9 * 5 * 5 or dict_size > LARGEST:
+        raise ValueError("unknown properties of LZMA")
+    lc, lp, pb = packed % 9, packed // 9 % 5, packed // 45
+    filters = [{"id": lzma.FILTER_LZMA1, "dict_size": dict_size, "lc": lc, "lp": lp, "pb": pb}]
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(data[9:], most)
+
+
 def _refusal(info: zipfile.ZipInfo) -> str | None:
     """Return why a member of an archive is not read, None if it is."""
     # A link would be read as the text of its target.
@@ -148,11 +169,10 @@ def _refusal(info: zipfile.ZipInfo) -> str | None:
     if info.flag_bits & 1:
         return "encrypted"
 
-    # Other methods are rare in archives of images, which are compressed already.
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return f"compression method {info.compress_type}, expected stored or deflated"
+    if info.compress_type not in METHODS:
+        return f"compression method {info.compress_type}, expected stored, deflated, bzip2 or LZMA"
 
-    return outside(info.filename)
+    return outside(info.filename.replace("\\", "/"))
 
 
 def outside(name: str) -> str | None:
@@ -162,20 +182,38 @@ def outside(name: str) -> str | None:
     return "leads out of the archive" if ".." in name.split("/") else None
 
 
-def image_names(files: Files) -> list[str]:
-    """Return the names of images, by their suffix; hidden files and those of other programs are left out."""
+def image_names(files: Files, more: Collection[str] = ()) -> list[str]:
+    """Return the names of images, by their suffix; hidden files and those of other programs are left out.
+
+    more: suffixes of images that Pillow does not know by itself.
+    """
     # Pillow lists the suffixes of its formats once these are loaded.
     Image.init()
-    return [name for name in files.names if os.path.splitext(name)[1].lower() in Image.EXTENSION and _wanted(name)]
+    known = {*Image.EXTENSION, *more}
+    return [name for name in files.names if os.path.splitext(name)[1].lower() in known and _wanted(name)]
 
 
-def other_suffixes(files: Files) -> str:
+def label_file(files: Files, names: list[str]) -> tuple[str, str] | None:
+    """Return the name of the dataset.json of these images and the folder that its paths are relative to, if any.
+
+    It is at the top, or in the folder that holds everything.
+    """
+    if "dataset.json" in files.names:
+        return "dataset.json", ""
+    top = names[0].partition("/")[0] + "/" if names else ""
+    is_around = bool(top) and all(name.startswith(top) for name in names)
+    return (f"{top}dataset.json", top) if is_around and f"{top}dataset.json" in files.names else None
+
+
+def other_suffixes(files: Files, more: Collection[str] = ()) -> str:
     """Return how many files are not images, by suffix, e.g. `3 .txt, 1 .mp4`; "" if there are none."""
     counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in files.names if _wanted(name))
 
     # A dataset.json belongs to the images.
-    others = [(suffix, n) for suffix, n in counts.most_common() if suffix not in Image.EXTENSION and suffix != ".json"]
-    return ", ".join(f"{n} {suffix}" for suffix, n in others[:5])
+    known = {*Image.EXTENSION, *more, ".json"}
+    others = [(suffix, n) for suffix, n in counts.most_common() if suffix not in known]
+    rest = sum(n for _, n in others[5:])
+    return ", ".join([*(f"{n} {suffix}" for suffix, n in others[:5]), *([f"{rest} others"] if rest else [])])
 
 
 def _wanted(name: str) -> bool:

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
+from dnnlib.extras import import_extra
+
 ANIMATED = "animated, its first frame taken"
 BAD_PROFILE = "with a colour profile that is not readable, taken as sRGB"
 DEEP_PIXELS = "pixels of 32 bits have no known range, expected at most 16"
+NPY = b"\x93NUMPY"
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # brands of files that phones write
 FLOAT_PIXELS = "float pixels have no known range, expected integers"
 
 
@@ -26,13 +30,21 @@ def decoding_error(error: Exception, source: object = "") -> str:
     return f"not a readable image: {reason}"
 
 
-def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image, tuple[str, ...]]:
+def decode(
+    source: Path | bytes, background: str | None = "white", raw: bool = False
+) -> tuple[Image.Image, tuple[str, ...]]:
     """Return an encoded image as L or RGB of 8 bits in sRGB, upright, and notes on what was done to it.
 
-    source: the file, or its content. background: a colour name or #rrggbb to lay transparent images on. The notes are
-    ANIMATED and BAD_PROFILE. Raises whatever Pillow does, of any type, if the image is damaged.
+    source: the file, or its content. background: a colour name or #rrggbb to lay transparent images on; None = leave
+    them transparent, LA or RGBA. raw: take pixels as they are stored, whatever the file says of their orientation and
+    colour profile. The notes are ANIMATED and BAD_PROFILE. Raises whatever Pillow does, of any type, if the image is
+    damaged.
     """
     data = source if isinstance(source, bytes) else source.read_bytes()
+    if data.startswith(NPY):
+        return _from_array(data), ()
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+        import_extra("pillow_heif", "HEIC").register_heif_opener()
 
     with warnings.catch_warnings(action="ignore"):  # large images, odd metadata
         with Image.open(io.BytesIO(data)) as im:
@@ -47,10 +59,26 @@ def decode(source: Path | bytes, background: str = "white") -> tuple[Image.Image
             # Without a profile that can be used, the colours are taken as they are.
             converted: Image.Image = im
             try:
-                converted = _to_srgb(im)
+                converted = im if raw else _to_srgb(im)
             except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
                 notes = (*notes, BAD_PROFILE)
+            if not raw:
+                ImageOps.exif_transpose(converted, in_place=True)
             return to_8bit(converted, background), notes
+
+
+def _from_array(data: bytes) -> Image.Image:
+    """Return the image in a .npy file, uint8 [C,H,W], [H,W,C] or [H,W], perhaps in a batch of one, as in CelebA-HQ."""
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.ndim == 4 and len(array) == 1:
+        array = array[0]
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise ValueError(f"{array.dtype} {list(array.shape)}, expected uint8 of one or three channels")
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _to_srgb(im: Image.Image) -> Image.Image:
@@ -89,14 +117,12 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
-    """Convert an image of any Pillow mode to L or RGB, upright; take the first frame of an animation. May change `im`.
+def to_8bit(im: Image.Image, background: str | None = "white") -> Image.Image:
+    """Convert an image of any Pillow mode to L or RGB; take the first frame of an animation.
 
-    Palettes are looked up, gray of 16 bits is divided by 257, and transparent images are laid on `background`. Raises
-    ValueError if the range of the pixels is not known.
+    Palettes are looked up, gray of 16 bits is divided by 257, and transparent images are laid on `background`, or stay
+    transparent (LA, RGBA) without one. Raises ValueError if the range of the pixels is not known.
     """
-    ImageOps.exif_transpose(im, in_place=True)
-
     # Gray of more than 8 bits.
     if im.mode.startswith("I;16") or im.mode == "I":
         wide = np.asarray(im).astype(np.float64)
@@ -108,6 +134,8 @@ def to_8bit(im: Image.Image, background: str = "white") -> Image.Image:
 
     # Transparency of any kind.
     if im.mode in ("LA", "La", "PA", "RGBa", "RGBA") or "transparency" in im.info:
+        if background is None:
+            return im.convert("LA" if im.mode in ("1", "L", "LA", "La") else "RGBA")
         rgb = ImageColor.getrgb(background)[:3]
         canvas = Image.new("RGBA", im.size, rgb)
         gray = im.mode in ("1", "L", "LA", "La") and len(set(rgb)) == 1

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from dnnlib.errors import UserError
-from training.data.archives import Files, image_names
+from training.data.archives import Files, image_names, label_file
 from training.data.decode import decode, decoding_error, planes
 from training.data.labels import LabelTable, label_bytes, labels_from_json, no_labels
 from training.data.tfrecord import halvings
@@ -42,8 +42,11 @@ class ImageDataset:
 
         # Labels are optional, also within a dataset.json.
         labels: LabelTable | None = None
-        if use_labels and "dataset.json" in files.names:
-            labels = labels_from_json(files.read("dataset.json"), self.names, f"{self.path}: dataset.json")
+        found = label_file(files, self.names) if use_labels else None
+        if found is not None:
+            name, folder = found
+            relative = [image.removeprefix(folder) for image in self.names]
+            labels = labels_from_json(files.read(name), relative, f"{self.path}: {name}")
         self.labels = no_labels(len(self)) if labels is None else labels
         self.spec = ImageSpec(resolution=resolution or height, channels=channels, c_dim=self.labels.shape[1])
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,35 +70,53 @@ def label_of(table: LabelTable, i: int) -> Label:
 def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | None:
     """Return the label of each name from a dataset.json, or None if it has no labels.
 
-    Its form is StyleGAN2's, {"labels": [[relative path, class or vector], ...]}. Raises UserError, headed `where`,
-    unless all images have class numbers, or all have vectors of one length.
+    Its form is StyleGAN2's, {"labels": [[relative path, class or vector], ...]}. Class numbers may also be written as
+    0.0, "0" or true, as some programs do. Raises UserError, headed `where`, unless all images have class numbers, or
+    all have vectors of one length.
     """
     try:
-        entries = json.loads(data.decode("utf-8")).get("labels")
+        entries = json.loads(data.decode("utf-8-sig")).get("labels")  # with or without a byte-order mark
         if entries is None:
             return None
-        by_name = dict(entries)
+        by_name = {name.replace("\\", "/"): value for name, value in dict(entries).items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise UserError(f'{where}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
 
     missing = [name for name in names if name not in by_name]
     if missing:
         raise UserError(f"{where}: no label for {len(missing)} of {len(names)} images, the first is {missing[0]}")
-    values = [by_name[name] for name in names]
+    values = [_plain(by_name[name]) for name in names]
 
-    # Class numbers for all of them; the highest one tells how many classes there are.
-    if all(type(value) is int for value in values):
-        for value in values:
-            _check_class(value, where)
-        return OneHot(np.array(values, np.int32), max(values, default=-1) + 1)
-
-    # Vectors of one length for all of them.
-    for name, value in zip(names, values, strict=True):
-        numbers = isinstance(value, list) and value and all(type(x) in (int, float) and _is_float32(x) for x in value)
-        if not numbers or len(value) != len(values[0]):
+    # All are of one kind; that of most of them is taken to be meant, so that a single wrong one is named.
+    kinds = [_kind(value) for value in values]
+    meant = Counter(kind for kind in kinds if kind is not None).most_common(1)
+    for name, value, kind in zip(names, values, kinds, strict=True):
+        if kind is None or kind != meant[0][0]:
             expected = "class numbers for all images, or lists of as many finite numbers for all"
             raise UserError(f"{where}: label of {name} is {value!r:.40}, expected {expected}")
-    return np.array(values, np.float32)
+
+    if not values or not isinstance(values[0], int):
+        return np.array(values, np.float32) if values else no_labels(0)
+    for name, value in zip(names, values, strict=True):
+        _check_class(value, f"{where}: label of {name}")
+
+    # The highest number tells how many classes there are.
+    return OneHot(np.array(values, np.int32), max(values) + 1)
+
+
+def _plain(value: Any) -> Any:
+    """Return a label of a dataset.json, a class number as int however it is written."""
+    if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+        return int(value)
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else value
+
+
+def _kind(value: Any) -> int | None:
+    """Return the length of a vector, 0 for a class number, or None for what is neither."""
+    if type(value) is int:
+        return 0
+    is_vector = isinstance(value, list) and value and all(type(x) in (int, float) and _is_float32(x) for x in value)
+    return len(value) if is_vector else None
 
 
 def _check_class(number: int, where: str) -> None:

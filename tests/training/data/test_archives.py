@@ -95,11 +95,13 @@ def test_members_that_are_refused(tmp_path):
         link = zipfile.ZipInfo("5.png")
         link.external_attr = 0o120777 << 16
         z.writestr(link, "/etc/passwd")
-        z.writestr("6.png", b"x", zipfile.ZIP_LZMA)
+        z.writestr("6.png", b"x")
         z.writestr("7.png", b"x")
     raw = path.read_bytes()
     at = raw.rindex(b"PK\x01\x02")  # the directory entry of the last file; its flags are 8 bytes further
-    path.write_bytes(raw[: at + 8] + b"\x01" + raw[at + 9 :])
+    raw = raw[: at + 8] + b"\x01" + raw[at + 9 :]
+    at = raw.rindex(b"PK\x01\x02", 0, at)  # that of the file before it; its method, Deflate64, 10 bytes further
+    path.write_bytes(raw[: at + 10] + b"\x09" + raw[at + 11 :])
     files = ZipFiles(path)
     assert files.names == ["1.png"]
     reasons = dict(line.removeprefix(f"{path}: ").split(": ", 1) for line in files.refused)
@@ -109,9 +111,46 @@ def test_members_that_are_refused(tmp_path):
         "C:\\3.png": "an absolute or foreign path",
         "a/../../4.png": "leads out of the archive",
         "5.png": "a link",
-        "6.png": "compression method 14, expected stored or deflated",
+        "6.png": "compression method 9, expected stored, deflated, bzip2 or LZMA",
         "7.png": "encrypted",
     }
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_every_compression_and_backslashes(tmp_path, method):
+    """As zip tools of Windows write them."""
+    content = {"a\\b\\c.png": bytes(range(256)) * 40, "a\\d.png": b"", "e.png": b"x"}
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as z:
+        for name, data in content.items():
+            z.writestr(name, data)
+    files = ZipFiles(tmp_path / "x.zip")
+    assert files.names == ["a/b/c.png", "a/d.png", "e.png"] and not files.refused
+    assert {name: files.read(name) for name in files.names} == {n.replace("\\", "/"): d for n, d in content.items()}
+
+    # Damage in the middle is reported.
+    raw = bytearray((tmp_path / "x.zip").read_bytes())
+    for i in range(50, 80):
+        raw[i] ^= 255
+    (tmp_path / "x.zip").write_bytes(raw)
+    with pytest.raises(UserError, match=r"x\.zip: a/b/c\.png: damaged"):
+        ZipFiles(tmp_path / "x.zip").read("a/b/c.png")
+
+
+@pytest.mark.parametrize(("method", "most"), [(zipfile.ZIP_BZIP2, 5_000_000), (zipfile.ZIP_LZMA, 10_000_000)])
+def test_no_more_is_unpacked_than_promised(tmp_path, method, most):
+    """LZMA has a dictionary of 8 MB."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", method) as z:
+        z.writestr("a.png", b"\0" * 50_000_000)
+    raw = bytearray((tmp_path / "x.zip").read_bytes())
+    at = raw.rindex(b"PK\x01\x02")
+    raw[at + 24 : at + 28] = struct.pack("<I", 1000)
+    (tmp_path / "x.zip").write_bytes(raw)
+    files = ZipFiles(tmp_path / "x.zip")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"damaged: 1001 bytes, .* expected 1000"):
+        files.read("a.png")
+    assert tracemalloc.get_traced_memory()[1] < most
+    tracemalloc.stop()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -85,7 +85,7 @@ def test_training_is_the_same_to_the_bit(forms, form, gpus, tmp_path):
 @pytest.mark.parametrize("form", ["TFRecords", *FORMS])
 def test_every_conversion_keeps_images_and_labels(forms, form, to, tmp_path):
     dst = tmp_path / ("out.zip" if to == "zip" else "out")
-    convert(forms[form], dst, to=None if to != "folder" else to, output=Output(workers=2))
+    convert(forms[form], dst, output=Output(workers=2, to=None if to != "folder" else to))
     assert compare(forms["TFRecords"], dst) == 0
     if to == "zip":  # as StyleGAN2 writes them, and the same bytes whatever the number of workers
         with zipfile.ZipFile(dst) as z:

@@ -137,3 +137,27 @@ def test_labels_in_json():
     for table in (labels.OneHot(np.array([1, 0]), 2), np.array([[0.5, 2], [-3, 0]], np.float32)):
         text = json.dumps({"labels": list(zip("ab", labels.json_labels(table), strict=True))})
         np.testing.assert_array_equal(labels.labels_from_json(text.encode(), ["a", "b"], "x"), np.asarray(table))
+
+
+@pytest.mark.parametrize("written", ["[0, 2]", "[0.0, 2.0]", '["0", "2"]', '[0, "2"]', "[false, 2]"])
+def test_class_numbers_in_every_spelling(written):
+    values = json.loads(written)
+    text = json.dumps({"labels": [["a", values[0]], ["b", values[1]]]})
+    for data in (text.encode(), text.encode("utf-8-sig")):  # with a byte-order mark, as programs of Windows write it
+        np.testing.assert_array_equal(labels.labels_from_json(data, ["a", "b"], "x")[:], np.eye(3)[[0, 2]])
+
+
+def test_names_with_backslashes():
+    text = json.dumps({"labels": [["a\\b.png", 1]]})
+    assert labels.labels_from_json(text.encode(), ["a/b.png"], "x").shape == (1, 2)
+
+
+@pytest.mark.parametrize("wrong", [[1], 0.5, "cat", None, [1, 2, 3], [], {"a": 1}, -1, 70000])
+@pytest.mark.parametrize("position", [0, 2])
+def test_the_label_that_is_wrong_is_named(wrong, position):
+    """Also if it is the first one."""
+    values = [[1.0, 2.0]] * 4 if isinstance(wrong, list) else [0, 1, 2, 3]
+    values[position] = wrong
+    text = json.dumps({"labels": [[f"{i}.png", value] for i, value in enumerate(values)]})
+    with pytest.raises(UserError, match=rf"label of {position}\.png"):
+        labels.labels_from_json(text.encode(), [f"{i}.png" for i in range(4)], "x")
