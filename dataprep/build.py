@@ -135,12 +135,19 @@ def build(
         print(printable(line), file=sys.stderr)
 
 
-def build_classes(
-    dst: Path, images: np.ndarray, labels: np.ndarray, classes: int, output: Output, command: str, source: Path
-) -> None:
-    """Make the dataset `dst` of images uint8 [N,C,R,R] and class numbers [N], in the order of the original."""
-    items = Items(len(images), images.__getitem__, labels=OneHot(labels, classes))
-    facts = {"command": command, "source": str(source), "shuffle": 1}
+class Classified(NamedTuple):
+    """A published dataset in memory."""
+
+    images: np.ndarray  # uint8 [N,C,R,R]
+    labels: np.ndarray  # int [N], class numbers
+    names: list[str]  # of the classes
+
+
+def build_classes(dst: Path, data: Classified, output: Output, command: str, source: Path, split: str) -> None:
+    """Make the dataset `dst` of one of the splits of a published dataset, in the order of the original."""
+    images, labels, names = data
+    items = Items(len(images), images.__getitem__, labels=OneHot(labels, len(names)), class_names=names)
+    facts = {"command": command, "source": str(source), "split": split, "shuffle": 1}
     build(dst, items, None, output, facts, order=shuffled(len(images)))
 
 

@@ -6,30 +6,51 @@ The pickles are read as plain data: no code in them runs.
 import operator
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dataprep.build import DEFAULT, Options, build_classes
-from dataprep.sources.source import reading, require
+from dataprep.build import DEFAULT, Classified, Options, build_classes
+from dataprep.sources.source import Split, reading, require
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from dnnlib.pickles import read_arrays_pickle
 
 LARGEST = 2**29  # bytes of a batch
-BATCHES = {  # number of classes -> names of the training batches, key of their labels
-    10: ([f"data_batch_{i}" for i in range(1, 6)], "labels"),
-    100: (["train"], "fine_labels"),
+
+
+class Version(NamedTuple):
+    """What one of the two datasets calls its files, and what is in them."""
+
+    batches: dict[Split, list[str]]
+    labels: str
+    """Key of the labels of a batch."""
+    meta: str
+    """File with the names of the classes."""
+    names: str
+    """Key of these."""
+
+
+VERSIONS = {  # by the number of classes
+    10: Version(
+        {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]},
+        "labels",
+        "batches.meta",
+        "label_names",
+    ),
+    100: Version({"train": ["train"], "test": ["test"]}, "fine_labels", "meta", "fine_label_names"),
 }
 
 
-def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images uint8 [N,3,32,32] and (fine) classes [N] of the training set of CIFAR-10 or CIFAR-100.
+def load_cifar(source: Path, classes: int, split: Split = "train") -> Classified:
+    """Return images uint8 [N,3,32,32], (fine) classes [N] and their names of a split of CIFAR-10 or CIFAR-100.
 
-    Raise UserError if files are missing or damaged.
+    Classes are named by their numbers if the file of names is not there. Raises UserError if files are missing or
+    damaged.
     """
-    names, key = BATCHES[classes]
-    content = _read(source, names)
+    version = VERSIONS[classes]
+    names, key = version.batches[split], version.labels
+    content = _read(source, [*names, version.meta])
     images, labels = [], []
 
     for name in names:
@@ -48,7 +69,17 @@ def load_cifar(source: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
         images.append(x.reshape(-1, 3, 32, 32))
         labels.append(y)
 
-    return np.concatenate(images), np.concatenate(labels)
+    return Classified(np.concatenate(images), np.concatenate(labels), _class_names(content, version, classes, source))
+
+
+def _class_names(content: dict[str, bytes], version: Version, classes: int, source: Path) -> list[str]:
+    """Return the names of the classes, or their numbers."""
+    if version.meta in content:
+        meta = read_arrays_pickle(content[version.meta], f"{source}: {version.meta}")
+        found = meta.get(version.names) if isinstance(meta, dict) else None
+        if isinstance(found, list) and len(found) == classes:
+            return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in found]
+    return [str(k) for k in range(classes)]
 
 
 def _array(value: Any) -> np.ndarray:
@@ -80,21 +111,29 @@ def _read(source: Path, names: list[str]) -> dict[str, bytes]:
     return batches
 
 
-def create_cifar10(dataset_dir: Place, cifar10_dir: Place, *, output: Options = DEFAULT) -> None:
-    """Make a dataset from the 50,000 training images of CIFAR-10: photographs in ten classes, 32x32 RGB.
+def create_cifar10(
+    dataset_dir: Place, cifar10_dir: Place, *, split: Split = "train", output: Options = DEFAULT
+) -> None:
+    """Make a dataset from CIFAR-10: photographs in ten classes, 32x32 RGB.
 
     Args:
         dataset_dir: New folder for the dataset.
         cifar10_dir: The `python version`: cifar-10-python.tar.gz or the folder that it unpacks to.
+        split: The 50,000 training images, or the 10,000 test images.
     """
-    build_classes(dataset_dir, *load_cifar(cifar10_dir, 10), 10, output, "create_cifar10", cifar10_dir)
+    data = load_cifar(cifar10_dir, 10, split)
+    build_classes(dataset_dir, data, output, "create_cifar10", cifar10_dir, split)
 
 
-def create_cifar100(dataset_dir: Place, cifar100_dir: Place, *, output: Options = DEFAULT) -> None:
-    """Make a dataset from the 50,000 training images of CIFAR-100: photographs in a hundred classes, 32x32 RGB.
+def create_cifar100(
+    dataset_dir: Place, cifar100_dir: Place, *, split: Split = "train", output: Options = DEFAULT
+) -> None:
+    """Make a dataset from CIFAR-100: photographs in a hundred classes, 32x32 RGB.
 
     Args:
         dataset_dir: New folder for the dataset.
         cifar100_dir: The `python version`: cifar-100-python.tar.gz or the folder that it unpacks to.
+        split: The 50,000 training images, or the 10,000 test images.
     """
-    build_classes(dataset_dir, *load_cifar(cifar100_dir, 100), 100, output, "create_cifar100", cifar100_dir)
+    data = load_cifar(cifar100_dir, 100, split)
+    build_classes(dataset_dir, data, output, "create_cifar100", cifar100_dir, split)

@@ -12,7 +12,7 @@ from dataprep.sources.source import Entry, Source, require
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from training.data.archives import Files, FolderFiles, ZipFiles, image_names, label_file, other_suffixes
-from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, no_labels
+from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, names_from_json, no_labels
 
 # Suffixes of images that Pillow does not know by itself: arrays, as in CelebA-HQ, and the photos of phones.
 MORE = (".npy", ".heic", ".heif", ".hif")
@@ -62,6 +62,9 @@ class ImageFiles(Source):
             name, folder = found
             relative = [image.removeprefix(folder) for image in self.names]
             table = labels_from_json(files.read(name), relative, f"{files.path}: {name}")
+            names = names_from_json(files.read(name))
+            if table is not None and names is not None and len(names) >= table.shape[1]:
+                self.class_names = names
         elif labels == "auto":
             self.hints = _hints(files, self.names)
         self.labels = no_labels(self.length) if table is None else table

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataprep.build import DEFAULT, Options, build, build_classes
-from dataprep.sources.source import Items, reading, require
+from dataprep.build import DEFAULT, Classified, Options, build, build_classes
+from dataprep.sources.source import Items, Split, reading, require
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
 
@@ -50,14 +50,17 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training images uint8 [N,32,32], with two rows and columns of zeros added on each side, and digits
-    [N]; raise UserError if files are missing or damaged."""
-    image_file = find(folder, "train-images-idx3-ubyte")
+def load_mnist(folder: Path, split: Split = "train") -> tuple[np.ndarray, np.ndarray]:
+    """Return the images uint8 [N,32,32], with two rows and columns of zeros added on each side, and digits [N].
+
+    Raises UserError if files are missing or damaged.
+    """
+    begin = "train" if split == "train" else "t10k"
+    image_file = find(folder, f"{begin}-images-idx3-ubyte")
     images = read_idx(image_file)
     require(images.shape[1:] == (28, 28), f"{image_file}: {list(images.shape)}, expected [N,28,28]")
 
-    label_file = find(folder, "train-labels-idx1-ubyte")
+    label_file = find(folder, f"{begin}-labels-idx1-ubyte")
     labels = read_idx(label_file)
     require(
         labels.shape == images.shape[:1],
@@ -69,15 +72,17 @@ def load_mnist(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
 
 
-def create_mnist(dataset_dir: Place, mnist_dir: Place, *, output: Options = DEFAULT) -> None:
+def create_mnist(dataset_dir: Place, mnist_dir: Place, *, split: Split = "train", output: Options = DEFAULT) -> None:
     """Make a dataset from MNIST: handwritten digits, 32x32 gray (28x28 with a border), in ten classes.
 
     Args:
         dataset_dir: New folder for the dataset.
         mnist_dir: Folder with train-images-idx3-ubyte and train-labels-idx1-ubyte, packed (.gz) or not.
+        split: The 60,000 training images, or the 10,000 test images (t10k-...).
     """
-    images, labels = load_mnist(mnist_dir)
-    build_classes(dataset_dir, images[:, None], labels, 10, output, "create_mnist", mnist_dir)
+    images, labels = load_mnist(mnist_dir, split)
+    data = Classified(images[:, None], labels, list("0123456789"))
+    build_classes(dataset_dir, data, output, "create_mnist", mnist_dir, split)
 
 
 def create_mnistrgb(

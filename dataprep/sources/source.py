@@ -4,13 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from training.data.labels import Label, LabelTable, label_of, no_labels
+
+Split = Literal["train", "test"]
 
 
 class Entry(NamedTuple):

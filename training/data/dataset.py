@@ -1,6 +1,5 @@
 """Which form a dataset has, by what is at its path. To add one: its file, a row of FORMATS."""
 
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dnnlib.errors import UserError
-from training.data.archives import FolderFiles, ZipFiles
+from training.data.archives import FolderFiles, ZipFiles, image_names, label_file
 from training.data.image_dataset import ImageDataset
-from training.data.labels import LabelTable
+from training.data.labels import LabelTable, names_from_json
 from training.data.tfrecord import TFRecordDataset
 from training.spec import ImageSpec
 
@@ -90,9 +89,8 @@ def class_names(path: Path) -> list[str] | None:
     """Return the names of the classes of a dataset from its dataset.json; None if it tells none."""
     files = FolderFiles(path) if path.is_dir() else ZipFiles(path)
 
-    # The names are extra: nothing fails for the lack of them.
+    found = label_file(files, image_names(files)) or ("dataset.json", "")
     try:
-        names = json.loads(files.read("dataset.json")).get("classes") if "dataset.json" in files.names else None
-    except (UserError, ValueError, AttributeError, RecursionError):
+        return names_from_json(files.read(found[0])) if found[0] in files.names else None
+    except UserError:
         return None
-    return [str(name) for name in names] if isinstance(names, list) else None

@@ -11,6 +11,8 @@ from training.data.labels import LabelTable, label_bytes, labels_from_json, no_l
 from training.data.tfrecord import halvings
 from training.spec import ImageSpec, is_power_of_two
 
+DAMAGED_AT_ONCE = 100  # images that may be damaged at the start of a dataset before it counts as none
+
 
 class ImageDataset:
     """Images uint8 [C,R,R] and labels float32 [c_dim], by index in the order of file names; labels from `dataset.json`.
@@ -29,12 +31,12 @@ class ImageDataset:
         if not self.names:
             raise UserError(f"{self.path}: no *.tfrecords and no image in it, expected a dataset")
 
-        # The first image stands for all; the others are compared with it when they are read.
-        self.stored = self._decode(0).shape
+        # The first image that can be read stands for all; the others are compared with it when they are read.
+        self.stored, self.first = self._first()
         channels, height, width = self.stored
         if height != width or not is_power_of_two(height):
             raise UserError(
-                f"{self.path}: {self.names[0]}: {width}x{height} pixels, expected a square with a power of two as side "
+                f"{self.path}: {self.first}: {width}x{height} pixels, expected a square with a power of two as side "
                 "(dataset_tool.py create_from_images --resize makes such a dataset)"
             )
         if resolution is not None and not 8 <= resolution <= height:
@@ -49,6 +51,16 @@ class ImageDataset:
             labels = labels_from_json(files.read(name), relative, f"{self.path}: {name}")
         self.labels = no_labels(len(self)) if labels is None else labels
         self.spec = ImageSpec(resolution=resolution or height, channels=channels, c_dim=self.labels.shape[1])
+
+    def _first(self) -> tuple[tuple[int, ...], str]:
+        """Return the shape and the name of the first image; those that are damaged are reported when they are read."""
+        errors = []
+        for i, name in enumerate(self.names[:DAMAGED_AT_ONCE]):
+            try:
+                return self._decode(i).shape, name
+            except UserError as e:
+                errors.append(e)
+        raise errors[0]
 
     def _decode(self, i: int) -> np.ndarray:
         """Return image i in its own size, uint8 [C,H,W]."""
@@ -83,7 +95,7 @@ class ImageDataset:
         image = self._decode(i)
         if image.shape != self.stored:
             actual, expected = ("x".join(map(str, shape)) for shape in (image.shape, self.stored))
-            raise UserError(f"{self.where(i)}: {actual}, expected {expected} as {self.names[0]}")
+            raise UserError(f"{self.where(i)}: {actual}, expected {expected} as {self.first}")
 
         # The halvings below the chosen resolution are not needed.
         return next(x for x in halvings(image) if x.shape[1] == self.spec.resolution), self.labels[i]

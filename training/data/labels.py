@@ -104,6 +104,16 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
     return OneHot(np.array(values, np.int32), max(values) + 1)
 
 
+def names_from_json(data: bytes) -> list[str] | None:
+    """Return the names of the classes from a dataset.json; None if it tells none."""
+    # The names are extra: nothing fails for the lack of them.
+    try:
+        names = json.loads(data.decode("utf-8-sig")).get("classes")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
 def _plain(value: Any) -> Any:
     """Return a label of a dataset.json, a class number as int however it is written."""
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):

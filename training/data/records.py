@@ -17,6 +17,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import os_error
 
 _HEADER = struct.Struct("<QI")  # length of the payload, checksum of the length
+GZIP = b"\x1f\x8b"
 _FOOTER = struct.Struct("<I")  # checksum of the payload
 
 # Wire types of protobuf: how the value of a field is encoded.
@@ -180,6 +181,9 @@ class RecordFile:
 
         if remaining < _HEADER.size:
             raise self._error(i, f"truncated: {remaining} bytes left, expected a header of {_HEADER.size}")
+
+        if not start and self._bytes[:2].tobytes() == GZIP:
+            raise UserError(f"{self.path}: compressed by gzip, expected TFRecords that are not: gunzip it first")
 
         length, expected = _HEADER.unpack(self._bytes[start : start + _HEADER.size].tobytes())
         actual = masked_crc(self._bytes[start : start + 8])

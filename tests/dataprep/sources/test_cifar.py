@@ -10,6 +10,8 @@ from dataprep.command import COMMANDS
 from dataprep.sources.cifar import load_cifar
 from dnnlib.errors import UserError
 from tests.dataprep.sources.samples import check_dataset, order
+from tests.runs import script
+from training.data.dataset import class_names
 
 
 def python2_string(data):
@@ -104,6 +106,26 @@ def test_bad_cifar_is_one_line(change, message, form, tmp_path):
     if not (form == "folder" and "no data_batch" in message):
         assert message in str(e.value)
     assert "data_batch" in str(e.value) or "os.system" in str(e.value)
+
+
+def test_the_test_set_and_the_names_of_classes(tmp_path):
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 256, (5, 3072), dtype=np.uint8), [9, 0, 1, 2, 3]
+    names = [f"kind {k}" for k in range(10)]
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "test_batch").write_bytes(python2_batch(x, y, b"labels"))
+    (source / "batches.meta").write_bytes(pickle.dumps({b"label_names": [name.encode() for name in names]}))
+    COMMANDS["create_cifar10"](tmp_path / "out", source, split="test")
+    n = order(5)
+    check_dataset(tmp_path / "out", x.reshape(-1, 3, 32, 32)[n], np.array(y)[n], 10)
+    assert class_names(tmp_path / "out") == names
+
+    # The names survive every way from one form to another.
+    script("dataset_tool.py", "extract", tmp_path / "out", tmp_path / "images")
+    script("dataset_tool.py", "create_from_images", tmp_path / "again.zip", tmp_path / "images", "--shuffle", 0)
+    assert class_names(tmp_path / "images") == class_names(tmp_path / "again.zip") == names
+    assert "9 kind 9 (1)" in script("dataset_tool.py", "inspect", tmp_path / "again.zip").stdout
 
 
 def test_paths_in_an_archive_lead_nowhere(tmp_path):

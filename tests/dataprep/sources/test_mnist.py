@@ -41,6 +41,15 @@ def test_mnist(mnist, tmp_path):
     check_dataset(tmp_path / "out", padded[order(30)], labels[order(30)], 10)
 
 
+def test_the_test_set_of_mnist(tmp_path):
+    images, labels = digits(12)
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(idx(labels))
+    script("dataset_tool.py", "create_mnist", tmp_path / "out", tmp_path, "--split", "test")
+    padded = np.pad(images, [(0, 0), (2, 2), (2, 2)])[:, None]
+    check_dataset(tmp_path / "out", padded[order(12)], labels[order(12)], 10)
+
+
 def test_mnistrgb(mnist, tmp_path):
     source, images, _ = mnist
     args = ["--num_images", 12, "--random_seed", 5]  # spelled as in the original

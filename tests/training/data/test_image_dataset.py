@@ -8,6 +8,7 @@ import pytest
 
 from dnnlib.errors import UserError
 from tests.datasets import write_images
+from tests.runs import script
 from training.data.archives import FolderFiles, ZipFiles
 from training.data.image_dataset import ImageDataset
 from training.data.tfrecord import halvings
@@ -62,14 +63,28 @@ def test_mixed_images_are_named_when_read(second, tmp_path):
         dataset[1]
 
 
-def test_a_damaged_image_is_named(tmp_path):
-    folder = write_images(tmp_path / "set", *noise(2))
-    path = folder / "1.png"
+@pytest.mark.parametrize("i", [0, 1])
+def test_a_damaged_image_is_named(tmp_path, i):
+    """Also the first one: the others are read all the same."""
+    folder = write_images(tmp_path / "set", *noise(3))
+    path = folder / f"{i}.png"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"set: 1\.png: not a readable image"):
-        opened(folder).batch(np.arange(2))
-    with pytest.raises(UserError, match=r"set: 1\.png: not a readable image"):
-        opened(folder)[1]
+    for read in (lambda: opened(folder).batch(np.arange(3)), lambda: opened(folder)[i]):
+        with pytest.raises(UserError, match=rf"set: {i}\.png: not a readable image"):
+            read()
+    assert opened(folder)[1 - i][0].shape == opened(folder)[2][0].shape
+    out = script("dataset_tool.py", "inspect", folder)
+    assert "1 images cannot be read, `validate` names them" in out.stdout
+    out = script("dataset_tool.py", "validate", folder, check=False)
+    assert out.returncode == 1 and f"{i}.png: not a readable image" in out.stdout
+
+
+def test_a_folder_of_damaged_images_is_no_dataset(tmp_path):
+    folder = write_images(tmp_path / "set", *noise(2))
+    for path in folder.glob("*.png"):
+        path.write_bytes(b"x")
+    with pytest.raises(UserError, match=r"set: 0\.png: not a readable image"):
+        opened(folder)
 
 
 def test_hidden_files_and_those_of_other_programs_are_left_out(tmp_path):

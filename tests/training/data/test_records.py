@@ -1,6 +1,7 @@
 """Files of TFRecords: framing, checksums, the encoding of an image, and reading by index."""
 
 import contextlib
+import gzip
 import struct
 
 import crc32c
@@ -189,3 +190,10 @@ def test_huge_length_field_is_refused_without_allocation(tmp_path):
 def test_what_cannot_be_opened_is_one_line(tmp_path, name, message):
     with pytest.raises(UserError, match=message):
         RecordFile(tmp_path / name)
+
+
+def test_compressed_records_are_named_as_such(tmp_path):
+    path = tmp_path / "x-r03.tfrecords"
+    path.write_bytes(gzip.compress(frame(encode_example(np.zeros((3, 8, 8), np.uint8)))))
+    with pytest.raises(UserError, match=r"x-r03\.tfrecords: compressed by gzip, expected TFRecords that are not"):
+        RecordFile(path)
