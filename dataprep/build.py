@@ -122,15 +122,16 @@ def build(
         entries = _converted(source.entries(order), convert, workers)
         return _write(dst, source, entries, len(order), form, output, facts)
 
-    # If gray images and RGB ones turn out to be mixed in TFRecords, start again, and make all of them RGB.
+    # If gray images and RGB ones turn out to be mixed, start again, and make all of them RGB.
     try:
         kept = write(rgb=False)
     except MixedChannels:
-        if form != "tfrecords":
-            raise
+        tqdm.write(f"{dst}: gray and coloured images are mixed: starting again, with all of them as RGB", sys.stderr)
         kept = write(rgb=True)
     kept.report(dst, _skip_list(dst, form))
-    ignored = [f"not looked at, since they are no images: {source.ignored}"] if source.ignored else []
+    ignored = (
+        [f"not looked at, since they have no suffix of a readable image: {source.ignored}"] if source.ignored else []
+    )
     for line in (*ignored, *source.hints):
         print(printable(line), file=sys.stderr)
 

@@ -171,7 +171,8 @@ class Rules:
         if self.side and look.fit == "crop-wide":
             wide = crop_wide(im, self.side, self._wide_height, look.filter)
             if wide is None:
-                return Refused(f"{im.width}x{im.height} pixels, too small for {self.side}x{self._wide_height}")
+                wanted = f"{self.side}x{self._wide_height}"
+                return Refused(f"{im.width}x{im.height} pixels, too small or too wide for {wanted}")
             im = wide
         elif self.side:
             im = fit(im, self.side, look.fit, look.filter, self.background)

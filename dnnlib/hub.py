@@ -90,5 +90,5 @@ def hub_errors(address: str) -> Iterator[None]:
         raise UserError(f"{address}: the Hub refused, HTTP status {status}{advice}") from e
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, httpx.TransportError, ConnectionError) as e:
         raise UserError(f"{address}: the Hub cannot be reached") from e
-    except errors.HFValidationError as e:
+    except ValueError as e:  # an address that the library does not take
         raise UserError(f"{address}: {str(e).partition(chr(10))[0]}") from e

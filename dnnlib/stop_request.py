@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 from types import FrameType
 
 from dnnlib import distributed
@@ -10,11 +11,12 @@ from dnnlib import distributed
 class StopRequest:
     """A flag that SIGTERM and SIGINT raise, to end a program at the next good moment; a second SIGINT ends it at once.
 
-    Call it to learn whether any process was asked to stop.
+    Call it to learn whether any process was asked to stop, or whether `file`, once it is set, exists.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.file: Path | None = None
 
         # A launcher that is killed sends no signal, but another process becomes the parent.
         self.parent = os.getppid()
@@ -26,7 +28,7 @@ class StopRequest:
         if distributed.world_size() > 1 and os.getppid() != self.parent:
             os._exit(1)
 
-        return distributed.any_rank(self.asked)
+        return distributed.any_rank(self.asked or (self.file is not None and self.file.exists()))
 
     def restore(self) -> None:
         """Give the signals back to whoever had them before."""

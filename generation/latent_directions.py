@@ -5,6 +5,7 @@ layers behind w magnify most. GANSpace (Härkönen et al. 2020, section 3.1) tak
 """
 
 import io
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,8 +70,11 @@ def pack_directions(directions: Directions) -> bytes:
 def read_directions(path: Path, sampler: Sampler) -> Directions:
     """Read a file of directions; raise UserError if it is none, or of another network."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile) or set(Directions._fields) - set(arrays):
+        data = path.read_bytes()
+        if not zipfile.is_zipfile(io.BytesIO(data)):
+            raise ValueError("not a file of arrays")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            if set(Directions._fields) - set(arrays):
                 raise ValueError("no directions in it")
             found = Directions(*(arrays[name] for name in Directions._fields))
         k, w_dim = found.vectors.shape

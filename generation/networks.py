@@ -7,6 +7,7 @@ import pretrained
 from dnnlib.errors import UserError
 from metrics.networks import find_run, select_snapshots
 from metrics.result_files import BEST
+from pretrained.loading import HUB_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,10 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
     path = Path(network)
     if network.isdecimal() and not path.exists():
         path = find_run(int(network), result_dir, "--network")
+
+    # A repository of the Hub that was downloaded, or written by `export.py hub`.
+    if (path / HUB_NAME).is_file():
+        return str(path / HUB_NAME)
 
     # Files and URLs are checked by whoever opens them; so are folders that are no run dirs.
     if not (path / "config.json").is_file():

@@ -54,15 +54,15 @@ def generator_table(spec: ImageSpec) -> list[Row]:
     return rows
 
 
-def generator_weights(G: Generator) -> dict[str, torch.Tensor]:
+def generator_weights(G: Generator, where: str) -> dict[str, torch.Tensor]:
     """Return the weights of a generator as BMSG-GAN's generate_samples.py loads them.
 
-    Raises UserError unless G is a network that this script builds.
+    Raises UserError, headed `where`, unless G is a network that this script builds.
     """
     cfg, spec = G.cfg, G.spec
     if not isinstance(cfg, ProGANGeneratorConfig) or not cfg.use_wscale or spec.c_dim or spec.channels != 3:
         raise UserError(
-            "expected MSG-ProGAN with equalised layers and colours, without classes: BMSG-GAN has no others"
+            f"{where}: BMSG-GAN has no such networks, expected MSG-ProGAN with equalised layers, colours and no classes"
         )
 
     ours = G.state_dict()

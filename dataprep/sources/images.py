@@ -1,10 +1,12 @@
 """Image files in a folder or zip archive."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.rules import PLAIN, Like, Pictures, Refused
@@ -51,6 +53,7 @@ class ImageFiles(Source):
         # The message says what is there instead, e.g. videos.
         if not self.names:
             actual = f" but {self.ignored}" if self.ignored else ""
+            actual += f"; {self.refused[0]}" if self.refused else ""
             raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
 
         # Labels come from folders, from dataset.json, or there are none.
@@ -91,12 +94,13 @@ class ImageFiles(Source):
 def _hints(files: Files, names: list[str]) -> list[str]:
     """Return what the user should know about labels that were not read."""
     hints = []
-    folders = {name.rpartition("/")[0] for name in names}
-    if len(folders) > 1:
-        hints.append(f"no labels: the images are in {len(folders)} folders, which --labels folders makes classes of")
-    tables = [
-        name for name in files.names if name.rpartition("/")[2] in LABEL_TABLES or name.endswith((".csv", ".tsv"))
-    ]
+    with contextlib.suppress(UserError):  # images beside the folders are of no class
+        _, classes = _classes(names, files.path)
+        if len(classes) > 1:
+            hints.append(
+                f"no labels: the images are in {len(classes)} folders, which --labels folders makes classes of"
+            )
+    tables = [name for name in files.names if name.endswith(LABEL_TABLES)]
     if tables:
         form = '{"labels": [["a.png", 0], ...]}'
         hints.append(f"no labels: {tables[0]} is not read, write them as dataset.json beside the images: {form}")
@@ -115,6 +119,9 @@ def open_files(path: Path) -> Files:
     for suffixes, command in COMMANDS_OF.items():
         is_other = path.is_file() and path.name.lower().endswith(suffixes)
         require(not is_other, f"{path}: not a folder or zip of images, expected the command {command} for this file")
+
+    is_image = path.is_file() and path.suffix.lower() in Image.registered_extensions()
+    require(not is_image, f"{path}: a single file, expected a folder or zip of images")
 
     # Whatever else exists has to be a zip archive; opening it tells.
     require(path.exists(), f"{path}: no such file or folder, expected a folder or zip of images")

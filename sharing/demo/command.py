@@ -2,6 +2,7 @@
 
 import hmac
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -73,8 +74,10 @@ def serve(options: Options) -> None:
         try:
             threading.Event().wait()
         finally:
-            # gradio's server ends with the process; to close it takes seconds while visitors have the page open.
+            # gradio's server ends with the process; to close it takes seconds while visitors have the page open. What
+            # it writes meanwhile is removed by the second attempt.
             studio.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launch(page: Page, options: Options) -> None:
@@ -85,7 +88,7 @@ def _launch(page: Page, options: Options) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     try:
         page.blocks.launch(
-            server_name=options.host,
+            server_name=f"[{options.host}]" if ":" in options.host else options.host,
             server_port=options.port,
             auth=None if password is None else lambda _, given: hmac.compare_digest(given.encode(), password.encode()),
             auth_message="Any user name, and the password that you were given.",
@@ -101,7 +104,8 @@ def _launch(page: Page, options: Options) -> None:
         )
     except OSError as e:
         raise UserError(f"--port {options.port}: {e}") from e
-    host = f"[{options.host}]" if ":" in options.host else options.host
+    reachable = socket.gethostname() if options.host in ("0.0.0.0", "::") else options.host
+    host = f"[{reachable}]" if ":" in reachable else reachable
     print(f"http://{host}:{options.port} shows {page.studio.place} (Ctrl-C ends it)", flush=True)
 
 

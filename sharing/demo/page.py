@@ -153,7 +153,7 @@ class Page:
                 gr.Slider(-5, 5, value=0, step=0.1, label=f"Direction {k}", elem_id=f"direction-{k}")
                 for k in range(DIRECTIONS)
             ]
-            self.reset = gr.Button("Back to zero", elem_id="reset")
+            self.reset = gr.Button("Back to zero", size="sm", elem_id="reset")
             self.method = gr.Dropdown(
                 methods,
                 value=methods[0] if methods else None,
@@ -183,10 +183,12 @@ class Page:
 
     def _build_walk(self) -> None:
         gr = self.gr
+        gr.Markdown("The walk passes through the pictures that you keep, and ends where it began.")
         self.gallery = gr.Gallery(
             label="Pictures that the walk passes through",
+            show_label=False,
             columns=8,
-            height=180,
+            fit_columns=False,
             interactive=False,
             buttons=[],
             format="png",
@@ -195,8 +197,8 @@ class Page:
             elem_id="kept",
         )
         with gr.Row():
-            self.drop_last = gr.Button("Remove the last one", elem_id="drop-last")
-            self.drop_all = gr.Button("Remove all", elem_id="drop-all")
+            self.drop_last = gr.Button("Remove the last one", size="sm", elem_id="drop-last")
+            self.drop_all = gr.Button("Remove all", size="sm", elem_id="drop-all")
         self.seconds = gr.Slider(
             0.2, 5, value=1.5, step=0.1, label="Seconds from one picture to the next", elem_id="seconds"
         )
@@ -247,6 +249,7 @@ class Page:
         # Buttons change choices, which draws the picture.
         quick = {"api_visibility": "private", "show_progress": "hidden"}
         self.another.click(lambda: (int(np.random.randint(10**6)), FROM_SEED), None, [self.seed, self.source], **quick)
+        self.seed.input(lambda: FROM_SEED, None, self.source, **quick)  # in place of a file
         self.reset.click(lambda: [0.0] * DIRECTIONS, None, self.strengths, **quick)
         for button, take, changed in (
             (self.upload, self._take_latents, [self.source, self.mix, *self.strengths]),

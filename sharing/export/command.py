@@ -118,8 +118,9 @@ def pth(*, network: Networks, output: Path = Path("GAN_GEN_SHADOW.pth"), overwri
         overwrite: Replace the file if it exists.
     """
     check_output(output, (".pth",), overwrite)
-    G = load_network(network.find()).generator()
-    weights = generator_weights(G)
+    place = network.find()
+    G = load_network(place).generator()
+    weights = generator_weights(G, place)
 
     # The container that PyTorch 1.0 reads, which BMSG-GAN was written for.
     make_dir(output.parent)
@@ -202,6 +203,8 @@ def check(file: Place, *, network: Networks, form: Forms) -> None:
     """
     if file.suffix not in (".onnx", ".pt2"):
         raise UserError(f"{file}: expected a file that ends in .onnx or .pt2")
+    place = network.find()
+    print(f"compared with {place}")
     _compare(_load(network, form), form, file, "as given")
 
 

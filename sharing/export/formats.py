@@ -117,7 +117,8 @@ def largest_error(model: ExportedGenerator, path: Path) -> float:
         try:
             found = run(inputs)
         except Exception as e:  # whatever the runtime raises
-            raise UserError(f"{path}: cannot be run: {str(e).partition(chr(10))[0]}") from e
+            reason = str(e).partition("\n")[0]
+            raise UserError(f"{path}: made from another kind of network than it is compared with? {reason}") from e
         with torch.no_grad():
             expected = model(*inputs)
         if [x.shape for x in found] != [tuple(x.shape) for x in expected]:

@@ -11,6 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, read_json
 from dnnlib.hub import HubAddress, hub_errors, hub_library
 from dnnlib.images import encode, sheet
+from generation.networks import DEFAULT
 from generation.sampling import Sampler, SamplingOptions
 from metrics.result_files import read_results
 from metrics.results import Result
@@ -25,6 +26,13 @@ from training.run.snapshot import save_snapshot
 SAMPLES, CONFIG, CARD = "samples.png", "config.json", "README.md"
 COLUMNS, ROWS = 8, 4
 MOST_PIXELS = 4096  # width of the sheet
+
+# Whose work the network that ships with the project learned from.
+DEFAULT_NETWORK = str(DEFAULT)
+CREDITS = (
+    "Trained on drawings of [Robohash.org](https://robohash.org) by Zikri Kader, Hrvoje Novakovic, Julian Peter Arias"
+    " and David Revoy (CC-BY), and of [avataaars.com](https://avataaars.com/) by Pablo Stanley."
+)
 
 PRIVATE = ("data", "result_dir", "resume", "init")  # options of a run that name files
 
@@ -118,6 +126,7 @@ def card(upload: Upload, repo: str) -> str:
     rows = "".join(f"| `{result.metric}` | {result.value:.5g} | {_conditions(result)} |\n" for result in upload.results)
     scores = f"## Scores\n\n| metric | value | measured with |\n|---|---|---|\n{rows}\n" if rows else ""
     licence = f"`{upload.licence}`" if upload.licence else "The licence of these weights has not been stated."
+    licence += f"\n\n{CREDITS}" if str(upload.place) == DEFAULT_NETWORK else ""
     return f"""---
 {metadata.to_yaml()}
 ---

@@ -185,7 +185,11 @@ def _read_provenance(run_dir: Path) -> dict[str, str]:
     """Return what run.json says, and what the head of log.txt does."""
     # Not every run has this file.
     path = run_dir / "run.json"
-    facts = flatten(read_json(path, "that of a run")) if path.exists() else {}
+    found = read_json(path, "that of a run") if path.exists() else {}
+    earlier = found.pop("earlier", []) if isinstance(found, dict) else []
+    facts = flatten(found)
+    if earlier:
+        facts["sessions before this one"] = str(len(earlier))
 
     # A resumed run reports itself again; the newest session counts.
     log = run_dir / "log.txt"

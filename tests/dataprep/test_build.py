@@ -283,3 +283,13 @@ def test_places_that_cannot_take_a_dataset(tmp_path, monkeypatch):
     out = script("dataset_tool.py", "convert", tmp_path / "empty", tmp_path / "x.zip", "--shard-mb", 5, check=False)
     assert out.returncode == 2 and "only TFRecords have shards" in out.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"empty", "link"}
+
+
+@pytest.mark.parametrize("form", ["tfrecords", "folder", "zip"])
+def test_gray_and_coloured_images_become_rgb_in_every_form(form, tmp_path, capsys):
+    images = [np.full((1, 8, 8), 7, np.uint8), np.full((3, 8, 8), 9, np.uint8)]
+    path = tmp_path / ("out.zip" if form == "zip" else "out")
+    build(path, Items(2, images.__getitem__), None, Output(to=form), {})
+    dataset = open_dataset(path)
+    assert [dataset[i][0].shape for i in range(2)] == [(3, 8, 8)] * 2 and (dataset[0][0] == 7).all()
+    assert "gray and coloured images are mixed: starting again" in capsys.readouterr().err

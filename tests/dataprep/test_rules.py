@@ -298,7 +298,9 @@ def test_raw_ignores_what_the_file_says():
 
 
 def test_wide_pictures_that_are_too_small_are_skipped():
-    assert Rules(resize=6, fit="crop-wide")(encoded(noise(64, 40))) == Refused("64x40 pixels, too small for 64x48")
+    assert Rules(resize=6, fit="crop-wide")(encoded(noise(64, 40))) == Refused(
+        "64x40 pixels, too small or too wide for 64x48"
+    )
     assert Rules(resize=6, fit="crop-wide", wide_height=32)(encoded(noise(64, 40))).image.shape == (3, 64, 64)
 
 
@@ -364,4 +366,4 @@ def test_what_is_not_looked_at_is_counted(tmp_path):
     for name in ("film.mov", "other.mov", "notes.txt", "model.pt", ".hidden.mov"):
         (folder / name).write_bytes(b"")
     out = script("dataset_tool.py", "create_from_images", tmp_path / "out", folder)
-    assert "not looked at, since they are no images: 2 .mov, 1 .pt, 1 .txt" in out.stderr
+    assert "not looked at, since they have no suffix of a readable image: 2 .mov, 1 .pt, 1 .txt" in out.stderr

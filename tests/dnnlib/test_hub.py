@@ -74,6 +74,7 @@ def test_files_of_a_repository(hub, tmp_path):
     assert fetch("hf://me/faces/none.pkl") == "error: hf://me/faces/none.pkl: no such file"
     assert fetch("hf://me/faces@v9") == "error: hf://me/faces@v9: no such revision"
     assert "no such repository, or a private one" in fetch("hf://me/none")
+    assert fetch("hf://me/faces/../../x").startswith("error: hf://me/faces/../../x: ")
 
     # Private repositories open with the token of their owner.
     hub.repos["me/secret"] = Repo(private=True, commits=[{"network.safetensors": b"mine"}])

@@ -53,3 +53,10 @@ def test_missing_runs_and_snapshots_are_one_line(results):
     (results / "00008-x" / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"no network-snapshot-\*.safetensors in it"):
         find_network("8", result_dir=results)
+
+
+def test_a_repository_that_was_downloaded(snapshot, tmp_path):
+    (tmp_path / "faces").mkdir()
+    network = snapshot.rename(tmp_path / "faces" / "network.safetensors")
+    (tmp_path / "faces" / "config.json").write_text("{}")
+    assert find_network(str(tmp_path / "faces")) == str(network)

@@ -212,8 +212,8 @@ def other_suffixes(files: Files, more: Collection[str] = ()) -> str:
     # A dataset.json belongs to the images.
     known = {*Image.EXTENSION, *more, ".json"}
     others = [(suffix, n) for suffix, n in counts.most_common() if suffix not in known]
-    rest = sum(n for _, n in others[5:])
-    return ", ".join([*(f"{n} {suffix}" for suffix, n in others[:5]), *([f"{rest} others"] if rest else [])])
+    rest = sum(n for _, n in others[12:])
+    return ", ".join([*(f"{n} {suffix}" for suffix, n in others[:12]), *([f"{rest} others"] if rest else [])])
 
 
 def _wanted(name: str) -> bool:

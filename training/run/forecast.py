@@ -2,45 +2,27 @@
 
 import json
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dnnlib.distributed import pick_device
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
-from training.networks.architectures import build_discriminator, build_generator
-from training.networks.base import Discriminator, Generator
-from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
-from training.networks.msg_stylegan import SynthesisLayer
 from training.precision import choose_kernels, resolve_precision
 from training.run.auto_precision import choose_precision
 from training.run.cost import estimate_cost
+from training.run.layer_table import describe_networks
 from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting
 from training.spec import ImageSpec
 from training.state import check_networks
-
-# What counts as one layer in the table.
-LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
 
 # Share of the bare convolution rate that training of large networks reaches on a CPU, and the operations per pixel of
 # the image with which a network reaches half of that (docs/performance.md).
 CPU_EFFICIENCY = {"msg_stylegan": 0.6, "msg_progan": 0.8}
 HALF_EFFICIENCY = 150e3
-
-
-class LayerRow(NamedTuple):
-    """One layer of a network, or one parameter outside of all layers."""
-
-    name: str
-    parameters: int  # how many values
-    output: list[int]  # shape without the batch; empty if it is no layer
-    weight: list[int]  # shape
 
 
 def convolution_rate(device: torch.device, precision: Precision) -> float:
@@ -69,38 +51,6 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
     return 3 * 2 * 9 * n * ch * ch * r * r / best
 
 
-def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRow]:
-    """Return the parameters outside of all layers, then the layers in the order of evaluation.
-
-    Evaluates the network once, and leaves hooks in it.
-    """
-    rows: dict[str, LayerRow] = {}
-
-    def record(name: str, module: torch.nn.Module, args: Any, output: torch.Tensor) -> None:
-        parameters = dict(module.named_parameters())
-        total = sum(p.numel() for p in parameters.values())
-        weights = [list(p.shape) for key, p in parameters.items() if key.endswith(("weight", "const"))]
-        rows[name] = LayerRow(name, total, list(output.shape[1:]), weights[0] if weights else [])
-
-    # Watch the outermost modules that count as layers.
-    prefixes: tuple[str, ...] = ()
-    for name, module in net.named_modules():
-        if isinstance(module, LAYERS) and not name.startswith(prefixes):
-            prefixes += (f"{name}.",)
-            module.register_forward_hook(partial(record, name))
-
-    c = torch.zeros(1, spec.c_dim)
-    if isinstance(net, Generator):
-        net(torch.zeros(1, net.cfg.z_dim), c)
-    else:
-        net([torch.zeros(1, spec.channels, r, r) for r in spec.resolutions], c)
-
-    # Parameters outside of all layers, such as the embedding of labels.
-    named = net.named_parameters()
-    loose = [LayerRow(key, p.numel(), [], list(p.shape)) for key, p in named if not key.startswith(prefixes)]
-    return loose + list(rows.values())
-
-
 def print_forecast(cfg: TrainConfig) -> None:
     """Print what `--dry-run` shows: options, both networks layer by layer, memory and time."""
     spec = _spec(cfg)
@@ -108,9 +58,7 @@ def print_forecast(cfg: TrainConfig) -> None:
     cfg = choose_micro_batch(cfg, spec)
     cfg = choose_precision(cfg, spec, pick_device(cfg.device))
     print(json.dumps(as_dict(cfg), indent=1))
-    with FakeTensorMode():
-        _print_layers("G", layer_table(build_generator(cfg.G, spec), spec))
-        _print_layers("D", layer_table(build_discriminator(cfg.D, spec), spec))
+    print(f"\n{describe_networks(cfg, spec)}")
 
     # Time from the operations and the measured rate; processes on a CPU share the cores that were measured.
     cost = estimate_cost(cfg, spec)
@@ -152,15 +100,6 @@ def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operati
         return None
     per_pixel = operations / spec.resolution**2
     return CPU_EFFICIENCY[cfg.G.kind] * per_pixel / (per_pixel + HALF_EFFICIENCY)
-
-
-def _print_layers(title: str, rows: list[LayerRow]) -> None:
-    """Print a network's layers as a table, with the total of its parameters."""
-    print(f"\n{title:<28} {'parameters':>12}  {'output':<18} weight")
-    for row in rows:
-        output, weight = ("x".join(map(str, shape)) or "-" for shape in (row.output, row.weight))
-        print(f"{row.name:<28} {row.parameters:>12,}  {output:<18} {weight}")
-    print(f"{'total':<28} {sum(row.parameters for row in rows):>12,}")
 
 
 def _spec(cfg: TrainConfig) -> ImageSpec:

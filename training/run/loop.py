@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dnnlib import distributed
+from dnnlib.stop_request import StopRequest
 from training.config import TrainConfig
 from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
@@ -28,18 +29,19 @@ from training.update import Updater
 def training_loop(
     cfg: TrainConfig,
     device: torch.device,
-    stop: Callable[[], bool],
+    stop: StopRequest,
     load_weights: LoadWeights,
     hooks: Sequence[Hook],
 ) -> None:
-    """Train until the run is finished or `stop` returns True. All processes call it together.
+    """Train until the run is finished or asked to stop. All processes call it together.
 
-    stop: asked after each step, must return the same on all processes. load_weights: reads the networks of `cfg.init`.
+    stop: asked after each step. load_weights: reads the networks of `cfg.init`.
     hooks: called with a snapshot after it was saved, e.g. to score it.
     """
     # Where the run starts: its images, its folder, its networks and optimizers.
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
+    stop.file = run.stop_file
     cfg = choose_micro_batch(cfg, dataset.spec, run.checkpoint)
     cfg = choose_precision(cfg, dataset.spec, device, run.checkpoint)
     state = _initial_state(cfg, run, dataset.spec, device, load_weights)

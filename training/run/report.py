@@ -2,6 +2,7 @@
 
 import resource
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from torch import nn
 from tqdm import tqdm
 
 from dnnlib import distributed
+from dnnlib.errors import UserError
 from dnnlib.stats import RunLog, format_time
 from training.data.dataset import Dataset
 from training.networks.base import Discriminator, Generator
 from training.precision import resolve_precision
 from training.run.checkpoint import kimg_tag
+from training.run.layer_table import describe_networks
+from training.run.provenance import Provenance, device_name
 from training.run.run_dir import Run, write_config
 from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
@@ -32,8 +36,10 @@ class Report:
         if not distributed.is_main():
             return
 
+        run.stop_file.unlink(missing_ok=True)  # of an earlier session
         write_config(run, self.cfg)
-        self.sheets = Sheets(self.cfg, dataset, device)
+        self.provenance = Provenance(run.path, self.cfg, dataset, device, state.cur_nimg / 1000)
+        self.outcome = "ended early"
         self.log = RunLog(run.path, state.cur_nimg / 1000)
         self.bar = tqdm(
             total=self.cfg.total_kimg,
@@ -71,21 +77,20 @@ class Report:
         # Data, networks and hardware, after what is to be known about how the run was found.
         labels = f", {spec.c_dim} label values" if spec.c_dim else ""
         size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
-        threads = torch.get_num_threads()
-        cpu = f"CPU with {threads} thread{'s' * (threads > 1)}"
-        hardware = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu
         precision = resolve_precision(cfg.precision, self.device)
         compiled = ", compiled" if cfg.compile else ""
         for line in (
             *self.run.messages,
             f"data      {cfg.data}: {len(self.dataset)} images {size}{labels}",
             f"networks  G {_count(state.G):,} and D {_count(state.D):,} parameters",
-            f"hardware  {cfg.gpus} x {hardware}, {precision}{compiled}, torch {torch.__version__}",
+            f"hardware  {cfg.gpus} x {device_name(self.device)}, {precision}{compiled}, torch {torch.__version__}",
             f"run dir   {self.run.path}",
         ):
             self.say(line)
+        self.log.line(f"\n{describe_networks(cfg, spec)}\n")
 
-        # Sheets of reals, and of the untrained generator.
+        # Sheets of reals, which are read from the dataset, and of the untrained generator.
+        self.sheets = Sheets(cfg, self.dataset, self.device)
         self.sheets.save_reals(self.run.path)
         if state.cur_nimg == 0:
             self.save_sheets()
@@ -158,7 +163,9 @@ class Report:
         """Say where the run ended, and where its results are."""
         state = self.state
         self.bar.close()
+        self.outcome = "finished" if state.finished else "stopped"
         if not state.finished:
+            self.run.stop_file.unlink(missing_ok=True)  # so that the run can go on
             self.say(f"stopped at {state.cur_nimg / 1000:.3f} kimg; `--resume auto` goes on from here: {self.run.path}")
             return
 
@@ -171,9 +178,19 @@ class Report:
 
     @distributed.main_process_only
     def close(self) -> None:
-        """Close files and the progress bar."""
+        """Close files and the progress bar, and write how the run ended; remove a new run that has not taken a step."""
         self.bar.close()
+
+        # Closed because of an error, which whoever catches it shows as well.
+        error = sys.exc_info()[1]
+        if error is not None:
+            reason = str(error) if isinstance(error, UserError) else repr(error)
+            self.outcome = f"failed: {reason}"
+            self.log.line(f"error: {reason}")
+        self.provenance.end(self.outcome, self.state.cur_nimg / 1000)
         self.log.close()
+        if error is not None and self.state.cur_nimg == 0 and self.run.is_new:
+            shutil.rmtree(self.run.path, ignore_errors=True)
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:

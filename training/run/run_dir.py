@@ -33,6 +33,13 @@ class Run:
     """Progress of the checkpoint in images."""
     messages: list[str] = field(default_factory=list)
     """What the user should know about how the run was found."""
+    is_new: bool = False
+    """Whether the run dir was made by this process."""
+
+    @property
+    def stop_file(self) -> Path:
+        """A file whose appearance asks the run to stop, as Ctrl-C does."""
+        return self.path / "stop"
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what other processes need, which is everything but the lock."""
@@ -105,7 +112,7 @@ def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str]) -> Run:
         # A run with `--resume auto` may have found and taken the new folder already.
         lock = take_lock(path)
         if lock:
-            return Run(path, lock, messages=messages)
+            return Run(path, lock, messages=messages, is_new=True)
 
 
 def _reopen(path: Path) -> Run | None:

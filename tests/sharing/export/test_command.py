@@ -39,7 +39,7 @@ def test_onnx_is_written_and_compared(tmp_path):
     assert "largest error against PyTorch in fp32: " in out.stdout and not out.stderr
 
     again = export("check", tmp_path / "new" / "G.onnx", *NETWORK, "--level", "0,-1")
-    assert again.stdout.splitlines()[1] == out.stdout.splitlines()[1]
+    assert again.stdout.splitlines()[2] == out.stdout.splitlines()[1]
 
 
 def test_a_program_runs_without_this_project(tmp_path):
@@ -108,7 +108,15 @@ def test_pth_of_what_bmsg_gan_cannot_build_is_refused(tmp_path, kind, options):
     save_snapshot(tmp_path / "G.safetensors", {"G_ema": G}, spec, None)
     for network in (tmp_path / "G.safetensors", NETWORK[1]):
         out = export("pth", "--network", network, "--output", tmp_path / "G.pth", check=False)
-        assert out.returncode == 2 and "expected MSG-ProGAN with equalised layers" in out.stderr
+        assert out.returncode == 2 and f"{network}: BMSG-GAN has no such networks" in out.stderr
+
+
+def test_check_says_what_it_compares_with(tmp_path):
+    export("onnx", *PROGAN, "--output", tmp_path / "G.onnx")
+    assert f"compared with {PROGAN[1]}" in export("check", tmp_path / "G.onnx", *PROGAN).stdout
+    out = export("check", tmp_path / "G.onnx", check=False)
+    assert out.returncode == 2 and "made from another kind of network than it is compared with?" in out.stderr
+    assert "default.safetensors" in out.stdout
 
 
 def test_what_a_network_was_converted_from_stays_with_it(tmp_path):

@@ -2,7 +2,8 @@ import torch
 
 from config import tiny
 from training.networks.msg_stylegan import Discriminator, Generator
-from training.run.forecast import convolution_rate, layer_table
+from training.run.forecast import convolution_rate
+from training.run.layer_table import layer_table
 from training.spec import ImageSpec
 
 

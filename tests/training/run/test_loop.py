@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from config import tiny
+from dnnlib.stop_request import StopRequest
 from pretrained.warm_start import load_initial
 from tests.runs import SMALL, losses, make_dataset, newest_checkpoint, run_dirs
 from train import parse
@@ -43,8 +44,16 @@ def test_hooks_are_called_at_every_so_many_snapshots_and_at_the_end(data, tmp_pa
 
 def test_a_stop_keeps_everything_up_to_the_step(data, tmp_path):
     cfg = parse([*SMALL, "--data", str(data), "--result-dir", str(tmp_path), "--network-snapshot-ticks", "0"])
-    answers = iter([False, False, True])
-    training_loop(cfg, torch.device("cpu"), lambda: next(answers), load_initial, [])
+
+    class ThirdTime(StopRequest):
+        answers = iter([False, False, True])
+
+        def __call__(self):
+            return next(self.answers)
+
+    stop = ThirdTime()
+    training_loop(cfg, torch.device("cpu"), stop, load_initial, [])
+    stop.restore()
     (run,) = run_dirs(tmp_path)
     assert [p.name for p in run.glob("checkpoint-*")] == ["checkpoint-000000.024.pt"]
     assert newest_checkpoint(run)["progress"]["cur_nimg"] == 24 and "stopped at 0.024" in (run / "log.txt").read_text()
