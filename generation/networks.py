@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pretrained
 from dnnlib.errors import UserError
-from metrics.networks import find_run, select_snapshots
+from metrics.networks import find_run, select_snapshots, snapshots_of
 from metrics.result_files import BEST
 from pretrained.loading import HUB_NAME
 
@@ -53,8 +53,8 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
     if (path / HUB_NAME).is_file():
         return str(path / HUB_NAME)
 
-    # Files and URLs are checked by whoever opens them; so are folders that are no run dirs.
-    if not (path / "config.json").is_file():
+    # Files and URLs are checked by whoever opens them; so are folders that are no run dirs, of the originals neither.
+    if not (path / "config.json").is_file() and not (path.is_dir() and snapshots_of(path)):
         if snapshot != "latest":
             raise UserError(f"--snapshot {snapshot}: {network} is no run dir, which it would choose from")
         return network

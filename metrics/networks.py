@@ -1,5 +1,6 @@
 """Which networks a call scores, and what the run that they belong to was trained with."""
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -68,7 +69,8 @@ def find_snapshots(options: Options) -> tuple[list[Snapshot], Path | None]:
     if options.run_id is not None:
         path = find_run(options.run_id, options.result_dir, "--run-id")
     if path.is_dir():
-        return select_snapshots(path, options.snapshot), path
+        snapshots = select_snapshots(path, options.snapshot)
+        return snapshots, path if (path / "config.json").is_file() else None  # old runs have no options to read
 
     # A file may belong to a run as well, also by way of the link best.safetensors.
     path = path.resolve()
@@ -93,8 +95,17 @@ def snapshot_at(path: Path) -> Snapshot:
 
 
 def snapshots_of(run_dir: Path) -> list[Snapshot]:
-    """Return the snapshots of a run, earliest first."""
-    paths = sorted(run_dir.glob("network-snapshot-*.safetensors"), key=lambda path: kimg_of(path.name) or 0)
+    """Return the snapshots of a run, earliest first; also those of a run of msg-stylegan-tf or StyleGAN."""
+    found = list(run_dir.glob("network-snapshot-*.safetensors"))
+    if not found:
+        found = [*run_dir.glob("network-snapshot-*.pkl"), *run_dir.glob("network-final.pkl")]
+
+    def progress(path: Path) -> float:
+        # The last network of an old run has no number.
+        kimg = kimg_of(path.name)
+        return math.inf if kimg is None else kimg
+
+    paths = sorted(found, key=progress)
     names = [str(path) for path in paths]
     return [Snapshot(name, previous) for name, previous in zip(names, [None, *names], strict=False)]
 

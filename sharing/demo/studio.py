@@ -72,7 +72,7 @@ class Picture(NamedTuple):
     sources: list[np.ndarray]  # full-resolution images of the two seeds, if they were mixed
 
     def latents_file(self) -> bytes:
-        """Return a file of latents that every command of generate.py takes."""
+        """Return a file of latents, as the option --latents of generate.py takes it."""
         return pack(
             StoredLatents(
                 names=np.array([self.name]),
@@ -95,7 +95,7 @@ class Studio:
         """Open the network, or with `run` its newest one; raise UserError if there is none."""
         # One image is computed at a time: that is what a visitor waits for.
         self._options = SamplingOptions(batch=1, device=device)
-        self._network, self._run = network, run
+        self._run = run
         self._found: dict[tuple[str, int, int], Directions] = {}
         self._closing = threading.Event()
         self._tried = network.find() if run is None else self.newest()

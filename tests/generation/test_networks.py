@@ -60,3 +60,17 @@ def test_a_repository_that_was_downloaded(snapshot, tmp_path):
     network = snapshot.rename(tmp_path / "faces" / "network.safetensors")
     (tmp_path / "faces" / "config.json").write_text("{}")
     assert find_network(str(tmp_path / "faces")) == str(network)
+
+
+def test_run_dirs_of_the_original(tmp_path):
+    """By path or number: the final network, or one of the snapshots by its kimg."""
+    run = tmp_path / "00003-sgan-faces-2gpu"
+    run.mkdir()
+    for name in ("network-snapshot-000120.pkl", "network-snapshot-001000.pkl", "submit_config.txt", "log.txt"):
+        (run / name).touch()
+    assert find_network(str(run)) == str(run / "network-snapshot-001000.pkl")
+    (run / "network-final.pkl").touch()
+    assert find_network(str(run)) == find_network("3", result_dir=tmp_path) == str(run / "network-final.pkl")
+    assert find_network(str(run), "120") == str(run / "network-snapshot-000120.pkl")
+    with pytest.raises(UserError, match="--snapshot 7: not in"):
+        find_network(str(run), "7")
