@@ -59,6 +59,14 @@ def losses(run_dir: Path) -> list[dict]:
     return [{k: v for k, v in r.items() if k in ("kimg", "tick") or k.startswith(("Loss", "Progress"))} for r in rows]
 
 
+def shown(run_dir: Path) -> str:
+    """What log.txt says that the terminal shows as well: all but the tables of layers."""
+    log = (run_dir / "log.txt").read_text()
+    without = re.sub(r"\nG {20,}parameters.*?\ntotal .*?\ntotal [^\n]*\n\n", "", log, flags=re.S)
+    assert without != log
+    return without
+
+
 def tensors(tree: object, path: str = "") -> dict[str, torch.Tensor]:
     """The tensors of nested dicts, by path."""
     if isinstance(tree, torch.Tensor):

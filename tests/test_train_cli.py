@@ -14,7 +14,7 @@ from PIL import Image
 import config
 from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, run_dirs, train
+from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, run_dirs, shown, train
 from train import parse
 from training.config import as_dict
 
@@ -34,7 +34,7 @@ def test_run_dir(finished):
     names = {re.sub(r"tfevents\..*", "tfevents", p.name) for p in run.iterdir()} - {".lock"}
     snapshots = {"000000.192", "000000.384", "000000.400"}
     assert names == {
-        "config.json", "log.txt", "stats.jsonl", "events.out.tfevents", "reals.png", "4x4", "8x8", "16x16",
+        "config.json", "run.json", "log.txt", "stats.jsonl", "events.out.tfevents", "reals.png", "4x4", "8x8", "16x16",
         *(f"network-snapshot-{s}.safetensors" for s in snapshots),
         *(f"checkpoint-{s}.pt" for s in sorted(snapshots)[1:]),  # the last two are kept
     }  # fmt: skip
@@ -48,7 +48,7 @@ def test_run_dir(finished):
                 "Loss/r1_penalty", "Resources/peak_cpu_mem_gb", "data_wait_sec"):  # fmt: skip
         assert all(np.isfinite(r[key]) for r in rows), key
     assert "tick 7" in out.stdout and "img/s" in out.stdout and "data wait" in out.stdout
-    assert (run / "log.txt").read_text() in out.stdout.replace("\r", "")
+    assert shown(run) in out.stdout.replace("\r", "")
 
 
 def test_config_json_launches_the_same_run_again(finished, tmp_path):

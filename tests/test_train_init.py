@@ -10,7 +10,7 @@ import torch
 import train as train_script
 from pretrained import load_network
 from tests.golden_data import GOLDEN
-from tests.runs import make_dataset, newest_checkpoint, run_dirs, train
+from tests.runs import make_dataset, newest_checkpoint, run_dirs, shown, train
 from training.config import as_dict
 from training.networks.config import GeneratorConfig
 from training.run.snapshot import save_snapshot
@@ -54,7 +54,7 @@ def test_everything_fits(data, tmp_path):
                 torch.testing.assert_close(state[name][key], t, rtol=1e-5 if name == "G_ema" else 0, atol=1e-8)
     assert state["config"]["G"]["mapping_fmaps"] == 48 and state["config"]["D"]["fmap_max"] == 32
     assert state["config"]["init"] == [C2]
-    lines = (run / "log.txt").read_text().splitlines()
+    lines = shown(run).splitlines()
     assert f"init      {C2}" in lines and lines == [x for x in out.splitlines() if x in lines]
     assert re.search(r"^mapping +9,520 +0$", out, re.M) and "not used" not in out
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dataprep.build import Output
 from dataprep.convert import convert
 from dnnlib.errors import UserError
 from metrics.catalog import choose
@@ -62,7 +63,7 @@ def test_readers_end_with_an_interrupted_measurement(tmp_path):
     """Images of PNGs, which worker processes decode."""
     rng = np.random.default_rng(0)
     write_dataset(tmp_path / "x", rng.integers(0, 256, (40, 3, 16, 16), dtype=np.uint8))
-    convert(tmp_path / "x", tmp_path / "y", to="folder")
+    convert(tmp_path / "x", tmp_path / "y", output=Output(to="folder"))
     reals = Reals(open_dataset(tmp_path / "y"))
     drawn = Drawn("reals", reals, 40, 40, {})
     with pytest.raises(KeyboardInterrupt):
@@ -97,7 +98,7 @@ def test_fingerprints_change_with_an_image_or_a_label(form, tmp_path):
         path = write_dataset(tmp_path / str(k) / "x", x, c)
         if form != "TFRecords":
             path = tmp_path / str(k) / ("y.zip" if form == "zip" else "y")
-            convert(tmp_path / str(k) / "x", path, to=form)
+            convert(tmp_path / str(k) / "x", path, output=Output(to=form))
         found.append(open_dataset(path).fingerprint())
     assert len(set(found)) == (3 if form != "folder" else 4)  # a folder's has times
     assert form == "folder" or found[0] == found[1]
