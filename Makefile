@@ -51,12 +51,14 @@ gpu: .venv/.installed-test
 	  command -v $$program && touch $@ && exit; \
 	done; \
 	if test `id -u` = 0 && command -v apt-get; then \
-	  apt-get update -qq && apt-get install -y -qq chromium && chromium --version && touch $@ && exit; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium && chromium --version && \
+	    touch $@ && exit; \
 	fi; \
 	$(BIN)/playwright install --with-deps chromium && touch $@
 
 examples/onnx/node_modules: examples/onnx/package.json
-	@command -v npm || test `id -u` != 0 || { apt-get update -qq && apt-get install -y -qq npm; }
+	@command -v npm || test `id -u` != 0 || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq npm; }
 	cd examples/onnx && npm install --silent --no-audit --no-fund --no-package-lock
 	@touch $@
 

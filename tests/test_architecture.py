@@ -21,6 +21,7 @@ MAY_IMPORT = {
 EXTRAS = (
     *("datasets", "webdataset", "lmdb", "h5py", "scipy", "pyarrow", "av"),
     *("onnx", "gradio", "wandb", "submitit", "huggingface_hub", "robohash", "torchvision"),
+    *("pillow_heif", "playwright"),
 )
 PACKAGES = set(MAY_IMPORT) | {p.stem for p in ROOT.glob("*.py")}
 
