@@ -75,6 +75,11 @@ Options = Annotated[Output, tyro.conf.OmitArgPrefixes]
 DEFAULT = Output()
 
 
+def form_of(dst: Path, output: Output, other: Form = "tfrecords") -> Form:
+    """Return the form that is asked for, or else a zip if the name is that of one, and `other` if it is not."""
+    return output.to or ("zip" if Path(dst).suffix.lower() == ".zip" else other)
+
+
 def shuffled(n: int) -> np.ndarray:
     """Return the order in which the original stored n images, int64 [n]."""
     order = np.arange(n)
@@ -100,9 +105,8 @@ def build(
     Raises UserError if something is at the dataset's place, if no image can be read, if the images differ in shape or
     in the kind of their labels, or if `output` asks for what cannot be done.
     """
-    is_named_zip = Path(dst).suffix.lower() == ".zip"
-    form: Form = output.to or ("zip" if is_named_zip else "tfrecords")
-    if is_named_zip and form != "zip":
+    form = form_of(dst, output)
+    if form_of(dst, DEFAULT) == "zip" != form:
         raise UserError(f"{dst}: --to {form}: expected a name that does not end in .zip")
     if output.uncompressed and form == "tfrecords":
         raise UserError("--uncompressed: TFRecords are never compressed, expected it with a folder or zip")
@@ -129,11 +133,15 @@ def build(
         tqdm.write(f"{dst}: gray and coloured images are mixed: starting again, with all of them as RGB", sys.stderr)
         kept = write(rgb=True)
     kept.report(dst, _skip_list(dst, form))
-    ignored = (
-        [f"not looked at, since they have no suffix of a readable image: {source.ignored}"] if source.ignored else []
-    )
-    for line in (*ignored, *source.hints):
-        print(printable(line), file=sys.stderr)
+
+    # What the user should know besides.
+    if source.ignored:
+        print(
+            f"not looked at, since they have no suffix of a readable image: {printable(source.ignored)}",
+            file=sys.stderr,
+        )
+    for hint in source.hints:
+        print(printable(hint), file=sys.stderr)
 
 
 class Classified(NamedTuple):

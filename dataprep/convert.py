@@ -5,10 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from dataprep.build import DEFAULT, Options, build
+from dataprep.build import DEFAULT, Options, build, form_of
 from dataprep.rules import Picture
 from dataprep.sources.source import Items
-from dataprep.writers import Form
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
 from training.data.dataset import Dataset, class_names, open_dataset
@@ -27,7 +26,7 @@ def convert(src: Place, dst: Place, *, output: Options = DEFAULT) -> None:
         dst: New dataset to write.
     """
     dataset = open_dataset(src)
-    if dataset.spec.channels not in (1, 3, 4) and (output.to in ("folder", "zip") or dst.suffix.lower() == ".zip"):
+    if dataset.spec.channels not in (1, 3, 4) and form_of(dst, output) != "tfrecords":
         raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
 
     # Worker processes get the dataset once, and then only the numbers of its images.
@@ -44,5 +43,4 @@ def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT
         output_dir: New folder for the images, or the name of a zip.
     """
     # The command and its arguments are the original's.
-    form: Form = output.to or ("zip" if output_dir.suffix.lower() == ".zip" else "folder")
-    convert(tfrecord_dir, output_dir, output=replace(output, to=form))
+    convert(tfrecord_dir, output_dir, output=replace(output, to=form_of(output_dir, output, other="folder")))

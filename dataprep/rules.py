@@ -99,7 +99,9 @@ class Rules:
                 raise ValueError(f"--resize {self.resize} --resolution {self.resolution}: expected one of them")
         if self.side is None and (self.fit is not None or self.filter is not None):
             raise ValueError("--fit and --filter: expected --resize LOG2 or --resolution PIXELS with them")
-        if self.wide_height is not None and (self.look.fit != "crop-wide" or not 1 <= self.wide_height <= self._width):
+        if self.wide_height is not None and (
+            self.look.fit != "crop-wide" or not 1 <= self.wide_height <= (self.side or 0)
+        ):
             raise ValueError(f"--wide-height {self.wide_height}: expected --fit crop-wide, and at most the resolution")
 
         # Pillow knows the names of colours.
@@ -127,25 +129,16 @@ class Rules:
             raw=self.raw or base.raw,
         )
 
-    @property
-    def _width(self) -> int:
-        return self.side or 0
-
     def facts(self) -> dict[str, Any]:
         """Return the options that have an effect, for dataset.json."""
-        look = self.look
-        side = self.side
+        look, side = self.look, self.side
         scaling = {"fit": look.fit, "filter": look.filter} if side else {}
-        wide = {"wide_height": self._wide_height} if side and look.fit == "crop-wide" else {}
+        wide = {"wide_height": self.wide_height or side * 3 // 4} if side and look.fit == "crop-wide" else {}
         colours = {"wanted_channels": look.channels, "background": self.background}
         more = {"alpha": look.alpha} if look.alpha != self.background else {}
         like = {"like": self.like} if self.like else {}
         raw = {"raw": True} if look.raw else {}
         return {"resize": side and side.bit_length() - 1, **like, **scaling, **wide, **colours, **more, **raw}
-
-    @property
-    def _wide_height(self) -> int:
-        return self.wide_height or self._width * 3 // 4
 
     def __call__(self, source: Path | bytes) -> Picture | Refused:
         """Convert a file, or the content of one."""
@@ -169,10 +162,10 @@ class Rules:
 
         # Make it a square of the wanted size, or insist on one.
         if self.side and look.fit == "crop-wide":
-            wide = crop_wide(im, self.side, self._wide_height, look.filter)
+            height = self.wide_height or self.side * 3 // 4
+            wide = crop_wide(im, self.side, height, look.filter)
             if wide is None:
-                wanted = f"{self.side}x{self._wide_height}"
-                return Refused(f"{im.width}x{im.height} pixels, too small or too wide for {wanted}")
+                return Refused(f"{im.width}x{im.height} pixels, too small or too wide for {self.side}x{height}")
             im = wide
         elif self.side:
             im = fit(im, self.side, look.fit, look.filter, self.background)

@@ -28,7 +28,9 @@ class StopRequest:
         if distributed.world_size() > 1 and os.getppid() != self.parent:
             os._exit(1)
 
-        return distributed.any_rank(self.asked or (self.file is not None and self.file.exists()))
+        # One process looks for the file, since a thousand of them would load a shared disk.
+        has_file = self.file is not None and distributed.is_main() and self.file.exists()
+        return distributed.any_rank(self.asked or has_file)
 
     def restore(self) -> None:
         """Give the signals back to whoever had them before."""

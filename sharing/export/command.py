@@ -160,11 +160,18 @@ def hub(
     place = network.find()
     upload = describe(load_network(place), Path(place), licence)
 
+    # The folder appears when all files are in it.
+    if output is not None:
+        make_dir(output.parent)
+        with atomic(output) as folder:
+            write_repository(upload, make_dir(folder), address.repo, all_networks)
+        print(f"{output}: {address.repo}, not uploaded")
+        return
+
     # What is uploaded is whole before the upload begins.
     with tempfile.TemporaryDirectory(prefix="msg-gan-hub-") as temporary:
-        folder = Path(temporary) if output is None else make_dir(output)
-        write_repository(upload, folder, address.repo, all_networks)
-        print(f"{output}: {address.repo}, not uploaded" if output else push(address, folder, private, message))
+        write_repository(upload, Path(temporary), address.repo, all_networks)
+        print(push(address, Path(temporary), private, message))
 
 
 def pull(repo: Repository, *, output: Path | None = None) -> None:

@@ -70,7 +70,10 @@ class Upload(NamedTuple):
 
 
 def describe(net: NetworkFile, place: Path, licence: str | None) -> Upload:
-    """Return what is told of a network; raise UserError if the licence is not that of the originals' networks."""
+    """Return what a repository tells about a network.
+
+    Raises UserError if the network comes from a file of the originals, and the licence is another than theirs.
+    """
     inherited = LICENCES.get(net.origin)
     if inherited is not None and licence not in (None, inherited):
         raise UserError(f"--licence {licence}: this network was made with {net.origin}, whose licence is {inherited}")
@@ -120,6 +123,7 @@ def card(upload: Upload, repo: str) -> str:
     )
 
     spec = net.spec
+    last_seed = _columns(spec.resolution) * ROWS - 1
     classes = f", {spec.c_dim} classes" if spec.c_dim else ""
     trained = "" if net.cur_nimg is None else f" It was trained for {net.cur_nimg / 1000:g} kimg."
     architecture = ARCHITECTURES[G.cfg.kind].title
@@ -136,9 +140,9 @@ def card(upload: Upload, repo: str) -> str:
 A generator of images of {spec.resolution}x{spec.resolution} pixels, {spec.channels} channels{classes}:
 {architecture}, a multi-scale-gradient GAN ([MSG-GAN, CVPR 2020](https://arxiv.org/abs/1903.06048)).{trained}
 
-![Samples of seeds 0 to {COLUMNS * ROWS - 1}, none selected]({SAMPLES})
+![Samples of seeds 0 to {last_seed}, none selected]({SAMPLES})
 
-*Samples of seeds 0 to {COLUMNS * ROWS - 1}, none selected, with the network's own truncation.*
+*Samples of seeds 0 to {last_seed}, none selected, with the network's own truncation.*
 
 ## Use
 
@@ -188,10 +192,15 @@ def download(address: HubAddress, folder: Path) -> None:
         shutil.rmtree(temporary / ".cache", ignore_errors=True)  # huggingface_hub's notes of the download
 
 
+def _columns(resolution: int) -> int:
+    """Return the number of columns of the sheet: fewer of large images."""
+    return max(1, min(COLUMNS, MOST_PIXELS // resolution))
+
+
 def _samples(net: NetworkFile) -> np.ndarray:
     """Return a sheet of samples, uint8 [C,H,W]."""
     sampler = Sampler(SamplingOptions(), net.generator())
-    columns = max(1, min(COLUMNS, MOST_PIXELS // sampler.resolutions[-1]))
+    columns = _columns(sampler.resolutions[-1])
     count = columns * ROWS
     return sheet(np.stack([sample.images[-1] for sample in sampler.draw(sampler.latents(range(count)))]), columns)
 

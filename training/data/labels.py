@@ -78,7 +78,10 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
         entries = json.loads(data.decode("utf-8-sig")).get("labels")  # with or without a byte-order mark
         if entries is None:
             return None
-        by_name = {name.replace("\\", "/"): value for name, value in dict(entries).items()}
+        by_name = dict(entries)
+        by_name = {
+            name.replace("\\", "/"): value for name, value in by_name.items()
+        } | by_name  # as Windows writes them
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise UserError(f'{where}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
 
