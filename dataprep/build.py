@@ -136,10 +136,8 @@ def build(
 
     # What the user should know besides.
     if source.ignored:
-        print(
-            f"not looked at, since they have no suffix of a readable image: {printable(source.ignored)}",
-            file=sys.stderr,
-        )
+        counts = printable(source.ignored)
+        print(f"not looked at, since they have no suffix of a readable image: {counts}", file=sys.stderr)
     for hint in source.hints:
         print(printable(hint), file=sys.stderr)
 

@@ -99,9 +99,8 @@ class Rules:
                 raise ValueError(f"--resize {self.resize} --resolution {self.resolution}: expected one of them")
         if self.side is None and (self.fit is not None or self.filter is not None):
             raise ValueError("--fit and --filter: expected --resize LOG2 or --resolution PIXELS with them")
-        if self.wide_height is not None and (
-            self.look.fit != "crop-wide" or not 1 <= self.wide_height <= (self.side or 0)
-        ):
+        most = self.side or 0 if self.look.fit == "crop-wide" else 0
+        if self.wide_height is not None and not 1 <= self.wide_height <= most:
             raise ValueError(f"--wide-height {self.wide_height}: expected --fit crop-wide, and at most the resolution")
 
         # Pillow knows the names of colours.

@@ -3,6 +3,7 @@ import signal
 
 import pytest
 
+from dnnlib import distributed
 from dnnlib.stop_request import StopRequest
 
 
@@ -20,3 +21,16 @@ def test_signals_are_requests_until_the_second_ctrl_c(number):
     finally:
         stop.restore()
     assert signal.getsignal(number) is before
+
+
+def test_a_file_asks_as_well_and_one_process_looks_for_it(tmp_path, monkeypatch):
+    stop = StopRequest()
+    try:
+        stop.file = tmp_path / "stop"
+        assert not stop()
+        stop.file.touch()
+        assert stop()
+        monkeypatch.setattr(distributed, "is_main", lambda: False)
+        assert not stop()  # it hears of it from the main process
+    finally:
+        stop.restore()

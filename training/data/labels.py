@@ -79,9 +79,8 @@ def labels_from_json(data: bytes, names: list[str], where: str) -> LabelTable | 
         if entries is None:
             return None
         by_name = dict(entries)
-        by_name = {
-            name.replace("\\", "/"): value for name, value in by_name.items()
-        } | by_name  # as Windows writes them
+        # Programs of Windows write backslashes, which elsewhere may be part of a name.
+        by_name = {name.replace("\\", "/"): value for name, value in by_name.items()} | by_name
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
         raise UserError(f'{where}: not readable ({e}), expected {{"labels": [["a.png", 0], ...]}}') from e
 

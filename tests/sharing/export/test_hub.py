@@ -10,8 +10,11 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from dnnlib.errors import UserError
+from generation.networks import NetworkOptions
 from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
+from sharing.export import command
+from sharing.export import hub as hub_module
 from sharing.export.hub import describe, write_repository
 from tests.golden_data import GOLDEN
 from tests.hub_server import serve_hub
@@ -78,6 +81,24 @@ def test_scores_that_are_not_there_are_not_claimed(snapshot, tmp_path):  # noqa:
     assert set(parts) == {"G_ema"}
     repository(tmp_path / "whole", snapshot, all_networks=True)
     assert set(load_network(tmp_path / "whole" / "network.safetensors").parts) == {"G", "D", "G_ema"}
+
+
+def test_the_card_counts_the_samples_of_large_networks(snapshot, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(hub_module, "MOST_PIXELS", 2 * 16)
+    card = repository(tmp_path / "repo", snapshot)
+    assert card.text.count("Samples of seeds 0 to 7, none selected") == 2
+    with Image.open(tmp_path / "repo" / "samples.png") as im:
+        assert im.size == (2 * 16, 4 * 16)
+
+
+def test_an_interrupted_folder_does_not_appear(snapshot, tmp_path, monkeypatch):  # noqa: F811
+    def interrupted(image, suffix):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hub_module, "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        command.hub("me/faces", network=NetworkOptions(network=str(snapshot)), output=tmp_path / "new" / "repo")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_networks_of_the_originals_keep_their_licence(tmp_path):

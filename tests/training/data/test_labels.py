@@ -149,7 +149,8 @@ def test_class_numbers_in_every_spelling(written):
 
 def test_names_with_backslashes():
     text = json.dumps({"labels": [["a\\b.png", 1]]})
-    assert labels.labels_from_json(text.encode(), ["a/b.png"], "x").shape == (1, 2)
+    for name in ("a/b.png", "a\\b.png"):  # in a folder, and as the name of a file
+        assert labels.labels_from_json(text.encode(), [name], "x").shape == (1, 2)
 
 
 @pytest.mark.parametrize("wrong", [[1], 0.5, "cat", None, [1, 2, 3], [], {"a": 1}, -1, 70000])
