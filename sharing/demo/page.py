@@ -29,6 +29,10 @@ LOOK_EVERY = 4.0  # seconds between two looks at a run
 QUEUE = 64  # requests that may wait for their turn
 KEEP = (60, 900)  # seconds between two looks for old files of visitors, and how old they are then
 
+# Events that use the network take turns; others are quick. Neither is offered to other programs.
+QUICK: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+NETWORK: dict[str, Any] = {**QUICK, "concurrency_id": "network", "concurrency_limit": 1}
+
 CSS = """
 .gradio-container main {width: 100%; max-width: 1200px !important; margin: 0 auto !important}
 #picture img {object-fit: contain; width: 100%; height: 100%; image-rendering: pixelated}
@@ -73,7 +77,9 @@ class Page:
             if watch is not None:
                 with gr.Tab("Training run"):
                     self._build_run()
-            self._connect()
+                self._connect_run()
+            self._connect_picture()
+            self._connect_walk()
         self.blocks.queue(max_size=QUEUE, default_concurrency_limit=1)
 
     # The parts of the page.
@@ -226,7 +232,7 @@ class Page:
 
     # What happens.
 
-    def _connect(self) -> None:
+    def _connect_picture(self) -> None:
         """Connect the parts: a change of any choice draws the picture again, the newest state only."""
         gr = self.gr
         choices = [
@@ -236,26 +242,19 @@ class Page:
         ]
         shown = [self.title, self.image, self.levels, self.sources, self.visit]
         self._choices = [choice for choice in choices if choice is not self.level]
-        network = {
-            "api_visibility": "private",
-            "concurrency_id": "network",
-            "concurrency_limit": 1,
-            "show_progress": "hidden",
-        }
-        draw = {"fn": self._answer(self._draw), "inputs": {*choices, self.visit}, "outputs": shown, **network}
+        draw = {"fn": self._answer(self._draw), "inputs": {*choices, self.visit}, "outputs": shown, **NETWORK}
         changes = [self.blocks.load, self.place.change, *(choice.change for choice in choices)]
         gr.on(changes, trigger_mode="always_last", **draw)
 
         # Buttons change choices, which draws the picture.
-        quick = {"api_visibility": "private", "show_progress": "hidden"}
-        self.another.click(lambda: (int(np.random.randint(10**6)), FROM_SEED), None, [self.seed, self.source], **quick)
-        self.seed.input(lambda: FROM_SEED, None, self.source, **quick)  # in place of a file
-        self.reset.click(lambda: [0.0] * DIRECTIONS, None, self.strengths, **quick)
+        self.another.click(lambda: (int(np.random.randint(10**6)), FROM_SEED), None, [self.seed, self.source], **QUICK)
+        self.seed.input(lambda: FROM_SEED, None, self.source, **QUICK)  # in place of a file
+        self.reset.click(lambda: [0.0] * DIRECTIONS, None, self.strengths, **QUICK)
         for button, take, changed in (
             (self.upload, self._take_latents, [self.source, self.mix, *self.strengths]),
             (self.directions_file, self._take_directions, [self.method]),
         ):
-            taken = button.upload(self._answer(take), [button, self.visit], [*changed, self.visit], **network)
+            taken = button.upload(self._answer(take), [button, self.visit], [*changed, self.visit], **NETWORK)
             taken.success(**draw)
 
         # Downloads.
@@ -264,10 +263,11 @@ class Page:
             (self.image_button, self._image_file, [self.visit, self.level]),
             (self.latents_button, self._latents_file, [self.visit]),
         ):
-            button.click(self._answer(write), inputs, [self.fetch], **quick).success(**fetch)
+            button.click(self._answer(write), inputs, [self.fetch], **QUICK).success(**fetch)
 
-        # The walk.
-        kept = {"inputs": [self.visit], "outputs": [self.gallery, self.keep, self.visit], **quick}
+    def _connect_walk(self) -> None:
+        """Connect what keeps pictures, and what makes a film of them."""
+        kept = {"inputs": [self.visit], "outputs": [self.gallery, self.keep, self.visit], **QUICK}
         for button, change in (
             (self.keep, Visit.keep),
             (self.drop_last, lambda visit: visit.drop(1)),
@@ -278,14 +278,15 @@ class Page:
             self._answer(self._film),
             [self.visit, self.seconds, self.noise],
             [self.film],
-            **{**network, "show_progress": "full"},
+            **{**NETWORK, "show_progress": "full"},
         )
 
-        # The run.
-        if self.watch is not None:
-            parts = [self.state, self.sheets, self.losses, self.scores, self.place, self.visit]
-            look = {"inputs": [self.visit], "outputs": parts, "concurrency_id": "run", **quick}
-            gr.on([self.blocks.load, self.timer.tick], self._answer(self._look), **look)
+    def _connect_run(self) -> None:
+        """Look at the run as soon as the page is open, and again and again."""
+        gr = self.gr
+        parts = [self.state, self.sheets, self.losses, self.scores, self.place, self.visit]
+        look = {"inputs": [self.visit], "outputs": parts, "concurrency_id": "run", **QUICK}
+        gr.on([self.blocks.load, self.timer.tick], self._answer(self._look), **look)
 
     def _answer(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function whose errors that a visitor can mend are answered in the page."""
