@@ -24,7 +24,7 @@ from metrics.results import Result, kimg_of, title
 from metrics.samples import Fakes, Reals, Samples, members_of
 from metrics.settings import Settings
 from training.data.dataset import Dataset
-from training.spec import ImageSpec
+from training.spec import ImageSpec, shape_text
 
 
 class Session:
@@ -204,6 +204,6 @@ def _check_fit(spec: ImageSpec, dataset: Dataset, name: str) -> None:
         raise UserError(f"{name}: has {spec.c_dim} classes, expected {expected.c_dim} as in {dataset.name}")
 
     # Only the largest level is compared: the others follow from it.
-    made_size, size = (f"{s.channels}x{s.resolution}x{s.resolution}" for s in (spec, expected))
-    if made_size != size:
-        raise UserError(f"{name}: makes images of {made_size}, expected {size} as in {dataset.name}")
+    if spec.shape != expected.shape:
+        made, size = shape_text(spec.shape), shape_text(expected.shape)
+        raise UserError(f"{name}: makes images of {made}, expected {size} as in {dataset.name}")

@@ -60,9 +60,11 @@ def generator_weights(G: Generator, where: str) -> dict[str, torch.Tensor]:
     Raises UserError, headed `where`, unless G is a network that this script builds.
     """
     cfg, spec = G.cfg, G.spec
-    if not isinstance(cfg, ProGANGeneratorConfig) or not cfg.use_wscale or spec.c_dim or spec.channels != 3:
+    is_known = isinstance(cfg, ProGANGeneratorConfig) and cfg.use_wscale and not spec.c_dim
+    if not is_known or spec.channels != 3 or spec.sizes[0] != (4, 4):
         raise UserError(
-            f"{where}: BMSG-GAN has no such networks, expected MSG-ProGAN with equalised layers, colours and no classes"
+            f"{where}: BMSG-GAN has no such networks, expected MSG-ProGAN with equalised layers, colours, no classes, "
+            "and squares of 2^k pixels"
         )
 
     ours = G.state_dict()
@@ -81,13 +83,14 @@ def generator_weights(G: Generator, where: str) -> dict[str, torch.Tensor]:
 def discriminator_table(cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> list[Row]:
     """Return a row for every tensor of a discriminator."""
     rows = [*layer_rows("b4.fc0", "final_block.conv_2.", _flat), *layer_rows("b4.fc1", "final_block.conv_3.", _flat)]
-    for i, r in enumerate(spec.resolutions, -1):
+    for level, r in enumerate(spec.resolutions):
+        i = level - 1
         is_top = r == spec.resolution
         rgb, block = (f"rgb_to_features.{i}.", f"layers.{i}.") if r > 4 else ("final_converter.", "final_block.")
         rows += layer_rows(f"b{r}.fromrgb" if is_top else f"b{r}.combine.conv", rgb)
 
         # Below the top, features of the image are merged with those of the block above.
-        image_last = partial(_image_last, n=max(1, progan_nf(cfg.features, r) // 2))
+        image_last = partial(_image_last, n=max(1, progan_nf(cfg.features, level) // 2))
         rows += layer_rows(f"b{r}.conv0", f"{block}conv_1.", np.asarray if is_top else image_last)
         if r > 4:
             rows += layer_rows(f"b{r}.conv1", f"{block}conv_2.")

@@ -15,6 +15,7 @@ from pretrained.tf_networks import ORIGINS
 from training.config import as_dict
 from training.networks.architectures import ARCHITECTURES
 from training.run.snapshot import save_snapshot
+from training.spec import shape_text
 
 # What the user should know about the licence of weights, by what wrote them.
 LICENCES = {
@@ -40,7 +41,7 @@ def inspect(file: Annotated[str, tyro.conf.Positional], /) -> None:
     # Facts about the file.
     print(f"file        {path} ({path.stat().st_size:,} bytes), {format_of(path)}")
     print(f"made by     {net.origin or 'train.py'}")
-    print(f"images      {spec.channels}x{spec.resolution}x{spec.resolution}, {spec.c_dim or 'no'} label values")
+    print(f"images      {shape_text(spec.shape)}, {spec.c_dim or 'no'} label values")
     print(f"trained     {'unknown' if net.cur_nimg is None else f'{net.cur_nimg / 1000:g} kimg'}")
 
     # Facts about its networks.

@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import DerivedBuffers, Discriminator, Generator
 from training.networks.config import AnyDiscriminatorConfig
-from training.spec import ImageSpec
+from training.spec import ImageSpec, shape_text
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def by_role(parts: Iterable[tuple[str, Part]]) -> dict[str, Part]:
 
 def _images(spec: ImageSpec) -> str:
     """Describe images in an error message."""
-    return f"{spec.channels}x{spec.resolution}x{spec.resolution} with {spec.c_dim} label values"
+    return f"{shape_text(spec.shape)} with {spec.c_dim} label values"
 
 
 def join(files: Sequence[NetworkFile]) -> NetworkFile:

@@ -13,7 +13,7 @@ from training.networks.config import (
     TrainedDiscriminatorConfig,
     TrainedGeneratorConfig,
 )
-from training.spec import ImageSpec, check, check_range, is_power_of_two
+from training.spec import LARGEST_EDGE, SMALLEST_EDGE, ImageSpec, check, check_range
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -110,7 +110,7 @@ class TrainConfig:
     """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of square images of one power-of-two
     size (PNG or another format, labels in dataset.json)."""
     resolution: int | None = None
-    """Train on this resolution of the dataset, in pixels; None = its largest one."""
+    """Train on the images of this height in pixels, a resolution of the dataset; None = its largest one."""
     use_labels: bool = True
     """Condition on the dataset's labels, if it has any (TF: max_label_size)."""
     mirror: bool = False
@@ -201,8 +201,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         # Ranges of single options.
         check(
-            self.resolution is None or (is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14),
-            f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
+            self.resolution is None or 2 * SMALLEST_EDGE <= self.resolution <= LARGEST_EDGE,
+            f"resolution: found {self.resolution}, expected {2 * SMALLEST_EDGE} to {LARGEST_EDGE}",
         )
         check_range(self, "gpus batch d_repeats metric_every", 1)
         check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)

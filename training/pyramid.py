@@ -1,4 +1,4 @@
-"""The image pyramid: tuple of images [N,C,h,w] from 4x4 up to the full resolution, float, [-1,1]."""
+"""The image pyramid: tuple of images [N,C,h,w], smallest first, each level twice as high and wide, float, [-1,1]."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from training.ops.dtype import at_least_fp32
+from training.spec import pyramid_sizes
 
 Pyramid = tuple[torch.Tensor, ...]
 
@@ -19,9 +20,10 @@ def from_uint8(images: torch.Tensor) -> Pyramid:
 
 
 def from_images(images: torch.Tensor) -> Pyramid:
-    """Return the pyramid of images [N,C,H,W], H = W = 2^k >= 4, by repeated 2x2 means."""
+    """Return the pyramid of images [N,C,H,W] by repeated 2x2 means, with the levels of `training.spec.pyramid_sizes`."""
+    height, width = images.shape[2:]
     levels = [images]  # largest first
-    while min(levels[-1].shape[2:]) > 4:
+    for _ in pyramid_sizes(height, width)[1:]:
         levels.append(F.avg_pool2d(levels[-1], 2))  # [N,C,h/2,w/2]
     return tuple(reversed(levels))
 

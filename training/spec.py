@@ -1,6 +1,7 @@
 """What the images of a dataset are, and the checks that options of every kind share. Imports no torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,23 +27,75 @@ def is_power_of_two(n: int) -> bool:
     return n > 0 and n & (n - 1) == 0
 
 
+SMALLEST_EDGE = 3  # pixels; an edge of the smallest level is not halved to fewer
+LARGEST_BASE = 16  # pixels of an edge of the smallest level
+LARGEST_EDGE = 2**14  # pixels of an edge of an image
+
+
+def pyramid_sizes(height: int, width: int) -> tuple[tuple[int, int], ...]:
+    """Return (height, width) of each level of the pyramid of such an image, smallest first.
+
+    Edges are halved while both are even and at least 3 pixels remain: 64x64 leads to 4x4, 96x64 to 6x4, 40x40 to 5x5.
+    """
+    sizes = [(height, width)]
+    while height % 2 == width % 2 == 0 and min(height, width) >= 2 * SMALLEST_EDGE:
+        height, width = height // 2, width // 2
+        sizes.append((height, width))
+    return tuple(reversed(sizes))
+
+
+def size_error(height: int, width: int) -> str | None:
+    """Return why images of this size have no pyramid that networks are built for, and what is near; None if they do."""
+    base_height, base_width = pyramid_sizes(height, width)[0]
+    if min(height, width) < SMALLEST_EDGE or max(height, width) > LARGEST_EDGE:
+        return f"found {width}x{height}, expected edges of {SMALLEST_EDGE} to {LARGEST_EDGE} pixels"
+
+    if max(base_height, base_width) <= LARGEST_BASE:
+        return None
+    near = size_text(*_nearest_size(height, width))
+    return (
+        f"found {width}x{height}, expected edges of at most {LARGEST_BASE} pixels after halving both as often as they "
+        f"are even (here {base_width}x{base_height}), e.g. {near}"
+    )
+
+
+def _nearest_size(height: int, width: int) -> tuple[int, int]:
+    """Return a height and width with a pyramid that are close to these, in proportion and then in size."""
+    # The longer edge of the smallest level gets 8 to 16 pixels, which leaves the shorter one a choice of proportions.
+    halvings = max(1, (max(height, width) // (LARGEST_BASE // 2)).bit_length() - 1)
+    step = 2**halvings
+    return tuple(min(LARGEST_BASE, max(SMALLEST_EDGE, round(edge / step))) * step for edge in (height, width))  # type: ignore[return-value]
+
+
+def size_text(height: int, width: int) -> str:
+    """Return a size as image programs and people write it: width x height, e.g. 640x480."""
+    return f"{width}x{height}"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return the shape [C,H,W] of an image as text: channels x width x height, e.g. 3x640x480."""
+    channels, height, width = shape
+    return f"{channels}x{size_text(height, width)}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
     """What one image of a dataset is; G and D are built for it."""
 
     resolution: int
-    """Height and width of the largest level in pixels, a power of two, 8 to 16384."""
+    """Height of the largest level in pixels. Levels are called by their heights."""
+    width: int = 0
+    """Width of the largest level in pixels; 0 = a square. Never 0 once the spec exists."""
     channels: int = 3
-    """Colour channels."""
+    """Channels: 1 = gray, 2 = gray and alpha, 3 = RGB, 4 = RGB and alpha, or any other number."""
     c_dim: int = 0
     """Length of the label vector, 0 = unconditional (TF: label_size)."""
 
     def __post_init__(self) -> None:
-        # A pyramid has two levels or more.
-        check(
-            is_power_of_two(self.resolution) and 8 <= self.resolution <= 2**14,
-            f"resolution: found {self.resolution}, expected a power of two, 8 to 16384",
-        )
+        if not self.width:
+            object.__setattr__(self, "width", self.resolution)
+        problem = size_error(self.resolution, self.width)
+        check(problem is None, f"resolution: {problem}")
 
         # A damaged file must not lead to networks of any size.
         check_range(self, "channels", 1, 2**12, "1 to 4096")
@@ -51,6 +104,21 @@ class ImageSpec:
         check_range(self, "c_dim", 0, 2**20, "0 to 2^20")
 
     @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Return (height, width) of each level of a pyramid, smallest first: (4, 4), (8, 8), ..."""
+        return pyramid_sizes(self.resolution, self.width)
+
+    @property
     def resolutions(self) -> tuple[int, ...]:
-        """Return (4, 8, ..., resolution), the sizes of the levels of a pyramid, smallest first."""
-        return tuple(2**k for k in range(2, self.resolution.bit_length()))
+        """Return the height of each level of a pyramid, smallest first: 4, 8, ..., resolution."""
+        return tuple(height for height, _ in self.sizes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return the shape [C,H,W] of the largest level."""
+        return self.channels, self.resolution, self.width
+
+    @property
+    def size_text(self) -> str:
+        """Return the size of the largest level as people write it: width x height."""
+        return size_text(self.resolution, self.width)

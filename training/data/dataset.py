@@ -36,10 +36,10 @@ class Dataset(Protocol):
         """Return the number of images."""
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return image i, uint8 [C,R,R], which may be read-only, and its label, float32 [c_dim]."""
+        """Return image i, uint8 [C,H,W], which may be read-only, and its label, float32 [c_dim]."""
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images uint8 [n,C,R,R], to be changed at will, and labels float32 [n,c_dim] of these indices."""
+        """Return the images uint8 [n,C,H,W], to be changed at will, and labels float32 [n,c_dim] of these indices."""
 
     def where(self, i: int) -> str:
         """Return which file, and what in it, image i is, for messages."""
@@ -53,7 +53,7 @@ class DatasetFormat(NamedTuple):
 
     is_it: Callable[[Path], bool]
     open: Callable[[Path, int | None, bool], Dataset]
-    """Takes the path, the resolution (None = the largest), and whether to read labels."""
+    """Takes the path, the resolution (a height; None = the largest), and whether to read labels."""
 
 
 # The first form that recognizes a path opens it: a folder with both TFRecords and images is one of TFRecords.
@@ -73,7 +73,7 @@ FORMATS = {
 def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = True) -> Dataset:
     """Return the dataset at `path`: the same images and labels, by index, from each form.
 
-    resolution: height and width of the images; None = the largest. Raises UserError if there is no dataset, or if it
+    resolution: height of the images; None = the largest. Raises UserError if there is no dataset, or if it
     is damaged or incomplete.
     """
     for form in FORMATS.values():

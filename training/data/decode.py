@@ -67,18 +67,37 @@ def decode(
             return to_8bit(converted, background), notes
 
 
-def _from_array(data: bytes) -> Image.Image:
-    """Return the image in a .npy file, uint8 [C,H,W], [H,W,C] or [H,W], perhaps in a batch of one, as in CelebA-HQ."""
+def bands_of(data: bytes) -> np.ndarray | None:
+    """Return the image in a .npy file as uint8 [C,H,W] if it has other channels than gray or RGB; None for pictures.
+
+    A file holds [C,H,W] or [H,W,C], perhaps in a batch of one. Raises ValueError if it holds something else.
+    """
+    if not data.startswith(NPY):
+        return None
+    array = _array(data)
+    return None if len(array) in (1, 3) else array
+
+
+def _array(data: bytes) -> np.ndarray:
+    """Return the image in a .npy file as uint8 [C,H,W]."""
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
-    if array.ndim == 3 and array.shape[0] in (1, 3):
-        array = array.transpose(1, 2, 0)
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
-        raise ValueError(f"{array.dtype} {list(array.shape)}, expected uint8 of one or three channels")
-    return Image.fromarray(np.ascontiguousarray(array))
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
+        raise ValueError(f"{array.dtype} {list(array.shape)}, expected uint8 [channels, height, width]")
+    if array.ndim == 2:
+        return array[None]
+
+    # There are fewer channels than pixels either way.
+    return array if array.shape[0] <= array.shape[2] else array.transpose(2, 0, 1)
+
+
+def _from_array(data: bytes) -> Image.Image:
+    """Return the image in a .npy file, gray or RGB, as in CelebA-HQ."""
+    array = _array(data)
+    if len(array) not in (1, 3):
+        raise ValueError(f"{len(array)} channels, expected one or three")
+    return Image.fromarray(np.ascontiguousarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0)))
 
 
 def _to_srgb(im: Image.Image) -> Image.Image:
@@ -146,7 +165,12 @@ def to_8bit(im: Image.Image, background: str | None = "white") -> Image.Image:
     return im.convert("L" if im.mode == "1" else "RGB")
 
 
+def with_alpha(im: Image.Image) -> Image.Image:
+    """Return an L, LA, RGB or RGBA image as LA or RGBA; what has no transparency is opaque."""
+    return im.convert({"L": "LA", "RGB": "RGBA"}.get(im.mode, im.mode))
+
+
 def planes(im: Image.Image) -> np.ndarray:
-    """Return an L or RGB image as uint8 [C,H,W]."""
+    """Return an L, LA, RGB or RGBA image as uint8 [C,H,W]."""
     x = np.asarray(im)
     return x[None] if x.ndim == 2 else x.transpose(2, 0, 1)

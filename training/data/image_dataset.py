@@ -1,4 +1,7 @@
-"""Image files as a dataset, without conversion: a folder, or the zip that StyleGAN2/3, EDM and R3GAN use."""
+"""Image files as a dataset, without conversion: a folder, or the zip that StyleGAN2/3, EDM and R3GAN use.
+
+Files are pictures, or arrays [C,H,W] as .npy where images have another number of channels than pictures can.
+"""
 
 import hashlib
 
@@ -6,19 +9,20 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from training.data.archives import Files, image_names, label_file
-from training.data.decode import decode, decoding_error, planes
-from training.data.labels import LabelTable, label_bytes, labels_from_json, no_labels
-from training.data.tfrecord import halvings
-from training.spec import ImageSpec, is_power_of_two
+from training.data.decode import bands_of, decode, decoding_error, planes, with_alpha
+from training.data.labels import LabelTable, channels_from_json, label_bytes, labels_from_json, no_labels
+from training.data.tfrecord import check_has_levels, halvings
+from training.spec import ImageSpec, pyramid_sizes, shape_text, size_error
 
 DAMAGED_AT_ONCE = 100  # images that may be damaged at the start of a dataset before it counts as none
 
 
 class ImageDataset:
-    """Images uint8 [C,R,R] and labels float32 [c_dim], by index in the order of file names; labels from `dataset.json`.
+    """Images uint8 [C,H,W] and labels float32 [c_dim], by index in the order of file names; labels from `dataset.json`.
 
-    All must be squares of one power-of-two size with the same number of channels. `resolution` picks a smaller one,
-    the 2x2 means that a TFRecord dataset of the same images holds.
+    All must be of one size that has a pyramid, with the same number of channels. Transparency is kept if `dataset.json`
+    says that images have 2 or 4 channels; otherwise they are laid on white. `resolution`, a height, picks smaller
+    images, the 2x2 means that a TFRecord dataset of the same images holds.
     """
 
     decodes = True  # reading takes time: worth worker processes
@@ -27,30 +31,37 @@ class ImageDataset:
         self.files = files
         self.path = files.path
         self.name = self.path.resolve().name if self.path.is_dir() else self.path.resolve().stem
-        self.names = image_names(files)
+        self.names = image_names(files) or [name for name in files.names if name.lower().endswith(".npy")]
         if not self.names:
             raise UserError(f"{self.path}: no *.tfrecords and no image in it, expected a dataset")
 
         # The first image that can be read stands for all; the others are compared with it when they are read.
+        found = label_file(files, self.names)
+        self.has_alpha = found is not None and channels_from_json(files.read(found[0])) in (2, 4)
         self.stored, self.first = self._first()
-        channels, height, width = self.stored
-        if height != width or not is_power_of_two(height):
+        channels, *stored_size = self.stored
+        if problem := size_error(*stored_size):
             raise UserError(
-                f"{self.path}: {self.first}: {width}x{height} pixels, expected a square with a power of two as side "
-                "(dataset_tool.py create_from_images --resize makes such a dataset)"
+                f"{self.path}: {self.first}: {problem} (dataset_tool.py create_from_images --resolution makes such a "
+                "dataset)"
             )
-        if resolution is not None and not 8 <= resolution <= height:
-            raise UserError(f"{self.path}: no images of {resolution}x{resolution}, expected 8 to {height}")
+
+        # A smaller resolution is a level of the pyramid that networks can be built for.
+        sizes = {height: width for height, width in pyramid_sizes(*stored_size)}
+        height = stored_size[0] if resolution is None else resolution
+        if height not in sizes:
+            raise UserError(f"{self.path}: no images of height {resolution}, found {sorted(sizes)}")
+        check_has_levels(self.path, height, sizes[height])
 
         # Labels are optional, also within a dataset.json.
         labels: LabelTable | None = None
-        found = label_file(files, self.names) if use_labels else None
-        if found is not None:
+        if found is not None and use_labels:
             name, folder = found
             relative = [image.removeprefix(folder) for image in self.names]
             labels = labels_from_json(files.read(name), relative, f"{self.path}: {name}")
         self.labels = no_labels(len(self)) if labels is None else labels
-        self.spec = ImageSpec(resolution=resolution or height, channels=channels, c_dim=self.labels.shape[1])
+        c_dim = self.labels.shape[1]
+        self.spec = ImageSpec(resolution=height, width=sizes[height], channels=channels, c_dim=c_dim)
 
     def _first(self) -> tuple[tuple[int, ...], str]:
         """Return the shape and the name of the first image; those that are damaged are reported when they are read."""
@@ -68,7 +79,11 @@ class ImageDataset:
 
         # One line for the user, whatever is wrong with the file.
         try:
-            return planes(decode(data)[0])
+            bands = bands_of(data)
+            if bands is not None:
+                return bands
+            im, _ = decode(data, background=None if self.has_alpha else "white")
+            return planes(with_alpha(im) if self.has_alpha else im)
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             raise UserError(f"{self.where(i)}: {decoding_error(e)}") from e
 
@@ -94,12 +109,12 @@ class ImageDataset:
         """Return image i and its label; raise UserError if it is damaged or unlike the first one."""
         image = self._decode(i)
         if image.shape != self.stored:
-            actual, expected = ("x".join(map(str, shape)) for shape in (image.shape, self.stored))
+            actual, expected = shape_text(image.shape), shape_text(self.stored)
             raise UserError(f"{self.where(i)}: {actual}, expected {expected} as {self.first}")
 
         # The halvings below the chosen resolution are not needed.
         return next(x for x in halvings(image) if x.shape[1] == self.spec.resolution), self.labels[i]
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images [n,C,R,R] and labels [n,c_dim] of these indices."""
+        """Return the images [n,C,H,W] and labels [n,c_dim] of these indices."""
         return np.stack([self[i][0] for i in indices.tolist()]), np.asarray(self.labels[indices])

@@ -116,6 +116,15 @@ def names_from_json(data: bytes) -> list[str] | None:
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
+def channels_from_json(data: bytes) -> int | None:
+    """Return how many channels a dataset.json says that the images have; None if it does not."""
+    try:
+        channels = json.loads(data.decode("utf-8-sig")).get("channels")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return channels if type(channels) is int else None
+
+
 def _plain(value: Any) -> Any:
     """Return a label of a dataset.json, a class number as int however it is written."""
     if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):

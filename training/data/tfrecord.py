@@ -1,7 +1,7 @@
 """A folder of TFRecord files as a dataset: images in several resolutions, and their labels.
 
-NAME/NAME-r02.tfrecords (4x4) ... NAME/NAME-r06.tfrecords (64x64), and NAME/NAME-rxx.labels. The images of a resolution
-may be in shards, e.g. NAME-r06-00000-of-00003.tfrecords.
+NAME/NAME-r02.tfrecords (4x4, or another smallest size) ... NAME/NAME-r06.tfrecords (64x64), and NAME/NAME-rxx.labels.
+The images of a resolution may be in shards, e.g. NAME-r06-00000-of-00003.tfrecords.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from training.data.labels import LabelTable, label_bytes, no_labels, read_labels
 from training.data.records import RecordFile
-from training.spec import ImageSpec, is_power_of_two
+from training.spec import ImageSpec, pyramid_sizes, size_error, size_text
 
 
 class ShardedImages:
@@ -63,9 +63,9 @@ class ShardedImages:
 
 
 class TFRecordDataset:
-    """Images uint8 [C,R,R] and labels float32 [c_dim] of a dataset folder, by index.
+    """Images uint8 [C,H,W] and labels float32 [c_dim] of a dataset folder, by index.
 
-    resolution: which of its resolutions to read; None = the largest. checksums: compare the checksum of each record
+    resolution: height of the images to read; None = the largest. checksums: compare the checksum of each record
     when it is first read. Every file is opened, so that a damaged or incomplete dataset is reported at the start by a
     UserError.
     """
@@ -98,18 +98,17 @@ class TFRecordDataset:
         # Choose a resolution that networks can be built for.
         if resolution is not None and resolution not in self.files_by_resolution:
             raise UserError(
-                f"{self.path}: no images of {resolution}x{resolution}, found {sorted(self.files_by_resolution)}; "
+                f"{self.path}: no images of height {resolution}, found {sorted(self.files_by_resolution)}; "
                 f"choose another --resolution or build the dataset with it"
             )
         self.images = largest if resolution is None else self.files_by_resolution[resolution]
-        channels, height, _ = self.images.shape
-        if height < 8:
-            raise UserError(f"{self.path}: images of {height}x{height}, expected at least 8x8")
+        channels, height, width = self.images.shape
+        check_has_levels(self.path, height, width)
 
         # Labels are optional.
         label_files = sorted(self.path.glob("*.labels")) if use_labels else []
         self.labels: LabelTable = read_labels(label_files[0], len(self)) if label_files else no_labels(len(self))
-        self.spec = ImageSpec(resolution=height, channels=channels, c_dim=self.labels.shape[1])
+        self.spec = ImageSpec(resolution=height, width=width, channels=channels, c_dim=self.labels.shape[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that receives the dataset opens the files itself: pickling them would copy their content.
@@ -145,7 +144,7 @@ class TFRecordDataset:
         return self.images[i], self.labels[i]
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return copies of the images uint8 [n,C,R,R] and labels float32 [n,c_dim] of these indices."""
+        """Return copies of the images uint8 [n,C,H,W] and labels float32 [n,c_dim] of these indices."""
         return self.images.batch(indices), np.asarray(self.labels[indices])
 
 
@@ -172,26 +171,40 @@ def shards(folder: Path) -> list[list[Path]]:
 
 
 def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
-    """Open every resolution of a dataset folder; return its images by their height and width."""
+    """Open every resolution of a dataset folder; return its images by their height."""
     by_resolution: dict[int, ShardedImages] = {}
     for paths in shards(folder):
         images = ShardedImages(paths, checksums)
 
-        # A pyramid has these sizes only.
+        # Networks exist for some sizes only.
         _, height, width = images.shape
-        if height != width or not is_power_of_two(height):
-            raise UserError(f"{images.path}: images of {height}x{width}, expected squares with a power of two as side")
+        if problem := size_error(height, width):
+            raise UserError(f"{images.path}: images: {problem}")
 
         # Two files of one size may be the remains of another dataset.
         if height in by_resolution:
             other = by_resolution[height].path.name
-            raise UserError(f"{images.path}: a second file of {height}x{height} images besides {other}")
+            raise UserError(f"{images.path}: a second file of images of height {height} besides {other}")
         by_resolution[height] = images
+
+    # All are levels of one pyramid.
+    _, height, width = by_resolution[max(by_resolution)].shape
+    sizes = pyramid_sizes(height, width)
+    for images in by_resolution.values():
+        if images.shape[1:] not in sizes:
+            actual, expected = size_text(*images.shape[1:]), size_text(height, width)
+            raise UserError(f"{images.path}: images of {actual}, expected halves of {expected}, the largest of the dataset")
     return by_resolution
 
 
+def check_has_levels(path: Path, height: int, width: int) -> None:
+    """Raise UserError if images cannot be halved, because training takes two levels or more."""
+    if len(pyramid_sizes(height, width)) < 2:
+        raise UserError(f"{path}: images of {size_text(height, width)}, expected some that can be halved, at least 8x8")
+
+
 def halvings(image: np.ndarray) -> list[np.ndarray]:
-    """Return an image, uint8 [C,R,R], and its halvings down to 4x4, largest first.
+    """Return an image, uint8 [C,H,W], and its halvings, the levels of its pyramid, largest first.
 
     Each halving takes means of 2x2 pixels of the one before it, as floats; rounding comes last and does not add up.
     """
@@ -199,7 +212,7 @@ def halvings(image: np.ndarray) -> list[np.ndarray]:
     x = image.astype(np.float32)
 
     # The order of the sums is that of the original, so that the files are equal byte for byte.
-    while x.shape[1] > 4:
+    for _ in pyramid_sizes(*image.shape[1:])[1:]:
         x = (x[:, 0::2, 0::2] + x[:, 0::2, 1::2] + x[:, 1::2, 0::2] + x[:, 1::2, 1::2]) * np.float32(0.25)
         out.append(np.rint(x).clip(0, 255).astype(np.uint8))
     return out

@@ -70,13 +70,13 @@ class Synthesis(nn.Module, ABC):
 
     num_ws: int
     """How many w a synthesis network takes, one for each of its layers."""
-    resolutions: tuple[int, ...]
-    """Height and width that each block works at, smallest first."""
+    sizes: tuple[tuple[int, int], ...]
+    """(height, width) that each block works at, smallest first."""
 
     @property
-    def image_resolutions(self) -> tuple[int, ...]:
-        """Height and width of the images of a pyramid, smallest first."""
-        return self.resolutions
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of the images of a pyramid, smallest first."""
+        return self.sizes
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
         """Return the shape [n,1,h,w] of the noise of each layer; an empty list without noise inputs."""
@@ -96,7 +96,7 @@ class Synthesis(nn.Module, ABC):
 
 
 class Generator(nn.Module):
-    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid of images [N,channels,h,w], float, about [-1,1]."""
 
     mapping: Mapping
     synthesis: Synthesis
@@ -134,7 +134,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """pyramid, c [N,c_dim] -> scores [N,1].
 
-    Subclasses add a block `b{r}` for each resolution. It takes x (None at the full resolution) and the image of its
+    Subclasses add a block `b{r}` for each level, r being its height. It takes x (None at the full resolution) and the image of its
     size, and returns x for the next smaller block; the last one returns [N,max(c_dim,1)]. With labels, scores are
     weighted by c and summed, so c None (zeros) would give 0 and is an error.
     """

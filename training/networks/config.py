@@ -114,7 +114,7 @@ class StyleNetworkConfig(NetworkConfig):
         )
 
     def nf(self, stage: int) -> int:
-        """Return the feature maps at `stage`: 0 = the dense layers of the 4x4 block, log2(R) - 1 = resolution R."""
+        """Return the feature maps at `stage`: 0 = the dense layers of the smallest block, level + 1 = a level's block."""
         return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
 
 
@@ -139,14 +139,14 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
     # Synthesis network.
     fused_scale: FusedScale = "auto"
     """`true` rotates the kernels of up-sampling layers by 180 degrees, as the fused layers of the original do; `false`
-    does not. Pretrained weights depend on this. `auto` = true where the output has 128 pixels or more. D has no such
-    option, because the original's two forms are equal there."""
+    does not. Pretrained weights depend on this. `auto` = true where both edges of the output have 128 pixels or more. D
+    has no such option, because the original's two forms are equal there."""
     use_styles: bool = True
-    """Modulate every layer by w; otherwise w enters only at 4x4."""
+    """Modulate every layer by w; otherwise w enters only at the smallest level."""
     use_noise: bool = True
-    """Add noise with a learned strength per feature map in every layer, the 4x4 input included."""
+    """Add noise with a learned strength per feature map in every layer, the input included."""
     use_const_input: bool = True
-    """Start from a learned 4x4 constant; otherwise from a dense layer applied to w (TF: const_input_layer)."""
+    """Start from a learned constant; otherwise from a dense layer applied to w (TF: const_input_layer)."""
     use_pixel_norm: bool = False
     """Normalise each pixel's feature vector."""
     use_instance_norm: bool = True
@@ -173,9 +173,9 @@ class GeneratorConfig(StyleNetworkConfig, AnyGeneratorConfig):
             "use_const_input: expected false when use_styles is false (w would enter nowhere)",
         )
 
-    def rotates_kernels(self, resolution: int) -> bool:
-        """Return whether the up-sampling layer with this output resolution is one of the original's fused layers."""
-        return self.fused_scale == "true" or (self.fused_scale == "auto" and resolution >= 128)
+    def rotates_kernels(self, height: int, width: int) -> bool:
+        """Return whether the up-sampling layer with this output size is one of the original's fused layers."""
+        return self.fused_scale == "true" or (self.fused_scale == "auto" and min(height, width) >= 128)
 
     def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
         base = preset if isinstance(preset, DiscriminatorConfig) else DiscriminatorConfig()
@@ -190,8 +190,8 @@ class StyleDiscriminatorConfig(StyleNetworkConfig, AnyDiscriminatorConfig):
     """Options that the discriminators of the StyleGAN family share."""
 
     mbstd_num_features: int = 1
-    """Number of feature maps that minibatch stddev appends, in every block of MSG-StyleGAN and at 4x4 in StyleGAN;
-    0 = off."""
+    """Number of feature maps that minibatch stddev appends, in every block of MSG-StyleGAN and in the smallest one of
+    StyleGAN; 0 = off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -213,7 +213,7 @@ class DiscriminatorConfig(StyleDiscriminatorConfig):
     """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
     lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Resolutions below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
+    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
     None = all."""
 
 
@@ -240,16 +240,16 @@ class StyleGANDiscriminatorConfig(StyleDiscriminatorConfig):
 # MSG-ProGAN.
 
 
-def progan_nf(features: int, resolution: int) -> int:
-    """Return the feature maps of MSG-ProGAN at a resolution: `features` up to 32x32, then half as many each time."""
-    return max(1, features >> max(0, resolution.bit_length() - 6))
+def progan_nf(features: int, level: int) -> int:
+    """Return the feature maps of MSG-ProGAN at a level: `features` up to level 3 (32x32), then half as many each time."""
+    return max(1, features >> max(0, level - 3))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProGANGeneratorConfig(AnyGeneratorConfig):
     """Generator of MSG-ProGAN (BMSG-GAN): up-sampling blocks with pixel norm, one image per block.
 
-    z_dim is also the number of feature maps up to 32x32; larger resolutions have half as many each. Without use_wscale
+    z_dim is also the number of feature maps up to level 3 (32x32); each larger level has half as many. Without use_wscale
     the initial weights are torch's own (BMSG-GAN: use_eql). normalize_z does what BMSG-GAN's trainer did outside the
     network. Truncation is w = psi * normalised z, in the one layer that w enters at.
     """
@@ -271,20 +271,21 @@ class ProGANGeneratorConfig(AnyGeneratorConfig):
 class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """Discriminator of MSG-ProGAN (BMSG-GAN): every block receives the image of its own resolution.
 
-    Minibatch stddev is at 4x4 only. Without use_wscale the initial weights are torch's own (BMSG-GAN: use_eql).
+    Minibatch stddev is in the smallest block only. Without use_wscale the initial weights are torch's own (BMSG-GAN: use_eql).
     """
 
     kind: ClassVar[str] = "msg_progan"
 
     features: int = 512
-    """Feature maps up to 32x32, halved at each larger resolution (BMSG-GAN: feature_size, equal to its latent_size)."""
+    """Feature maps up to level 3 (32x32), halved at each larger one (BMSG-GAN: feature_size, equal to its
+    latent_size)."""
     mbstd_group_size: int | None = None
     """Samples that share one minibatch standard deviation; None = the whole micro-batch."""
     combine: Combine = "lin_cat"
     """How a block merges features and image: lin_cat = concatenate the features with a 1x1 convolution of the image
     (the original), cat_lin = 1x1 convolution over their concatenation, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Resolutions below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
+    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
     None = all."""
 
     def __post_init__(self) -> None:

@@ -138,23 +138,24 @@ class ConvDown2d(EqualizedWeight):
 
 
 class DenseInput(nn.Module):
-    """The input layer of the ProGAN family: w [N,w_dim] -> [N,C,4,4], without bias.
+    """The input layer of the ProGAN family: w [N,w_dim] -> [N,C,h,w], without bias.
 
     It equals a transposed convolution of w as a 1x1 image.
     """
 
-    def __init__(self, w_dim: int, channels: int, gain: float, use_wscale: bool) -> None:
+    def __init__(self, w_dim: int, channels: int, height: int, width: int, gain: float, use_wscale: bool) -> None:
         super().__init__()
-        self.fc = Dense(w_dim, channels * 16, gain=gain, use_wscale=use_wscale, bias=False)
+        self.height, self.width = height, width
+        self.fc = Dense(w_dim, channels * height * width, gain=gain, use_wscale=use_wscale, bias=False)
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
         # The dense layer computes in float32; convolutions follow.
-        x = self.fc(w).unflatten(1, (-1, 4, 4)).to(compute_dtype(w))  # [N,C,4,4]
+        x = self.fc(w).unflatten(1, (-1, self.height, self.width)).to(compute_dtype(w))  # [N,C,h,w]
         return x.contiguous(memory_format=torch.channels_last)
 
 
 class Combine(nn.Module):
-    """Merge the features [N,nf,r,r] and the image [N,channels,r,r] of a block: the paper's phi (MSG-GAN, section 3).
+    """Merge the features [N,nf,h,w] and the image [N,channels,h,w] of a block: the paper's phi (MSG-GAN, section 3).
 
     kind: `cat_lin` = a 1x1 convolution over their concatenation, to nf maps; `lin_cat` = the features, followed by a
     1x1 convolution of the image to nf maps; `simple` = the features followed by the image. No activation.
@@ -175,15 +176,15 @@ class Combine(nn.Module):
         # Under autocast, features may be bf16 and images float32.
         image = image.to(x.dtype)
         if self.kind == "lin_cat":
-            return concatenate(x, self.conv(image))  # [N,2*nf,r,r]
+            return concatenate(x, self.conv(image))  # [N,2*nf,h,w]
 
         if self.kind == "simple":
-            return concatenate(x, image)  # [N,nf+channels,r,r]
+            return concatenate(x, image)  # [N,nf+channels,h,w]
 
         # The convolution of a concatenation is a sum, whose parts keep the number of channels that convolutions like.
         weight = self.conv.scaled_weight().to(x.dtype)
         of_features, of_image = weight.split([x.shape[1], image.shape[1]], 1)
-        y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,r,r]
+        y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,h,w]
         return y if self.conv.bias is None else bias_act(y, self.conv.scaled_bias(), None)
 
 

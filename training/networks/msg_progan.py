@@ -2,8 +2,8 @@
 image at every block of G, fed to the block of its size in D.
 
 Deviations from the original: z is normalised inside (its trainer did it outside); up-sampling and convolution are one
-operation and the 4x4 layers are dense (equal up to rounding); in D features come before the image (a permutation of
-input channels); any resolution from 8x8 and any number of feature maps; labels, `combine`, `resolutions` and groups of
+operation and the layers of the smallest block are dense (equal up to rounding); in D features come before the image (a
+permutation of input channels); any size and any number of feature maps; labels, `combine`, `resolutions` and groups of
 minibatch stddev are options.
 """
 
@@ -42,30 +42,30 @@ class NormalisedLatent(Mapping, DerivedBuffers):
 
 
 class SynthesisBlock(nn.Module):
-    """(layer, activation) twice with pixel norm after the second (4x4) or after both: x -> [N,nf,r,r]."""
+    """(layer, activation) twice with pixel norm after the second (level 0) or after both: x -> [N,nf,h,w]."""
 
-    def __init__(self, cfg: ProGANGeneratorConfig, w_dim: int, resolution: int) -> None:
+    def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec, w_dim: int, level: int) -> None:
         super().__init__()
-        self.resolution = resolution
-        nf = progan_nf(cfg.z_dim, resolution)
+        self.level = level
+        nf = progan_nf(cfg.z_dim, level)
 
         # The first layer takes w, or the features of the block before.
         self.source: DenseInput | ConvUp2d
-        if resolution == 4:
-            self.source = DenseInput(w_dim, nf, GAIN_RELU, cfg.use_wscale)
+        if level == 0:
+            self.source = DenseInput(w_dim, nf, *spec.sizes[0], GAIN_RELU, cfg.use_wscale)
         else:
-            n_in = progan_nf(cfg.z_dim, resolution // 2)
+            n_in = progan_nf(cfg.z_dim, level - 1)
             self.source = ConvUp2d(n_in, nf, rotate=False, taps=(), use_wscale=cfg.use_wscale)
         self.bias = nn.Parameter(torch.zeros(nf))
         self.conv = Conv2d(nf, nf, 3, "lrelu", use_wscale=cfg.use_wscale)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = bias_act(self.source(x), self.bias, "lrelu")  # [N,nf,r,r]
+        x = bias_act(self.source(x), self.bias, "lrelu")  # [N,nf,h,w]
 
-        # The original leaves the 4x4 block without the first of the two norms.
-        if self.resolution > 4:
+        # The original leaves the smallest block without the first of the two norms.
+        if self.level > 0:
             x = pixel_norm(x)
-        return pixel_norm(self.conv(x))  # [N,nf,r,r]
+        return pixel_norm(self.conv(x))  # [N,nf,h,w]
 
 
 class SynthesisNetwork(Synthesis):
@@ -74,10 +74,11 @@ class SynthesisNetwork(Synthesis):
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec, w_dim: int) -> None:
         super().__init__()
         self.num_ws = 1
-        self.resolutions = spec.resolutions
-        for r in spec.resolutions:
-            self.add_module(f"b{r}", SynthesisBlock(cfg, w_dim, r))
-            self.add_module(f"torgb{r}", Conv2d(progan_nf(cfg.z_dim, r), spec.channels, 1, use_wscale=cfg.use_wscale))
+        self.sizes = spec.sizes
+        for level, r in enumerate(spec.resolutions):
+            self.add_module(f"b{r}", SynthesisBlock(cfg, spec, w_dim, level))
+            to_image = Conv2d(progan_nf(cfg.z_dim, level), spec.channels, 1, use_wscale=cfg.use_wscale)
+            self.add_module(f"torgb{r}", to_image)
 
     def w_weights(self) -> list[torch.Tensor]:
         [first, *_] = (module for module in self.modules() if isinstance(module, DenseInput))
@@ -87,14 +88,14 @@ class SynthesisNetwork(Synthesis):
         # Blocks from the smallest on, each with its image.
         x = w[:, 0]  # [N,w_dim]
         images = []
-        for r in self.resolutions:
-            x = self.get_submodule(f"b{r}")(x)  # [N,nf,r,r]
-            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,r,r]
+        for r, _ in self.sizes:
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf,h,w]
+            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
         return tuple(images)
 
 
 class Generator(base.Generator):
-    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1]."""
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid of images [N,channels,h,w], float, about [-1,1]."""
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
@@ -105,45 +106,45 @@ class Generator(base.Generator):
 
 
 class DiscriminatorBlock(nn.Module):
-    """fromrgb or combine -> two convolutions -> 2x2 mean; at 4x4 with minibatch stddev and dense layers at the end.
+    """fromrgb or combine -> two convolutions -> 2x2 mean; at level 0 with minibatch stddev, and dense layers at the end.
 
-    x [N,nf',r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf'',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    x [N,nf',h,w] (None at the top), image [N,channels,h,w] -> [N,nf'',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
     """
 
-    def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
+    def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.resolution = resolution
-        nf = progan_nf(cfg.features, resolution)
+        self.level = level
+        nf = progan_nf(cfg.features, level)
         wscale = cfg.use_wscale
 
         # The image comes in through fromrgb at the top, and through combine below.
         n_in = max(1, nf // 2)  # the block above leaves room for as many maps of the image
         self.combine: Combine | None = None  # where D is to see the image of this block
-        if resolution == spec.resolution:
+        if level == len(spec.sizes) - 1:
             self.fromrgb = Conv2d(spec.channels, nf, 1, use_wscale=wscale)
             n_in = nf
-        elif cfg.resolutions is None or resolution in cfg.resolutions:
+        elif cfg.resolutions is None or spec.resolutions[level] in cfg.resolutions:
             self.combine = Combine(cfg.combine, n_in, spec.channels, wscale, bias=True)
             n_in = self.combine.n_out
 
-        # Two convolutions; at 4x4 minibatch stddev, one convolution and dense layers.
-        self.conv0 = Conv2d(n_in + (resolution == 4), nf, 3, "lrelu", use_wscale=wscale)
-        if resolution > 4:
-            n_out = max(1, progan_nf(cfg.features, resolution // 2) // 2)
+        # Two convolutions; at level 0 minibatch stddev, one convolution and dense layers.
+        self.conv0 = Conv2d(n_in + (level == 0), nf, 3, "lrelu", use_wscale=wscale)
+        if level > 0:
+            n_out = max(1, progan_nf(cfg.features, level - 1) // 2)
             self.conv1 = Conv2d(nf, n_out, 3, "lrelu", use_wscale=wscale)
         else:
-            self.fc0 = Dense(nf * 16, nf, "lrelu", use_wscale=wscale)
+            self.fc0 = Dense(nf * math.prod(spec.sizes[0]), nf, "lrelu", use_wscale=wscale)
             self.fc1 = Dense(nf, max(spec.c_dim, 1), use_wscale=wscale)
 
     def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         if x is None:
-            x = self.fromrgb(image)  # [N,nf,r,r]
+            x = self.fromrgb(image)  # [N,nf,h,w]
         elif self.combine is not None:
-            x = self.combine(x, image)  # [N,nf'+...,r,r]
+            x = self.combine(x, image)  # [N,nf'+...,h,w]
 
-        if self.resolution > 4:
-            return mean2d(self.conv1(self.conv0(x)))  # [N,nf'',r/2,r/2]
+        if self.level > 0:
+            return mean2d(self.conv1(self.conv0(x)))  # [N,nf'',h/2,w/2]
 
         stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, num_features=1)  # [N,1]
         return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
@@ -155,8 +156,8 @@ class Discriminator(base.Discriminator):
     def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
         check_seen_resolutions(cfg.resolutions, spec)
-        for r in reversed(spec.resolutions):
-            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
+        for level, r in reversed(list(enumerate(spec.resolutions))):
+            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, level))
         if not cfg.use_wscale:
             _initialise_as_torch(self)
 

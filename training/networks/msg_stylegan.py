@@ -18,7 +18,7 @@ from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, Con
 from training.ops.epilogue import synthesis_epilogue
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
-from training.spec import ImageSpec
+from training.spec import ImageSpec, size_text
 
 
 class MappingNetwork(Mapping):
@@ -62,14 +62,16 @@ class SynthesisLayer(nn.Module):
 
     noise_const: torch.Tensor
 
-    def __init__(self, cfg: GeneratorConfig, source: nn.Module, channels: int, resolution: int) -> None:
+    def __init__(
+        self, cfg: GeneratorConfig, source: nn.Module, channels: int, height: int, width: int
+    ) -> None:
         super().__init__()
         self.cfg = cfg
         self.source = source
         self.bias = nn.Parameter(torch.zeros(channels))
         if cfg.use_noise:
             self.noise_strength = nn.Parameter(torch.zeros(channels))
-            self.register_buffer("noise_const", torch.randn(1, 1, resolution, resolution))
+            self.register_buffer("noise_const", torch.randn(1, 1, height, width))
         if cfg.use_styles:
             self.style = Dense(cfg.w_dim, 2 * channels, gain=1.0, use_wscale=cfg.use_wscale)
 
@@ -87,45 +89,44 @@ class SynthesisLayer(nn.Module):
 
 
 class ConstInput(nn.Module):
-    """The learned constant: w [N,w_dim], of which only N counts -> [N,C,4,4]."""
+    """The learned constant: w [N,w_dim], of which only N counts -> [N,C,h,w]."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
-        self.const = nn.Parameter(torch.ones(1, channels, 4, 4))
+        self.const = nn.Parameter(torch.ones(1, channels, height, width))
 
     def forward(self, w: torch.Tensor) -> torch.Tensor:
-        x = self.const.to(compute_dtype(self.const)).expand(w.shape[0], -1, -1, -1)  # [N,C,4,4]
+        x = self.const.to(compute_dtype(self.const)).expand(w.shape[0], -1, -1, -1)  # [N,C,h,w]
         return x.contiguous(memory_format=torch.channels_last)
 
 
 class SynthesisBlock(nn.Module):
-    """The two layers of one resolution: x, and two w and noises -> features [N,nf,R,R].
+    """The two layers of one level: x, and two w and noises -> features [N,nf,h,w].
 
-    x: the features of the block before; at 4x4, w [N,w_dim].
+    x: the features of the block before; at level 0, w [N,w_dim].
     """
 
-    def __init__(self, cfg: GeneratorConfig, resolution: int) -> None:
+    def __init__(self, cfg: GeneratorConfig, spec: ImageSpec, level: int) -> None:
         super().__init__()
-        stage = resolution.bit_length() - 2
-        n_out = cfg.nf(stage)
+        height, width = spec.sizes[level]
+        n_out = cfg.nf(level + 1)
 
-        # Where the features come from: the block before, or at 4x4 a learned constant or w.
+        # Where the features come from: the block before, or at level 0 a learned constant or w.
         source: nn.Module
-        if resolution > 4:
-            source = ConvUp2d(
-                cfg.nf(stage - 1), n_out, cfg.rotates_kernels(resolution), cfg.blur_filter, cfg.use_wscale
-            )
+        if level > 0:
+            rotate = cfg.rotates_kernels(height, width)
+            source = ConvUp2d(cfg.nf(level), n_out, rotate, cfg.blur_filter, cfg.use_wscale)
         elif cfg.use_const_input:
-            source = ConstInput(n_out)
+            source = ConstInput(n_out, height, width)
         else:
-            source = DenseInput(cfg.w_dim, n_out, GAIN_RELU / 4, cfg.use_wscale)
-        self.layer0 = SynthesisLayer(cfg, source, n_out, resolution)
+            source = DenseInput(cfg.w_dim, n_out, height, width, GAIN_RELU / 4, cfg.use_wscale)
+        self.layer0 = SynthesisLayer(cfg, source, n_out, height, width)
 
         conv = Conv2d(n_out, n_out, 3, bias=False, use_wscale=cfg.use_wscale)
-        self.layer1 = SynthesisLayer(cfg, conv, n_out, resolution)
+        self.layer1 = SynthesisLayer(cfg, conv, n_out, height, width)
 
     def forward(self, x: torch.Tensor, w: Sequence[torch.Tensor], noise: Sequence[torch.Tensor | None]) -> torch.Tensor:
-        return self.layer1(self.layer0(x, w[0], noise[0]), w[1], noise[1])  # [N,nf,R,R]
+        return self.layer1(self.layer0(x, w[0], noise[0]), w[1], noise[1])  # [N,nf,h,w]
 
 
 class SynthesisNetwork(Synthesis):
@@ -134,19 +135,19 @@ class SynthesisNetwork(Synthesis):
     def __init__(self, cfg: GeneratorConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.cfg = cfg
-        self.resolutions = spec.resolutions
-        self.num_ws = 2 * len(spec.resolutions) if cfg.use_styles else 1
-        for r in spec.resolutions:
-            self.add_module(f"b{r}", SynthesisBlock(cfg, r))
-            n_in = cfg.nf(r.bit_length() - 2)
-            self.add_module(f"torgb{r}", Conv2d(n_in, spec.channels, 1, gain=1.0, use_wscale=cfg.use_wscale))
+        self.sizes = spec.sizes
+        self.num_ws = 2 * len(spec.sizes) if cfg.use_styles else 1
+        for level, r in enumerate(spec.resolutions):
+            self.add_module(f"b{r}", SynthesisBlock(cfg, spec, level))
+            to_image = Conv2d(cfg.nf(level + 1), spec.channels, 1, gain=1.0, use_wscale=cfg.use_wscale)
+            self.add_module(f"torgb{r}", to_image)
 
     def layers(self) -> list[SynthesisLayer]:
-        """Return all layers, 4x4 first, two for each resolution."""
+        """Return all layers, smallest first, two for each level."""
         return [m for m in self.modules() if isinstance(m, SynthesisLayer)]
 
     def noise_shapes(self, n: int) -> list[tuple[int, int, int, int]]:
-        return [(n, 1, r, r) for r in self.resolutions for _ in (0, 1)] if self.cfg.use_noise else []
+        return [(n, 1, height, width) for height, width in self.sizes for _ in (0, 1)] if self.cfg.use_noise else []
 
     def w_weights(self) -> list[torch.Tensor]:
         if self.cfg.use_styles:
@@ -156,7 +157,7 @@ class SynthesisNetwork(Synthesis):
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         # Noise of each layer: given, fresh, stored, or none.
-        sources: list[torch.Tensor | None] = [None] * (2 * len(self.resolutions))
+        sources: list[torch.Tensor | None] = [None] * (2 * len(self.sizes))
         if self.cfg.use_noise and noise is not None:
             sources = list(noise)
         elif self.cfg.use_noise and noise_mode == "random":
@@ -164,20 +165,20 @@ class SynthesisNetwork(Synthesis):
         elif self.cfg.use_noise and noise_mode == "const":
             sources = [layer.noise_const for layer in self.layers()]
 
-        # Without styles, w enters at 4x4 only.
-        ws = w.unbind(1) if self.cfg.use_styles else [w[:, 0]] * (2 * len(self.resolutions))  # [N,w_dim] each
+        # Without styles, w enters at level 0 only.
+        ws = w.unbind(1) if self.cfg.use_styles else [w[:, 0]] * (2 * len(self.sizes))  # [N,w_dim] each
 
         # Blocks from the smallest on, which takes w instead of features, each with its image.
         x = ws[0]  # [N,w_dim]
         images = []
-        for i, r in enumerate(self.resolutions):
-            x = self.get_submodule(f"b{r}")(x, ws[2 * i : 2 * i + 2], sources[2 * i : 2 * i + 2])  # [N,nf,r,r]
-            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,r,r]
+        for i, (r, _) in enumerate(self.sizes):
+            x = self.get_submodule(f"b{r}")(x, ws[2 * i : 2 * i + 2], sources[2 * i : 2 * i + 2])  # [N,nf,h,w]
+            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
         return tuple(images)
 
 
 class Generator(base.Generator):
-    """z [N,z_dim], c [N,c_dim] or None -> pyramid [N,channels,4,4] ... [N,channels,R,R], float, about [-1,1].
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid of images [N,channels,h,w], float, about [-1,1].
 
     `base.Generator.forward` calls the two networks, with truncation between them.
     """
@@ -191,48 +192,49 @@ class Generator(base.Generator):
 class DiscriminatorLayers(nn.Module):
     """What follows the image in a discriminator block of the StyleGAN family.
 
-    Minibatch stddev -> two convolutions, the second to half the size; at 4x4 one convolution and two dense layers.
-    x [N,n_in,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    Minibatch stddev -> two convolutions, the second to half the size; at level 0 one convolution and two dense layers.
+    x [N,n_in,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
     """
 
-    def __init__(self, cfg: StyleDiscriminatorConfig, resolution: int) -> None:
+    def __init__(self, cfg: StyleDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
         super().__init__()
         self.cfg = cfg
-        self.resolution = resolution
-        self.stage = resolution.bit_length() - 2
-        self.nf = cfg.nf(self.stage)
+        self.spec = spec
+        self.level = level
+        self.nf = cfg.nf(level + 1)
 
-    def add_layers(self, n_in: int, mbstd_features: int, c_dim: int) -> None:
+    def add_layers(self, n_in: int, mbstd_features: int) -> None:
         """Create the layers.
 
         Subclasses call it after creating what the image passes through: initial weights are drawn in this order.
         """
         cfg, act, wscale = self.cfg, self.cfg.activation, self.cfg.use_wscale
+        height, width = self.spec.sizes[self.level]
         self.mbstd_features = mbstd_features
         if mbstd_features and n_in % mbstd_features:
             raise ValueError(
                 f"D.mbstd_num_features: found {mbstd_features}, expected a divisor of the {n_in} feature maps at "
-                f"{self.resolution}x{self.resolution}"
+                f"{size_text(height, width)}"
             )
 
-        # A second convolution leads to the next smaller block; at 4x4 dense layers end the network.
+        # A second convolution leads to the next smaller block; at level 0 dense layers end the network.
         self.conv0 = Conv2d(n_in + mbstd_features, self.nf, 3, act, use_wscale=wscale)
-        if self.resolution > 4:
-            self.conv1 = ConvDown2d(self.nf, cfg.nf(self.stage - 1), act, cfg.blur_filter, wscale)
+        if self.level > 0:
+            self.conv1 = ConvDown2d(self.nf, cfg.nf(self.level), act, cfg.blur_filter, wscale)
         else:
-            self.fc0 = Dense(self.nf * 16, cfg.nf(0), act, use_wscale=wscale)
-            self.fc1 = Dense(cfg.nf(0), max(c_dim, 1), gain=1.0, use_wscale=wscale)
+            self.fc0 = Dense(self.nf * height * width, cfg.nf(0), act, use_wscale=wscale)
+            self.fc1 = Dense(cfg.nf(0), max(self.spec.c_dim, 1), gain=1.0, use_wscale=wscale)
 
     def run_layers(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the layers make of features x [N,n_in,r,r]."""
+        """Return what the layers make of features x [N,n_in,h,w]."""
         # The spread of the batch, so that D notices samples that are too much alike; conv0 sees it as constant maps.
         stddev = None
         if self.mbstd_features:
             stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, self.mbstd_features)  # [N,features]
 
-        x = self.conv0(x, stddev)  # [N,nf,r,r]
-        if self.resolution > 4:
-            return self.conv1(x)  # [N,nf',r/2,r/2]
+        x = self.conv0(x, stddev)  # [N,nf,h,w]
+        if self.level > 0:
+            return self.conv1(x)  # [N,nf',h/2,w/2]
         return self.fc1(self.fc0(x.flatten(1)))  # [N,max(c_dim,1)]
 
 
@@ -241,11 +243,12 @@ class DiscriminatorBlock(DiscriminatorLayers):
 
     Minibatch stddev is in every block.
 
-    x [N,nf,r,r] (None at the full resolution), image [N,channels,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)].
+    x [N,nf,h,w] (None at the top), image [N,channels,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
     """
 
-    def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
-        super().__init__(cfg, resolution)
+    def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, level: int) -> None:
+        super().__init__(cfg, spec, level)
+        resolution = spec.resolutions[level]
 
         # The image comes in through fromrgb at the top, and through combine below.
         n_in = self.nf
@@ -255,15 +258,15 @@ class DiscriminatorBlock(DiscriminatorLayers):
         elif cfg.resolutions is None or resolution in cfg.resolutions:
             self.combine = Combine(cfg.combine, self.nf, spec.channels, cfg.use_wscale, bias=False)
             n_in = self.combine.n_out
-        self.add_layers(n_in, cfg.mbstd_num_features, spec.c_dim)
+        self.add_layers(n_in, cfg.mbstd_num_features)
 
     def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         if x is None:
-            x = self.fromrgb(image)  # [N,nf,r,r]
+            x = self.fromrgb(image)  # [N,nf,h,w]
         elif self.combine is not None:
-            x = self.combine(x, image)  # [N,nf or more,r,r]
+            x = self.combine(x, image)  # [N,nf or more,h,w]
 
-        return self.run_layers(x)  # [N,nf',r/2,r/2], at 4x4 [N,max(c_dim,1)]
+        return self.run_layers(x)  # [N,nf',h/2,w/2], at level 0 [N,max(c_dim,1)]
 
 
 class Discriminator(base.Discriminator):
@@ -275,5 +278,5 @@ class Discriminator(base.Discriminator):
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
         check_seen_resolutions(cfg.resolutions, spec)
-        for r in reversed(spec.resolutions):
-            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
+        for level, r in reversed(list(enumerate(spec.resolutions))):
+            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, level))

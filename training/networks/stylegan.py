@@ -36,8 +36,8 @@ class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
         self.register_buffer("lod", torch.zeros(()))
 
     @property
-    def image_resolutions(self) -> tuple[int, ...]:
-        return self.resolutions[-1:]
+    def image_sizes(self) -> tuple[tuple[int, int], ...]:
+        return self.sizes[-1:]
 
     def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
         images = super().forward(w, noise_mode, noise)
@@ -48,13 +48,13 @@ class SynthesisNetwork(msg_stylegan.SynthesisNetwork):
         # distance to the top, the image is not grown yet, and the enlarged one stands in for it.
         blended = images[0]
         for i in range(1, len(images)):
-            blended = F.interpolate(blended, scale_factor=2.0, mode="nearest")  # [N,channels,r,r]
+            blended = F.interpolate(blended, scale_factor=2.0, mode="nearest")  # [N,channels,h,w]
             blended = _blend(images[i], blended, lod - (top - i))
         return (blended,)
 
 
 class Generator(base.Generator):
-    """z [N,z_dim], c [N,c_dim] or None -> pyramid of one, [N,channels,R,R], float, about [-1,1]."""
+    """z [N,z_dim], c [N,c_dim] or None -> pyramid of one, [N,channels,H,W], float, about [-1,1]."""
 
     def __init__(self, cfg: StyleGANGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
@@ -63,17 +63,17 @@ class Generator(base.Generator):
 
 
 class DiscriminatorBlock(msg_stylegan.DiscriminatorLayers):
-    """The layers of MSG-StyleGAN's block, with minibatch stddev at 4x4 only.
+    """The layers of MSG-StyleGAN's block, with minibatch stddev at level 0 only.
 
-    x [N,nf,r,r] -> [N,nf',r/2,r/2], at 4x4 -> [N,max(c_dim,1)]. `fromrgb` makes x from an image of this size.
+    x [N,nf,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)]. `fromrgb` makes x from an image of this size.
     """
 
-    def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, resolution: int) -> None:
-        super().__init__(cfg, resolution)
+    def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
+        super().__init__(cfg, spec, level)
 
         # Every block can be the first one, since D grew from the smallest on.
         self.fromrgb = Conv2d(spec.channels, self.nf, 1, cfg.activation, use_wscale=cfg.use_wscale)
-        self.add_layers(self.nf, cfg.mbstd_num_features if resolution == 4 else 0, spec.c_dim)
+        self.add_layers(self.nf, cfg.mbstd_num_features if level == 0 else 0)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.run_layers(x)
@@ -86,21 +86,21 @@ class Discriminator(base.Discriminator):
 
     def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
-        for r in reversed(spec.resolutions):
-            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, r))
+        for level, r in reversed(list(enumerate(spec.resolutions))):
+            self.add_module(f"b{r}", DiscriminatorBlock(cfg, spec, level))
         self.register_buffer("lod", torch.zeros(()))
 
     def forward(self, pyramid: Sequence[torch.Tensor], c: torch.Tensor | None = None) -> torch.Tensor:
-        image = pyramid[-1]  # [N,channels,R,R]
+        image = pyramid[-1]  # [N,channels,H,W]
         lod = float(self.lod)
 
         # From the full resolution down; in mid-growth features of the shrunk image fade in for those of larger blocks.
-        sizes = self.spec.resolutions[::-1]
-        x = self.get_submodule(f"b{sizes[0]}").get_submodule("fromrgb")(image)  # [N,nf,R,R]
-        for i, r in enumerate(sizes):
-            x = self.get_submodule(f"b{r}")(x)  # [N,nf',r/2,r/2], at last [N,max(c_dim,1)]
-            if r > 4:
-                image = F.avg_pool2d(image, 2)  # [N,channels,r/2,r/2]
+        resolutions = self.spec.resolutions[::-1]
+        x = self.get_submodule(f"b{resolutions[0]}").get_submodule("fromrgb")(image)  # [N,nf,H,W]
+        for i, r in enumerate(resolutions):
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf',h/2,w/2], at last [N,max(c_dim,1)]
+            if r != resolutions[-1]:
+                image = F.avg_pool2d(image, 2)  # [N,channels,h/2,w/2]
                 if lod > i:
                     x = _blend(x, self.get_submodule(f"b{r // 2}").get_submodule("fromrgb")(image), lod - i)
 

@@ -36,5 +36,5 @@ def choose_precision(
 
     # Compiled steps convert in passing.
     cost = distributed.on_main(lambda: estimate_cost(cfg, spec))
-    per_pixel = (cost.d_flops + cost.g_flops) / spec.resolution**2
+    per_pixel = (cost.d_flops + cost.g_flops) / (spec.resolution * spec.width)
     return replace(cfg, precision="bf16" if cfg.compile or per_pixel >= BF16_PAYS else "fp32")

@@ -88,6 +88,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     architecture = content["architecture"]
     if "D.levels" in architecture:
         architecture["D.resolutions"] = architecture.pop("D.levels")
+
+    # Until images could be of other shapes, they were squares.
+    architecture.setdefault("images.width", architecture.get("images.resolution"))
     return content
 
 

@@ -73,7 +73,7 @@ def estimate_cost(cfg: TrainConfig, spec: ImageSpec) -> Cost:
         G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
         inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
-        reals = RealBatch(tuple(torch.zeros(n, spec.channels, r, r) for r in spec.resolutions), c)
+        reals = RealBatch(tuple(torch.zeros(n, spec.channels, *size) for size in spec.sizes), c)
         share = torch.zeros(n)
 
         # D steps with and without R1 and R2, a G step, and sampling.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib.distributed import pick_device
+from dnnlib.errors import UserError
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
@@ -16,7 +17,7 @@ from training.run.auto_precision import choose_precision
 from training.run.cost import estimate_cost
 from training.run.layer_table import describe_networks
 from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting
-from training.spec import ImageSpec
+from training.spec import ImageSpec, shape_text
 from training.state import check_networks
 
 # Share of the bare convolution rate that training of large networks reaches on a CPU, and the operations per pixel of
@@ -80,9 +81,8 @@ def print_forecast(cfg: TrainConfig) -> None:
     is_advised = largest != cfg.images_per_pass and peak <= free
     advice = f" ({largest} would fit: --micro-batch auto)" if is_advised else ""
 
-    size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
     print(
-        f"\nimages      {size}, {spec.c_dim or 'no'} label values\n"
+        f"\nimages      {shape_text(spec.shape)}, {spec.c_dim or 'no'} label values\n"
         f"operations  D step {cost.d_flops / 1e9:.2f}, G step {cost.g_flops / 1e9:.2f} GFLOP per image\n"
         f"memory      about {cost.peak_bytes / 2**30:.2f} GiB per process at {cfg.images_per_pass} images a pass"
         f"{advice}\n"
@@ -98,7 +98,7 @@ def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operati
     """
     if device.type != "cpu":
         return None
-    per_pixel = operations / spec.resolution**2
+    per_pixel = operations / (spec.resolution * spec.width)
     return CPU_EFFICIENCY[cfg.G.kind] * per_pixel / (per_pixel + HALF_EFFICIENCY)
 
 
@@ -107,7 +107,9 @@ def _spec(cfg: TrainConfig) -> ImageSpec:
     if Path(cfg.data).exists():
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
 
-    spec = ImageSpec(resolution=cfg.resolution or 64)
-    size = f"{spec.resolution}x{spec.resolution}"
-    print(f"{cfg.data}: not found; forecast for {size} RGB without labels (--resolution: another size)\n")
+    try:
+        spec = ImageSpec(resolution=cfg.resolution or 64)
+    except ValueError as e:
+        raise UserError(str(e)) from e
+    print(f"{cfg.data}: not found; forecast for {spec.size_text} RGB without labels (--resolution: another size)\n")
     return spec

@@ -50,7 +50,7 @@ def layer_table(net: Generator | Discriminator, spec: ImageSpec) -> list[LayerRo
     if isinstance(net, Generator):
         net(torch.zeros(1, net.cfg.z_dim), c)
     else:
-        net([torch.zeros(1, spec.channels, r, r) for r in spec.resolutions], c)
+        net([torch.zeros(1, spec.channels, *size) for size in spec.sizes], c)
 
     # Parameters outside of all layers, such as the embedding of labels.
     named = net.named_parameters()

@@ -22,6 +22,7 @@ from training.run.provenance import Provenance, device_name
 from training.run.run_dir import Run, write_config
 from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
+from training.spec import shape_text
 from training.state import Tick, TrainState
 
 
@@ -76,12 +77,11 @@ class Report:
 
         # Data, networks and hardware, after what is to be known about how the run was found.
         labels = f", {spec.c_dim} label values" if spec.c_dim else ""
-        size = f"{spec.channels}x{spec.resolution}x{spec.resolution}"
         precision = resolve_precision(cfg.precision, self.device)
         compiled = ", compiled" if cfg.compile else ""
         for line in (
             *self.run.messages,
-            f"data      {cfg.data}: {len(self.dataset)} images {size}{labels}",
+            f"data      {cfg.data}: {len(self.dataset)} images {shape_text(spec.shape)}{labels}",
             f"networks  G {_count(state.G):,} and D {_count(state.D):,} parameters",
             f"hardware  {cfg.gpus} x {device_name(self.device)}, {precision}{compiled}, torch {torch.__version__}",
             f"run dir   {self.run.path}",
@@ -170,9 +170,8 @@ class Report:
             return
 
         # Where to look first.
-        size = f"{state.spec.resolution}x{state.spec.resolution}"
         self.say(f"finished {state.cur_nimg / 1000:.1f} kimg in {format_time(state.total_sec)}")
-        self.say(f"samples   {self.run.path}/{size}/fakes{self.tag}.png")
+        self.say(f"samples   {self.run.path}/{state.spec.size_text}/fakes{self.tag}.png")
         self.say(f"network   {self.snapshot_path}")
         self.say(f"report    python report.py {shlex.quote(str(self.run.path))}")
 
