@@ -76,7 +76,7 @@ def main(
     # What is left of the network's own rate.
     figures = {
         "images": num_images,
-        "resolution": sampler.resolutions[-1],
+        "resolution": sampler.sizes[-1][0],
         "batch": sampler.batch,
         **machine(sampler.device),
     }

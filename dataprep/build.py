@@ -26,6 +26,7 @@ from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic, make_dir
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
 from training.data.labels import LabelCollector, OneHot
+from training.spec import shape_text, size_text
 
 # A worker's task has at most so many entries, and about so many bytes before and after conversion.
 TASK_ENTRIES = 16
@@ -98,7 +99,7 @@ def build(
 ) -> None:
     """Make the dataset `dst` of `source`, and print what became of it.
 
-    make: makes the image from an entry's data; None if the data is the image, uint8 [C,R,R].
+    make: makes the image from an entry's data; None if the data is the image, uint8 [C,H,W].
     facts: how the dataset is made, for dataset.json.
     order: a permutation of the source's entries; default: as they are.
 
@@ -199,7 +200,7 @@ class Kept:
     def __init__(self, classes: int, strict: bool) -> None:
         self.strict = strict
         self.labels = LabelCollector(classes)
-        self.shape: tuple[int, ...] = ()  # of all images, [C,R,R]
+        self.shape: tuple[int, ...] = ()  # of all images, [C,H,W]
         self.first = ""  # name of the image whose shape that is
 
         # What is worth reporting: how many images have each note, with an example, and the reasons of skipping.
@@ -218,8 +219,7 @@ class Kept:
         """
         if isinstance(entry.data, Refused):
             if entry.data.readable:
-                expected = "a square with a power of two >= 8 as side, or --resize LOG2"
-                raise UserError(f"{entry.name}: {entry.data.reason}, expected {expected}")
+                raise UserError(f"{entry.name}: {entry.data.reason}; or add --resolution, or --resize LOG2")
             self.skip(f"{entry.name}: {entry.data.reason}")
             return False
 
@@ -228,9 +228,10 @@ class Kept:
             self.shape = shape
             self.first = entry.name
         if shape != self.shape:
-            is_mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} == {1, 3}
-            actual, expected = ("x".join(map(str, s)) for s in (shape, self.shape))
-            message = f"{entry.name}: {actual} pixels, expected {expected} as in {self.first}, or --resize LOG2"
+            is_mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} in ({1, 3}, {2, 4})
+            actual, expected = shape_text(shape), shape_text(self.shape)
+            scaling = "or --resolution, or --resize LOG2"
+            message = f"{entry.name}: {actual} pixels, expected {expected} as in {self.first}, {scaling}"
             raise MixedChannels(message) if is_mixed else UserError(message)
 
         self.labels.add(entry.label, entry.name)
@@ -247,7 +248,7 @@ class Kept:
 
     def report(self, dst: Path, skip_list: Path) -> None:
         """Print what became of the collection."""
-        print(f"{printable(str(dst))}: {len(self)} images of {self.shape[1]}x{self.shape[2]}")
+        print(f"{printable(str(dst))}: {len(self)} images of {size_text(*self.shape[1:])}")
         for note, count in self.notes.items():
             example = printable(self.examples[note])
             print(f"{count} {'image' if count == 1 else 'images'} {note}, e.g. {example}", file=sys.stderr)
@@ -299,6 +300,7 @@ def _write(
                 "max_images": output.max_images,
                 "num_images": len(kept),
                 "resolution": kept.shape[1],
+                "width": kept.shape[2],
                 "channels": kept.shape[0],
                 "classes": source.class_names or labels.shape[1] or None,
                 "skipped": len(kept.skipped),
@@ -315,7 +317,7 @@ def _write(
 
 
 class Converted(NamedTuple):
-    """An image as a worker process returns it: packed for the writer, its shape [C,R,R], and notes on it."""
+    """An image as a worker process returns it: packed for the writer, its shape [C,H,W], and notes on it."""
 
     packed: Packed
     shape: tuple[int, ...]
@@ -323,7 +325,7 @@ class Converted(NamedTuple):
 
 
 def _convert(make: Make | None, pack: Pack, rgb: bool, data: Any) -> Converted | Refused:
-    """Convert an entry's data; `rgb` repeats the channel of gray images."""
+    """Convert an entry's data; `rgb` makes gray images RGB by repeating their channel."""
     if isinstance(data, Refused):
         return data
     picture = make(data) if make else Picture(data)
@@ -331,8 +333,8 @@ def _convert(make: Make | None, pack: Pack, rgb: bool, data: Any) -> Converted |
         return picture
 
     image = picture.image
-    if rgb and len(image) == 1:
-        image = image.repeat(3, 0)
+    if rgb and len(image) in (1, 2):
+        image = image[[0, 0, 0, 1][: len(image) + 2]]  # alpha stays the last channel
     return Converted(pack(image), image.shape, picture.notes)
 
 

@@ -20,6 +20,7 @@ from training.data.labels import ROWS, LabelTable, label_of
 from training.data.records import RecordFile
 from training.data.sampler import crash
 from training.data.tfrecord import TFRecordDataset
+from training.spec import pyramid_sizes, size_text
 
 PIECE = 64  # images that one task of a worker reads
 SHOWN = 20  # problems that are printed; classes whose images are counted one by one
@@ -98,18 +99,18 @@ def inspect(path: Place, *, workers: int = 0) -> None:
             hashes[i] = np.void(one.hash or i.to_bytes(16, "big"))  # damaged images are no duplicates
 
     # Mean and deviation of the values, by channel.
-    values = max(1, (n - damaged) * spec.resolution**2)
+    values = max(1, (n - damaged) * spec.resolution * spec.width)
     mean = sums / values
     std = np.sqrt(np.maximum(squares / values - mean**2, 0))
 
     # A table of all facts.
-    resolutions = sorted(dataset.files_by_resolution) if isinstance(dataset, TFRecordDataset) else [spec.resolution]
+    sizes = stored_sizes(dataset) if isinstance(dataset, TFRecordDataset) else [(spec.resolution, spec.width)]
     files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
     facts = {
         "form": next(name for name, f in FORMATS.items() if f.is_it(path)),
         "images": f"{n:,}",
-        "size": f"{spec.resolution}x{spec.resolution}",
-        "resolutions": " ".join(f"{r}x{r}" for r in resolutions),
+        "size": spec.size_text,
+        "resolutions": " ".join(size_text(*size) for size in sizes),
         "channels": str(spec.channels),
         "labels": describe_labels(dataset.labels, class_names(path) or []),
         "bytes": f"{sum(f.stat().st_size for f in files):,} in {len(files):,} file{'s' if len(files) > 1 else ''}",
@@ -120,6 +121,12 @@ def inspect(path: Place, *, workers: int = 0) -> None:
     }
     for name, text in facts.items():
         print(f"{name:<12}{text}")
+
+
+def stored_sizes(dataset: TFRecordDataset) -> list[tuple[int, int]]:
+    """Return (height, width) of the images in each file, smallest first."""
+    shapes = [images.shape for images in dataset.files_by_resolution.values()]
+    return sorted((height, width) for _, height, width in shapes)
 
 
 def _duplicates(hashes: np.ndarray) -> str:
@@ -199,16 +206,16 @@ def _record_problems(folder: Path) -> Iterator[str]:
 
     # Do the files belong together? A damaged one cannot tell.
     try:
-        resolutions = sorted(TFRecordDataset(folder).files_by_resolution)
+        sizes = stored_sizes(TFRecordDataset(folder))
     except UserError as e:
         if not is_damaged:
             yield str(e)
         return
-    absent = [2**r for r in range(2, resolutions[-1].bit_length()) if 2**r not in resolutions]
+    absent = [size for size in pyramid_sizes(*sizes[-1]) if size not in sizes]
     if absent:
         # Training makes them from the largest ones.
-        sizes = " ".join(f"{r}x{r}" for r in absent)
-        tqdm.write(f"{folder}: note: no images of {sizes}, which only the original's tools need")
+        names = " ".join(size_text(*size) for size in absent)
+        tqdm.write(f"{folder}: note: no images of {names}, which only the original's tools need")
 
     # Training does without the facts, but other tools may read them.
     facts = folder / "dataset.json"

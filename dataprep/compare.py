@@ -22,10 +22,9 @@ def compare(tfrecord_dir_a: Place, tfrecord_dir_b: Place, *, ignore_labels: Lite
     a, b = (open_dataset(path, use_labels=not ignore_labels) for path in (tfrecord_dir_a, tfrecord_dir_b))
 
     # Numbers and shapes.
-    shapes = ([d.spec.channels, d.spec.resolution, d.spec.resolution] for d in (a, b))
     properties = {
         "images": (len(a), len(b)),
-        "pixels": tuple(shapes),
+        "pixels": (list(a.spec.shape), list(b.spec.shape)),
         "label values": (a.labels.shape[1], b.labels.shape[1]),
     }
     differing = {name: values for name, values in properties.items() if values[0] != values[1]}

@@ -9,7 +9,6 @@ from dataprep.build import DEFAULT, Options, build, form_of
 from dataprep.rules import Picture
 from dataprep.sources.source import Items
 from dnnlib.cli import Place
-from dnnlib.errors import UserError
 from training.data.dataset import Dataset, class_names, open_dataset
 
 
@@ -26,8 +25,6 @@ def convert(src: Place, dst: Place, *, output: Options = DEFAULT) -> None:
         dst: New dataset to write.
     """
     dataset = open_dataset(src)
-    if dataset.spec.channels not in (1, 3, 4) and form_of(dst, output) != "tfrecords":
-        raise UserError(f"{src}: {dataset.spec.channels} channels, expected 1, 3 or 4: PNG holds no other")
 
     # Worker processes get the dataset once, and then only the numbers of its images.
     items = Items(len(dataset), int, labels=dataset.labels, class_names=class_names(src))

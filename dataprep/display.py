@@ -8,7 +8,7 @@ import numpy as np
 from dnnlib.cli import Place, Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
-from dnnlib.images import save_image, sheet
+from dnnlib.images import save_image, screenful, sheet
 from training.data.dataset import open_dataset
 
 
@@ -37,14 +37,12 @@ def display(
         raise UserError(f"--output {path}: expected a file name that ends in .png")
 
     # As many images as a screen has room for.
-    r = dataset.spec.resolution
-    columns = max(3, min(16, 1920 // r))
-    rows = max(2, min(9, 1080 // r))
+    columns, rows = screenful(dataset.spec.resolution, dataset.spec.width)
     images = np.stack([dataset[i][0] for i in range(first, min(first + columns * rows, len(dataset)))])
 
     # Write the sheet, and say what is on it.
     make_dir(path.parent)
     save_image(sheet(images, columns), path)
-    print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {r}x{r}")
+    print(f"{path}: images {first} to {first + len(images) - 1} of {len(dataset)}, {dataset.spec.size_text}")
     if open:
         webbrowser.open(path.resolve().as_uri())

@@ -1,5 +1,6 @@
 """How an image file of any kind becomes a training image: the rules of docs/datasets.md."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -8,16 +9,17 @@ import numpy as np
 import tyro
 from PIL import Image, ImageColor
 
-from training.data.decode import decode, decoding_error, planes
-from training.spec import is_power_of_two
+from training.data.decode import bands_of, decode, decoding_error, planes, with_alpha
+from training.spec import is_power_of_two, size_error, size_text
 
 ENLARGED = "smaller than the dataset, enlarged"
+KEEP = "keep"
 DROPPED = ("drop", "drop-scaled")  # ways to treat transparency without a colour
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image uint8 [C,R,R], and notes for the user on how it was made."""
+    """An image uint8 [C,H,W], and notes for the user on how it was made."""
 
     image: np.ndarray
     notes: tuple[str, ...] = ()
@@ -63,15 +65,16 @@ class Rules:
 
     # Size.
     resize: int | None = None
-    """Scale to 2^N pixels: 6 = 64x64, 8 = 256x256. Without it, all images must be squares of one power-of-two size."""
-    resolution: int | None = None
-    """The same in pixels: 64, 256."""
+    """Scale to squares of 2^N pixels: 6 = 64x64, 8 = 256x256. Without it, all images must have one size already."""
+    resolution: str | None = None
+    """The same in pixels, also for rectangles: 256, or WIDTHxHEIGHT such as 384x512."""
     like: Like | None = None
     """Give the pixels and the order of another tool: original = msg-stylegan-tf, stylegan3 = also StyleGAN2-ADA and
     EDM, edm2. Options below change single rules."""
     fit: Fit | None = None
-    """How to make images square: crop the centre; pad with the background colour; stretch; crop-wide = the middle of
-    the height, on a black square; dhariwal = crop as ADM and EDM2 did for ImageNet. Default: crop, or as `like`."""
+    """How to make images of the wanted proportions: crop the centre; pad with the background colour; stretch;
+    crop-wide = the middle of the height, on a black square; dhariwal = crop as ADM and EDM2 did for ImageNet. Default:
+    crop, or as `like`."""
     wide_height: int | None = None
     """Height in pixels of the picture that crop-wide puts on the square. Default: three quarters."""
     filter: Filter | None = None
@@ -84,37 +87,40 @@ class Rules:
     background: str = "white"
     """Colour behind transparent pixels and in padding: a name or #rrggbb."""
     alpha: str | None = None
-    """Another colour behind transparent pixels; drop = ignore transparency; drop-scaled = ignore it after scaling,
-    which darkens edges, as the original did. Default: the background, or as `like`."""
+    """Another colour behind transparent pixels; keep = train on transparency as a channel of its own; drop = ignore it;
+    drop-scaled = ignore it after scaling, which darkens edges, as the original did. Default: the background, or as
+    `like`."""
     raw: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Take pixels as they are stored, whatever a file says of its orientation and colour profile."""
 
     def __post_init__(self) -> None:
         if self.resize is not None and not 3 <= self.resize <= 14:
             raise ValueError(f"--resize {self.resize}: expected log2 of the resolution, 3 (8x8) to 14 (16384x16384)")
-        if self.resolution is not None:
-            if not is_power_of_two(self.resolution) or not 8 <= self.resolution <= 2**14:
-                raise ValueError(f"--resolution {self.resolution}: expected a power of two, 8 to 16384")
-            if self.resize is not None and 2**self.resize != self.resolution:
-                raise ValueError(f"--resize {self.resize} --resolution {self.resolution}: expected one of them")
-        if self.side is None and (self.fit is not None or self.filter is not None):
+        if self.resolution is not None and self.resize is not None:
+            raise ValueError(f"--resize {self.resize} --resolution {self.resolution}: expected one of them")
+        if self.size is None and (self.fit is not None or self.filter is not None):
             raise ValueError("--fit and --filter: expected --resize LOG2 or --resolution PIXELS with them")
-        most = self.side or 0 if self.look.fit == "crop-wide" else 0
+        width, height = self.size or (0, 0)
+        if width != height and self.look.fit in ("crop-wide", "dhariwal"):
+            raise ValueError(f"--fit {self.look.fit}: expected a square, found --resolution {self.resolution}")
+        most = height if self.look.fit == "crop-wide" else 0
         if self.wide_height is not None and not 1 <= self.wide_height <= most:
             raise ValueError(f"--wide-height {self.wide_height}: expected --fit crop-wide, and at most the resolution")
 
         # Pillow knows the names of colours.
         for option, colour in (("background", self.background), ("alpha", self.alpha)):
             try:
-                if colour not in (None, *DROPPED):
+                if colour not in (None, KEEP, *DROPPED) or (option == "background" and colour == KEEP):
                     ImageColor.getrgb(colour)
             except ValueError as e:
                 raise ValueError(f"--{option} {colour}: expected a colour, e.g. white or #ff8000") from e
 
     @property
-    def side(self) -> int | None:
-        """Height and width of the images in pixels, or None if they keep their size."""
-        return 2**self.resize if self.resize is not None else self.resolution
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the images in pixels, or None if they keep their size."""
+        if self.resize is not None:
+            return 2**self.resize, 2**self.resize
+        return None if self.resolution is None else parse_size(self.resolution)
 
     @property
     def look(self) -> Look:
@@ -130,47 +136,80 @@ class Rules:
 
     def facts(self) -> dict[str, Any]:
         """Return the options that have an effect, for dataset.json."""
-        look, side = self.look, self.side
-        scaling = {"fit": look.fit, "filter": look.filter} if side else {}
-        wide = {"wide_height": self.wide_height or side * 3 // 4} if side and look.fit == "crop-wide" else {}
+        look = self.look
+        width, height = self.size or (0, 0)
+        scaling = {"fit": look.fit, "filter": look.filter} if width else {}
+        wide = {"wide_height": self.wide_height or width * 3 // 4} if width and look.fit == "crop-wide" else {}
+
+        # Squares of 2^k pixels are called by k, as they always were.
+        resize = {"resize": width.bit_length() - 1 if width and width == height and is_power_of_two(width) else None}
+        size = {"size": size_text(height, width)} if width and resize["resize"] is None else {}
         colours = {"wanted_channels": look.channels, "background": self.background}
         more = {"alpha": look.alpha} if look.alpha != self.background else {}
         like = {"like": self.like} if self.like else {}
         raw = {"raw": True} if look.raw else {}
-        return {"resize": side and side.bit_length() - 1, **like, **scaling, **wide, **colours, **more, **raw}
+        return {**resize, **size, **like, **scaling, **wide, **colours, **more, **raw}
 
     def __call__(self, source: Path | bytes) -> Picture | Refused:
         """Convert a file, or the content of one."""
         look = self.look
         try:
-            im, notes = decode(source, None if look.alpha in DROPPED else look.alpha, look.raw)
+            content = source if isinstance(source, bytes) else source.read_bytes()
+            bands = bands_of(content)
+            if bands is not None:
+                return self._multi_channel(bands)
+            im, notes = decode(content, None if look.alpha in (KEEP, *DROPPED) else look.alpha, look.raw)
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             return Refused(decoding_error(e, source))
-        if look.alpha != "drop-scaled":
+        if look.alpha == KEEP:
+            im = with_alpha(im)
+        elif look.alpha != "drop-scaled":
             im = _opaque(im)
 
         # Make it gray or RGB where the options decide that.
         if look.channels != "auto":
             im = im.convert(("L" if look.channels == "1" else "RGB") + "A" * (im.mode in ("LA", "RGBA")))
         elif look.fit == "pad" and len(set(ImageColor.getrgb(self.background)[:3])) > 1:
-            im = im.convert("RGB")  # the borders have a colour
+            im = im.convert("RGB" + "A" * (im.mode in ("LA", "RGBA")))  # the borders have a colour
 
         # What is enlarged is blurred, and a generator learns the blur.
-        if self.side and (max if look.fit == "pad" else min)(im.size) < self.side:
+        if self._enlarges(im):
             notes = (*notes, ENLARGED)
+        fitted = self._fitted(im)
+        if isinstance(fitted, Refused):
+            return fitted
+        return Picture(planes(fitted if look.alpha == KEEP else _opaque(fitted)), notes)
 
-        # Make it a square of the wanted size, or insist on one.
-        if self.side and look.fit == "crop-wide":
-            height = self.wide_height or self.side * 3 // 4
-            wide = crop_wide(im, self.side, height, look.filter)
-            if wide is None:
-                return Refused(f"{im.width}x{im.height} pixels, too small or too wide for {self.side}x{height}")
-            im = wide
-        elif self.side:
-            im = fit(im, self.side, look.fit, look.filter, self.background)
-        elif im.width != im.height or not is_power_of_two(im.width) or im.width < 8:
-            return Refused(f"{im.width}x{im.height} pixels", readable=True)
-        return Picture(planes(_opaque(im)), notes)
+    def _enlarges(self, im: Image.Image) -> bool:
+        """Return whether an image has too few pixels for the wanted size."""
+        if self.size is None:
+            return False
+        ratios = im.width / self.size[0], im.height / self.size[1]
+        return (max if self.look.fit == "pad" else min)(ratios) < 1
+
+    def _fitted(self, im: Image.Image) -> Image.Image | Refused:
+        """Return an image at the wanted size, or as it is if there is none and networks exist for its own."""
+        if self.size is None:
+            problem = size_error(im.height, im.width)
+            return im if problem is None else Refused(problem, readable=True)
+
+        width, height = self.size
+        if self.look.fit != "crop-wide":
+            return fit(im, width, height, self.look.fit, self.look.filter, self.background)
+        wide_height = self.wide_height or width * 3 // 4
+        wide = crop_wide(im, width, wide_height, self.look.filter)
+        return wide or Refused(f"{im.width}x{im.height} pixels, too small or too wide for {width}x{wide_height}")
+
+    def _multi_channel(self, bands: np.ndarray) -> Picture | Refused:
+        """Convert an image uint8 [C,H,W] of other channels than gray or RGB, each channel by itself."""
+        planes = [Image.fromarray(np.ascontiguousarray(band)) for band in bands]
+        fitted = []
+        for plane in planes:
+            result = self._fitted(plane)
+            if isinstance(result, Refused):
+                return result
+            fitted.append(np.asarray(result))
+        return Picture(np.stack(fitted), (ENLARGED,) if self._enlarges(planes[0]) else ())
 
 
 Pictures = Annotated[Rules, tyro.conf.OmitArgPrefixes]
@@ -182,23 +221,36 @@ def _opaque(im: Image.Image) -> Image.Image:
     return im.convert(im.mode[:-1]) if im.mode in ("LA", "RGBA") else im
 
 
-def fit(im: Image.Image, side: int, how: Fit, filter: Filter, background: str = "white") -> Image.Image:
-    """Scale an image to side x side: `crop` its centre, `pad` it with a border, `stretch` it, or crop as `dhariwal`."""
+def parse_size(text: str) -> tuple[int, int]:
+    """Return the width and height that `256` or `384x512` stands for; raise ValueError if no network has them."""
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if not match:
+        raise ValueError(f"--resolution {text}: expected pixels such as 256, or WIDTHxHEIGHT such as 384x512")
+    width, height = int(match[1]), int(match[2] or match[1])
+    if problem := size_error(height, width):
+        raise ValueError(f"--resolution {text}: {problem}")
+    return width, height
+
+
+def fit(im: Image.Image, width: int, height: int, how: Fit, filter: Filter, background: str = "white") -> Image.Image:
+    """Scale an image to a size: `crop` its centre, `pad` it with a border, `stretch` it, or crop as `dhariwal`."""
     w, h = im.size
     if how == "crop":
-        s = min(w, h)
-        left, top = (w - s) // 2, (h - s) // 2
-        return scale(im.crop((left, top, left + s, top + s)), side, side, filter)
+        # The largest part of the wanted proportions.
+        crop_w, crop_h = (round(h * width / height), h) if w * height >= h * width else (w, round(w * height / width))
+        left, top = (w - crop_w) // 2, (h - crop_h) // 2
+        return scale(im.crop((left, top, left + max(1, crop_w), top + max(1, crop_h))), width, height, filter)
     if how == "stretch":
-        return scale(im, side, side, filter)
+        return scale(im, width, height, filter)
     if how == "dhariwal":
-        return _crop_as_dhariwal(im, side)
+        return _crop_as_dhariwal(im, width)
 
-    # The longer edge fills the square, the border is beside the other one.
-    width, height = (max(1, round(x * side / max(w, h))) for x in (w, h))
+    # One edge fills the canvas, the border is beside the other one.
+    is_wide = w * height >= h * width
+    inner_w, inner_h = (width, max(1, round(h * width / w))) if is_wide else (max(1, round(w * height / h)), height)
     color = Image.new("RGB", (1, 1), background).convert(im.mode).getpixel((0, 0))
-    canvas = Image.new(im.mode, (side, side), color)
-    canvas.paste(scale(im, width, height, filter), ((side - width) // 2, (side - height) // 2))
+    canvas = Image.new(im.mode, (width, height), color)
+    canvas.paste(scale(im, inner_w, inner_h, filter), ((width - inner_w) // 2, (height - inner_h) // 2))
     return canvas
 
 

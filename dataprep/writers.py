@@ -1,5 +1,7 @@
 """Datasets being written, in each form: TFRecords, a folder of PNGs, a zip of PNGs.
 
+Images of more than four channels, which PNG cannot hold, are arrays [C,H,W] (.npy) in folders and zips.
+
 A writer creates the folder or file that it is given, takes packed images one after another, and completes the dataset
 in `finish`.
 """
@@ -16,21 +18,24 @@ from typing import Any, BinaryIO, Literal, Protocol
 import numpy as np
 
 from dnnlib.files import make_dir
-from dnnlib.images import to_pil
+from dnnlib.images import ARRAY, encode, to_pil
+from training.data.decode import NPY
 from training.data.labels import LabelTable, json_labels, write_labels
 from training.data.records import encode_example, frame
 from training.data.tfrecord import halvings
 
 Form = Literal["tfrecords", "folder", "zip"]
-Packed = list[bytes]  # an image as a writer takes it: the records of all resolutions, largest first, or one PNG
+Packed = list[bytes]  # an image as a writer takes it: the records of all resolutions, largest first, or one file
 
 
 def pack(image: np.ndarray, form: Form, compress: bool = True) -> Packed:
-    """Return an image uint8 [C,R,R] as the writer of `form` takes it; PNGs are compressed or not."""
+    """Return an image uint8 [C,H,W] as the writer of `form` takes it; PNGs are compressed or not."""
     if form == "tfrecords":
         return [frame(encode_example(smaller)) for smaller in halvings(image)]
 
-    # PNG has no loss, so that the pixels are the same in every form.
+    # Neither has a loss, so that the pixels are the same in every form.
+    if len(image) > 4:
+        return [encode(image, ARRAY)]
     buffer = io.BytesIO()
     to_pil(image).save(buffer, format="PNG", **({} if compress else {"compress_level": 0}))
     return [buffer.getvalue()]
@@ -50,7 +55,7 @@ class Writer(Protocol):
 
 
 class TFRecordFiles:
-    """Writes NAME-r02.tfrecords (4x4) and so on.
+    """Writes NAME-r02.tfrecords (the smallest level, 4x4 of squares of 2^k pixels) and so on.
 
     With `shard_mb` a resolution becomes several files of at most that many megabytes (10^6 bytes), e.g.
     NAME-r06-00000-of-00003.tfrecords, unless one is enough.
@@ -100,12 +105,13 @@ class ImageFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = make_dir(folder)
+        self._suffix = ".png"
 
-    @staticmethod
-    def _name(i: int) -> str:
-        return f"img{i:08d}.png"
+    def _name(self, i: int) -> str:
+        return f"img{i:08d}{self._suffix}"
 
     def add(self, i: int, packed: Packed) -> None:
+        self._suffix = _suffix(packed)
         (self.folder / self._name(i)).write_bytes(packed[0])
 
     def finish(self, facts: dict[str, Any], labels: LabelTable) -> None:
@@ -124,12 +130,13 @@ class ImageZip:
 
     def __init__(self, path: Path) -> None:
         self._zip = zipfile.ZipFile(path, "w")
+        self._suffix = ".png"
 
-    @staticmethod
-    def _name(i: int) -> str:
-        return f"{i // 1000:05d}/img{i:08d}.png"
+    def _name(self, i: int) -> str:
+        return f"{i // 1000:05d}/img{i:08d}{self._suffix}"
 
     def add(self, i: int, packed: Packed) -> None:
+        self._suffix = _suffix(packed)
         # A new ZipInfo carries the date 1980-01-01, not the current one.
         self._zip.writestr(zipfile.ZipInfo(self._name(i)), packed[0])
 
@@ -141,6 +148,11 @@ class ImageZip:
 
     def close(self) -> None:
         self._zip.close()
+
+
+def _suffix(packed: Packed) -> str:
+    """Return the suffix of an image's file."""
+    return ARRAY if packed[0].startswith(NPY) else ".png"
 
 
 def _json(facts: dict[str, Any], labels: LabelTable, name: Callable[[int], str]) -> Iterator[str]:

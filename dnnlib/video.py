@@ -12,7 +12,7 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir
-from dnnlib.images import to_pil
+from dnnlib.images import opaque, to_pil
 
 AddFrame = Callable[[np.ndarray], None]
 
@@ -64,7 +64,7 @@ def open_video(path: Path, fps: float = 30.0) -> Iterator[AddFrame]:
 
 
 def save_video(frames: Iterable[np.ndarray], path: Path | str, fps: float = 30.0) -> None:
-    """Write frames, uint8 [C,H,W] with C = 1 or 3, at least one, as a film; see `open_video`."""
+    """Write frames, uint8 [C,H,W] at least one, as a film; see `open_video`."""
     remaining = iter(frames)
     first = next(remaining, None)
     if first is None:
@@ -88,7 +88,7 @@ def _open_film(path: Path, codec: Codec, container: str, fps: float) -> Iterator
 
         def add(frame: np.ndarray) -> None:
             # Players want even sizes, because colours are stored at half the resolution.
-            pixels = np.asarray(to_pil(frame).convert("RGB"))  # [H,W,3]
+            pixels = np.asarray(to_pil(opaque(frame)).convert("RGB"))  # [H,W,3]
             height, width, _ = pixels.shape
             pixels = np.pad(pixels, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
             if not stream.codec_context.is_open:  # the first frame decides
@@ -106,7 +106,7 @@ def _open_gif(path: Path, fps: float) -> Iterator[AddFrame]:
 
     def add(frame: np.ndarray) -> None:
         # A palette for each frame: 256 colours are few.
-        frames.append(to_pil(frame).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT))
+        frames.append(to_pil(opaque(frame)).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT))
 
     yield add
 
@@ -135,7 +135,7 @@ def _open_folder(path: Path) -> Iterator[AddFrame]:
 
     def add(frame: np.ndarray) -> None:
         nonlocal count
-        to_pil(frame).save(path / f"frame{count:05d}.png")
+        to_pil(opaque(frame)).save(path / f"frame{count:05d}.png")
         count += 1
 
     yield add

@@ -50,8 +50,8 @@ def directions(
         seeds: Seeds of the images that are moved.
         strength: How far they move either way, in standard deviations of w along the direction.
         steps: Pictures in a strip.
-        level: Level of the pyramid to show: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
-        size: Smallest height and width of each image in pixels; smaller images are enlarged by a whole factor.
+        level: Level of the pyramid to show: -1 = full resolution, 0 = smallest, e.g. 4x4.
+        size: Smallest height of each image in pixels; smaller images are enlarged by a whole factor.
         frames: Length of a film in frames.
         fps: Frames per second of a film.
         output: Strips (.png, .jpg, .webp), with a row for each direction and seed; or a film (.mp4, .webm, .gif, or a
@@ -74,7 +74,7 @@ def directions(
 
     # The network, and its directions.
     sampler = Sampler(sampling)
-    level = check_level(level, len(sampler.resolutions))
+    level = check_level(level, len(sampler.sizes))
     num_ws = sampler.G.synthesis.num_ws
     layer_range = (0, num_ws - 1) if layers is None else parse_layer_range(layers, layers, num_ws)
     found = METHODS[method](sampler, layer_range)
@@ -88,7 +88,7 @@ def directions(
     w = sampler.map([sampler.latent(seed) for seed in numbers])
     show = _Show(sampler, found, w, numbers[0], level, size)
     columns, rows = (len(numbers), len(chosen)) if is_film else (steps, len(chosen) * len(numbers))
-    check_frame(show.cell * columns, show.cell * rows, "--components, --seeds, --steps, --size")
+    check_frame(show.cell[1] * columns, show.cell[0] * rows, "--components, --seeds, --steps, --size")
     make_dir(output.parent)
     if is_film:
         show.film(chosen, strength, frames, fps, output)
@@ -118,8 +118,9 @@ class _Show:
     ) -> None:
         self.sampler, self.found, self.w = sampler, found, w
         self.noise_seed, self.level, self.size = noise_seed, level, size
-        resolution = sampler.resolutions[level]
-        self.cell = resolution * max(1, math.ceil(size / resolution))
+        height, width = sampler.sizes[level]
+        factor = max(1, math.ceil(size / height))
+        self.cell = (height * factor, width * factor)
         """Height and width of an image in pixels."""
 
     def strips(self, components: Sequence[int], strengths: np.ndarray, output: Path) -> None:
@@ -135,7 +136,7 @@ class _Show:
                 add(sheet(np.concatenate(rows), len(self.w)))
 
     def _images(self, component: int, moves: Sequence[tuple[int, float]]) -> np.ndarray:
-        """Return uint8 [N,C,r,r], one image for each move: its number, and how far it moves."""
+        """Return uint8 [N,C,h,w], one image for each move: its number, and how far it moves."""
         w = torch.cat([self.found.shift(self.w[i : i + 1], component, moved) for i, moved in moves])
         pictures = self.sampler.render(w, [self.noise_seed] * len(w))
         return np.stack([enlarge(levels[self.level], self.size) for levels in pictures])

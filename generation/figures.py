@@ -12,7 +12,7 @@ from PIL import Image
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.files import make_dir
-from dnnlib.images import enlarge, labelled, save_image, sheet, to_pil
+from dnnlib.images import enlarge, labelled, opaque, save_image, sheet, to_pil
 from generation.mixing import mixing_table
 from generation.output import Format, check_outdir
 from generation.sampling import Options, Sampler
@@ -47,7 +47,7 @@ def figures(
 
     Args:
         kinds: Figures to make. Default: all that this kind of network can show.
-        size: Smallest height and width of each image in pixels; smaller images are enlarged by a whole factor.
+        size: Smallest height of each image in pixels; smaller images are enlarged by a whole factor.
         outdir: Folder for the figures: OUTDIR/mosaic.png and so on.
         format: Kind of the files.
         overwrite: Replace files that exist.
@@ -80,10 +80,10 @@ def mosaic(sampler: Sampler, size: int) -> np.ndarray:
     images = [enlarge(sample.images[-1], size) for sample in samples]
 
     # All columns are equally high; smaller images are filtered down.
-    full = images[0].shape[1]
+    full = images[0].shape[1:]
     columns = []
     for halvings, count in zip(MOSAIC_HALVINGS, counts, strict=True):
-        column = [_resized(image, max(1, full >> halvings)) for image in images[:count]]
+        column = [_resized(image, max(1, full[0] >> halvings), max(1, full[1] >> halvings)) for image in images[:count]]
         columns.append(sheet(np.stack(column), 1))
         del images[:count]
 
@@ -118,15 +118,18 @@ def noise_detail(sampler: Sampler, size: int) -> np.ndarray:
     rows = []
     for seed in NOISE_SEEDS:
         w = noisy.map([noisy.latent(seed)], psi=1).expand(NOISE_SAMPLES, -1, -1)
-        images = np.stack([levels[-1] for levels in noisy.render(w, range(NOISE_SAMPLES))])  # [100,C,r,r]
+        images = opaque(np.stack([levels[-1] for levels in noisy.render(w, range(NOISE_SAMPLES))]))  # [100,C,h,w]
 
         # The same part of four images, as large together as one image.
-        channels, r = images.shape[1:3]
-        half = enlarge(images[0], size).shape[1] // 2
-        x, y, width = (max(1, int(share * r)) for share in CROP)
-        parts = [_resized(image[:, y : y + width, x : x + width], half, smooth=False) for image in images[1:5]]
+        channels, h, w = images.shape[1:]
+        half_h, half_w = (edge // 2 for edge in enlarge(images[0], size).shape[1:])
+        left, top, share = CROP
+        x, y, part_h, part_w = (max(1, int(number)) for number in (left * w, top * h, share * h, share * w))
+        parts = [
+            _resized(image[:, y : y + part_h, x : x + part_w], half_h, half_w, smooth=False) for image in images[1:5]
+        ]
 
-        gray = images.mean(1)  # [100,r,r]
+        gray = images.mean(1)  # [100,h,w]
         deviation = (gray.std(0) * 4).round().clip(0, 255).astype(np.uint8)[None].repeat(channels, 0)
         rows += [enlarge(images[0], size), sheet(np.stack(parts), 2), enlarge(deviation, size)]
     return sheet(np.stack(rows), 3)
@@ -189,8 +192,8 @@ def _with_noise(sampler: Sampler) -> Sampler:
     return Sampler(replace(sampler.options, noise_mode="random"), sampler.G)
 
 
-def _resized(image: np.ndarray, size: int, smooth: bool = True) -> np.ndarray:
+def _resized(image: np.ndarray, height: int, width: int, smooth: bool = True) -> np.ndarray:
     """Return an image uint8 [C,h,w] at another height and width, filtered or by picking pixels."""
     method = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-    pixels = np.asarray(to_pil(image).resize((size, size), method))
-    return pixels.reshape(size, size, -1).transpose(2, 0, 1)
+    pixels = np.asarray(to_pil(image).resize((width, height), method))
+    return pixels.reshape(height, width, -1).transpose(2, 0, 1)

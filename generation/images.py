@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -12,11 +13,12 @@ from tqdm import tqdm
 from dnnlib.cli import Switch
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir
-from dnnlib.images import PICTURES, encode, save_grid, sheet
+from dnnlib.images import PICTURES, encode, opaque, save_grid, sheet
 from generation import latent_files
 from generation.output import Format, add_to_zip, check_outdir, check_output, in_threads, write_file
 from generation.sampling import Options, Sample, Sampler
 from generation.selection import Latents, Selection, check_level, open_sampler, parse_grid, parse_levels
+from training.spec import size_text
 
 
 def images(
@@ -25,7 +27,7 @@ def images(
     latents: Latents,
     level: int = -1,
     outdir: Path = Path("out"),
-    format: Format | None = None,
+    format: Literal["png", "jpg", "webp", "npy"] | None = None,
     output: Path | None = None,
     grid: str | None = None,
     overwrite: Switch = False,
@@ -33,9 +35,10 @@ def images(
     """Write images: one file each (OUTDIR/seed0000.png), one grid of all, or a zip.
 
     Args:
-        level: Level of the pyramid to write: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
+        level: Level of the pyramid to write: -1 = full resolution, 0 = smallest, e.g. 4x4.
         outdir: Folder for one file each.
-        format: Kind of these files, and of those in a zip. Default: png.
+        format: Kind of these files, and of those in a zip: pictures, or arrays uint8 [C,H,W] (npy), which have all
+            channels of images with more than four. Default: png.
         output: Instead of files, write one grid of all images (.png, .jpg, .webp), or a .zip of images with
             latents.npz: their z, c and w.
         grid: Columns and rows of the grid, WIDTHxHEIGHT. Default: about as wide as high.
@@ -58,7 +61,7 @@ def images(
 
     # Open the network.
     sampler = open_sampler(sampling, latents.only_noise)
-    level = check_level(level, len(sampler.resolutions))
+    level = check_level(level, len(sampler.sizes))
     beside = sampler.device.type == "cuda"
 
     # Files are written as the images come, while a grid needs all of them.
@@ -109,7 +112,7 @@ def multiscale(
         check_outdir(outdir, names, overwrite)
 
     sampler = open_sampler(sampling, latents.only_noise)
-    levels = parse_levels(level, len(sampler.resolutions))
+    levels = parse_levels(level, len(sampler.sizes))
 
     # A picture for each sample.
     across = min(columns or len(levels), len(levels))
@@ -122,12 +125,12 @@ def multiscale(
             make_dir(output.parent)
             save_grid(list(pictures), output, len(names) if columns == 1 else 1)
 
-    shown = ", ".join(str(sampler.resolutions[i]) for i in levels)
+    shown = ", ".join(size_text(*sampler.sizes[i]) for i in levels)
     print(f"{outdir or output}: {len(names)} sample{'s' * (len(names) > 1)}, levels {shown}")
 
 
 def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarray:
-    """Return a picture uint8 [C,H,W] of the levels uint8 [C,r,r] of one sample, on white.
+    """Return an opaque picture uint8 [C,H,W] of the levels uint8 [C,h,w] of one sample, on white.
 
     columns: 1 = a tower, the largest level on top.
     own_size: whether levels keep their size, in the middle of their cells; otherwise all are scaled up to the largest.
@@ -137,9 +140,9 @@ def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarra
         levels = sorted(levels, key=lambda image: -image.shape[1])
 
     # Cells of one size.
-    size = max(image.shape[1] for image in levels)
+    size = max(image.shape[1:] for image in levels)
     if not own_size:
-        return sheet(np.stack([sheet(image[None], 1, (size, size)) for image in levels]), columns)
+        return sheet(np.stack([sheet(image[None], 1, size) for image in levels]), columns)
 
     # A row is as high as its highest level, a column as wide as its widest.
     rows = [levels[i : i + columns] for i in range(0, len(levels), columns)]
@@ -147,6 +150,7 @@ def lay_out(levels: list[np.ndarray], columns: int, own_size: bool) -> np.ndarra
     widths = [max(image.shape[2] for image in levels[k::columns]) for k in range(columns)]
 
     # Each image in the middle of its cell.
+    levels = [opaque(image) for image in levels]
     picture = np.full((levels[0].shape[0], sum(heights), sum(widths)), 255, np.uint8)
     for i, image in enumerate(levels):
         row, column = divmod(i, columns)

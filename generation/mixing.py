@@ -34,8 +34,8 @@ def mix(
         rows: Seeds of the rows, as numbers and ranges, e.g. 0-3,20.
         columns: Seeds of the columns.
         layers: Layers that follow the column, e.g. 0-3 (coarse: pose and shape) or 8-15 (fine: colours); or a range for
-            each row, as in 0-3,0-3,4-7,8-15. Each resolution has two layers, 4x4 the layers 0 and 1.
-        level: Level of the pyramid to show: -1 = full resolution, 0 = 4x4, 1 = 8x8, ...
+            each row, as in 0-3,0-3,4-7,8-15. Each level has two layers, the smallest the layers 0 and 1.
+        level: Level of the pyramid to show: -1 = full resolution, 0 = smallest, e.g. 4x4.
         output: Picture to write (.png, .jpg, .webp).
         overwrite: Replace the file if it exists.
     """
@@ -44,7 +44,7 @@ def mix(
     column_seeds = parse_seeds(columns, "--columns")
 
     sampler = Sampler(sampling)
-    level = check_level(level, len(sampler.resolutions))
+    level = check_level(level, len(sampler.sizes))
     ranges = parse_layers(layers, len(row_seeds), sampler.G.synthesis.num_ws)
     cells = mixing_table(sampler, row_seeds, column_seeds, ranges, level)
     make_dir(output.parent)
@@ -55,7 +55,7 @@ def mix(
 def mixing_table(
     sampler: Sampler, row_seeds: list[int], column_seeds: list[int], ranges: list[tuple[int, int]], level: int
 ) -> list[np.ndarray]:
-    """Return the cells of a mixing table row by row, uint8 [C,r,r] each; that in the corner is white.
+    """Return the cells of a mixing table row by row, uint8 [C,h,w] each; that in the corner is white.
 
     ranges: for each row, the first and the last layer that follow the column.
     """

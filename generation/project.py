@@ -21,11 +21,13 @@ from generation.output import check_outdir, write_file
 from generation.projector import Distance, Projection, ProjectionOptions, level_errors, project
 from generation.sampling import Options, Sampler
 from generation.selection import parse_levels
-from metrics.detectors.detector import Detector, DetectorOptions
+from metrics.detectors.detector import Detector, DetectorOptions, colours
 from training import pyramid
 from training.data.decode import decode, decoding_error, planes
 from training.pyramid import Pyramid
+from training.spec import size_text
 
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}  # of pictures, by the number of channels
 MOST_FRAMES = 300
 FILM_SIZE, COMPARE_SIZE = 256, 128  # least height of an image in a film, and in compare.png
 
@@ -85,10 +87,10 @@ def project_images(
         steps=steps,
         space=space,
         noise="search" if search_noise else sampling.noise_mode,
-        levels=tuple(parse_levels(level, len(sampler.resolutions))),
+        levels=tuple(parse_levels(level, len(sampler.sizes))),
         perceptual=perceptual,
     )
-    targets = np.stack([_read(path, sampler) for path in images])  # [N,C,R,R]
+    targets = np.stack([_read(path, sampler) for path in images])  # [N,C,H,W]
     distance = _perceptual(sampler, detector_dir) if perceptual else None
 
     # A batch at a time; each image is searched as if it were alone.
@@ -122,34 +124,34 @@ def _names(images: Sequence[Path]) -> list[str]:
 
 
 def _read(path: Path, sampler: Sampler) -> np.ndarray:
-    """Return an image as uint8 [C,R,R], as the network makes them; say so if it had another size."""
-    channels, resolution = sampler.G.spec.channels, sampler.resolutions[-1]
-    if channels not in (1, 3):
-        raise UserError(f"{path}: the network makes images of {channels} channels, expected 1 or 3")
+    """Return an image as uint8 [C,H,W], as the network makes them; say so if it had another size."""
+    channels, (height, width) = sampler.G.spec.channels, sampler.sizes[-1]
+    if channels not in MODES:
+        raise UserError(f"{path}: the network makes images of {channels} channels, expected 1 to 4")
     try:
-        image, _ = decode(path)
+        image, _ = decode(path, "white" if channels in (1, 3) else None)
     except Exception as e:  # whatever Pillow raises
         raise UserError(f"{path}: {decoding_error(e, path)}") from e
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = image.convert(MODES[channels])
 
-    # The middle square, at the size of the network.
-    width, height = image.size
-    if (width, height) != (resolution, resolution):
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS, box)
-        what = "resized" if width == height else "its middle square resized"
-        print(f"{path}: {width}x{height}, {what} to {resolution}x{resolution}")
+    # The middle part of the network's proportions, at its size.
+    if image.size != (width, height):
+        factor = min(image.width / width, image.height / height)
+        part_w, part_h = round(factor * width), round(factor * height)
+        left, top = (image.width - part_w) // 2, (image.height - part_h) // 2
+        is_whole = image.size == (part_w, part_h)
+        what = "resized" if is_whole else "its middle resized"
+        print(f"{path}: {image.width}x{image.height}, {what} to {width}x{height}")
+        image = image.resize((width, height), Image.Resampling.LANCZOS, (left, top, left + part_w, top + part_h))
     return planes(image)
 
 
 def _perceptual(sampler: Sampler, detector_dir: Path | None) -> Distance:
-    """Return LPIPS, with gradients, for float images [N,C,R,R] of values 0 to 255."""
-    if sampler.resolutions[-1] < 16:
-        raise UserError(f"--perceptual: images of {sampler.resolutions[-1]} pixels, expected at least 16")
+    """Return LPIPS, with gradients, for float images [N,C,H,W] of values 0 to 255."""
+    if min(sampler.sizes[-1]) < 16:
+        raise UserError(f"--perceptual: images of {size_text(*sampler.sizes[-1])} pixels, expected at least 16x16")
     module = Detector("lpips", DetectorOptions(detector_dir=detector_dir), sampler.device).module
-    return lambda a, b: module(a.expand(-1, 3, -1, -1), b.expand(-1, 3, -1, -1))
+    return lambda a, b: module(colours(a), colours(b))
 
 
 def _search(
@@ -159,7 +161,7 @@ def _search(
     distance: Distance | None,
     films: Sequence[Path],
 ) -> Projection:
-    """Search at most a batch of images uint8 [n,C,R,R], with a progress bar, and a film of each if there are paths."""
+    """Search at most a batch of images uint8 [n,C,H,W], with a progress bar, and a film of each if there are paths."""
     # Where the search begins, what it aims at, and which of its steps a film shows.
     G = sampler.G.requires_grad_(False)
     label = None
@@ -216,5 +218,5 @@ def _report(sampler: Sampler, names: list[str], targets: np.ndarray, found: Sequ
 
     for name, target, picture, of_levels in zip(names, targets, pictures, errors.tolist(), strict=True):
         psnr = 10 * np.log10(255**2 / max(np.square(picture - target).mean(), 1e-6))
-        levels = ", ".join(f"{r}x{r} {e:.2%}" for r, e in zip(sampler.resolutions, of_levels, strict=True))
+        levels = ", ".join(f"{size_text(*s)} {e:.2%}" for s, e in zip(sampler.sizes, of_levels, strict=True))
         print(f"{name}: PSNR {psnr:.1f} dB; error in relation to the variance: {levels}")

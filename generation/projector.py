@@ -44,7 +44,7 @@ class Projection(NamedTuple):
     """The latents that were found."""
 
     w: torch.Tensor  # [N,num_ws,w_dim]
-    noise: list[torch.Tensor]  # [N,1,r,r] for each layer; empty unless it was searched
+    noise: list[torch.Tensor]  # [N,1,h,w] for each layer; empty unless it was searched
     images: Pyramid  # what the network makes of them
 
 
@@ -132,7 +132,7 @@ def pyramid_error(found: Pyramid, reals: Pyramid, levels: Sequence[int] | None) 
 
 
 def noise_correlation(x: torch.Tensor) -> torch.Tensor:
-    """Return how much noise [N,1,r,r] resembles itself, shifted by one pixel, at all sizes down to 8x8: [N].
+    """Return how much noise [N,1,h,w] resembles itself, shifted by one pixel, at all sizes down to 8x8: [N].
 
     It is near 0 for white noise, and keeps a search from painting the image into the noise (StyleGAN2, appendix D).
     """
@@ -140,7 +140,7 @@ def noise_correlation(x: torch.Tensor) -> torch.Tensor:
     while True:
         for dim in (2, 3):
             total = total + (x * x.roll(1, dim)).mean((1, 2, 3)).square()
-        if x.shape[-1] <= 8:
+        if min(x.shape[2:]) <= 8 or x.shape[2] % 2 or x.shape[3] % 2:
             return total
         # A mean of four has half the deviation.
         x = F.avg_pool2d(x, 2) * 2
@@ -165,7 +165,7 @@ def _closest(G: Generator, candidates: torch.Tensor, reals: Pyramid, options: Pr
     start = candidates.new_zeros(len(best), candidates.shape[1])
 
     # A few at a time, as large images fill the memory.
-    at_once = max(1, min(16, 2**20 // G.spec.resolution**2))
+    at_once = max(1, min(16, 2**20 // (G.spec.resolution * G.spec.width)))
     for part in candidates.split(at_once):
         found = G.synthesis(part[:, None].expand(-1, G.synthesis.num_ws, -1), "none")
         for w, *levels in zip(part, *found, strict=True):

@@ -59,7 +59,7 @@ def reals(
         raise UserError(f"--indices {indices}: {dataset} has {len(images)} images, expected numbers below that")
 
     # All levels that were asked for, of each image.
-    levels = parse_levels(level, len(images.spec.resolutions))
+    levels = parse_levels(level, len(images.spec.sizes))
     pyramids = [[picture for i, picture in enumerate(_levels(images[n][0])) if i in levels] for n in numbers]
 
     # One sheet.
@@ -85,6 +85,6 @@ def reals(
 
 
 def _levels(image: np.ndarray) -> list[np.ndarray]:
-    """Return the pyramid of an image uint8 [C,R,R], smallest first, rounded to uint8."""
+    """Return the pyramid of an image uint8 [C,H,W], smallest first, rounded to uint8."""
     levels = pyramid.from_uint8(torch.from_numpy(image.copy())[None])
     return [pyramid.to_uint8(level)[0].numpy() for level in levels]

@@ -1,4 +1,7 @@
-"""The sheets of samples in a run dir, read again: `4x4/fakes000000.png` and so on, one file per level and time."""
+"""The sheets of samples in a run dir, read again: `4x4/fakes000000.png` and so on, one file per level and time.
+
+Folders are named by width x height.
+"""
 
 import re
 from collections.abc import Sequence
@@ -28,39 +31,39 @@ class RunSheets(NamedTuple):
         return [kimg_of_sheet(name) for name in self.names]
 
     @property
-    def resolutions(self) -> list[int]:
-        """Height and width of the images of each level in pixels."""
-        return [_resolution(folder) for folder in self.folders]
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of the images of each level in pixels, smallest first."""
+        return [_size(folder) for folder in self.folders]
 
     @property
-    def size(self) -> int:
-        """Height and width of a cell in pixels, the same in all sheets of the run."""
-        return self.resolutions[-1]
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a cell in pixels, the same in all sheets of the run."""
+        return self.sizes[-1]
 
     def cells(self, level: int, name: str) -> np.ndarray:
-        """Return the samples of one sheet, uint8 [N,C,size,size]; smaller levels are scaled up in it.
+        """Return the samples of one sheet, uint8 [N,C,H,W]; smaller levels are scaled up in it.
 
         Raises UserError if the file is damaged.
         """
-        # Gray runs have gray sheets; those of four channels are shown without alpha.
+        # Gray runs have gray sheets. Those of runs with alpha have a checkerboard, and older ones alpha.
         path = self.folders[level] / name
         try:
             with Image.open(path) as im:
                 pixels = np.asarray(im if im.mode == "L" else im.convert("RGB"))
         except Exception as e:  # Pillow raises whatever a damaged file leads it to
             raise UserError(f"{path}: {decoding_error(e, path)}") from e
-        pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*size,columns*size,C]
+        pixels = pixels.reshape(*pixels.shape[:2], -1)  # [rows*H,columns*W,C]
 
-        size = self.size
-        rows, columns = pixels.shape[0] // size, pixels.shape[1] // size
-        grid = pixels[: rows * size, : columns * size].reshape(rows, size, columns, size, -1)
-        return grid.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1, size, size)
+        height, width = self.size
+        rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+        grid = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, -1)
+        return grid.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1, height, width)
 
 
 def find_sheets(run_dir: Path) -> RunSheets:
     """Return the sheets of a run; raise UserError if there is none that is complete."""
-    folders = [path for path in run_dir.glob("*x*") if re.fullmatch(r"(\d+)x\1", path.name)]
-    folders.sort(key=_resolution)
+    folders = [path for path in run_dir.glob("*x*") if re.fullmatch(r"\d+x\d+", path.name)]
+    folders.sort(key=_size)
 
     # While a run goes on, the newest sheet may not be there for all levels yet.
     names = [{path.name for path in folder.iterdir() if SHEET_NAME.fullmatch(path.name)} for folder in folders]
@@ -78,7 +81,7 @@ def kimg_of_sheet(name: str) -> float:
 
 
 def mean_squared_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray]) -> list[float]:
-    """Return for each level the mean squared difference of images uint8 [N,C,r,r], which count in [-1,1].
+    """Return for each level the mean squared difference of images uint8 [N,C,h,w], which count in [-1,1].
 
     From one sheet of a run to the next, this is its stability (MSG-GAN, Karnewar & Wang 2020, section 4.3, figure 5).
     """
@@ -87,6 +90,7 @@ def mean_squared_change(before: Sequence[np.ndarray], after: Sequence[np.ndarray
     return [float(np.square((a.astype(np.float32) - b) / 127.5).mean(dtype=np.float64)) for b, a in pairs]
 
 
-def _resolution(folder: Path) -> int:
-    """Return the number in 64x64."""
-    return int(folder.name.partition("x")[0])
+def _size(folder: Path) -> tuple[int, int]:
+    """Return the height and width in the name of a folder, which is width x height."""
+    width, height = folder.name.split("x")
+    return int(height), int(width)

@@ -1,5 +1,7 @@
 """The one place where a seed becomes an image: seeds -> latents -> images, by a network from any file."""
 
+import math
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -37,6 +39,8 @@ class SamplingOptions(NetworkOptions):
     """Class to generate with a conditional network. Default: drawn from the seed."""
     noise_mode: Literal["const", "random", "none"] = "const"
     """Noise inputs: const = stored noise, random = noise drawn from the seed, none = no noise."""
+    channels: str | None = None
+    """Channels of the images to show, as gray (one number) or red, green and blue (three, e.g. 3,2,1). Default: all."""
     batch: int | None = None
     """Images that are computed together. Default: as many as suit their size and the device."""
     device: Device = "auto"
@@ -51,6 +55,8 @@ class SamplingOptions(NetworkOptions):
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
         if self.trunc_cutoff is not None and self.trunc_cutoff < 0:
             raise ValueError(f"--trunc-cutoff {self.trunc_cutoff}: expected >= 0")
+        if self.channels is not None and not re.fullmatch(r"\d{1,4}(,\d{1,4},\d{1,4})?", self.channels):
+            raise ValueError(f"--channels {self.channels}: expected one number, or three such as 3,2,1")
         if self.batch is not None and not 1 <= self.batch <= 4096:
             raise ValueError(f"--batch {self.batch}: expected 1 to 4096")
 
@@ -74,7 +80,7 @@ class Sample(NamedTuple):
     latent: Latent
     w: np.ndarray  # float32 [num_ws,w_dim], truncated
     images: list[np.ndarray]
-    """The pyramid as uint8 [C,r,r], smallest first."""
+    """The pyramid as uint8 [C,h,w], smallest first."""
 
 
 class Sampler:
@@ -99,7 +105,9 @@ class Sampler:
         if G is None:
             G = load_network(options.find()).generator()
         self.G = G.to(self.device)
-        self.resolutions = self.G.synthesis.image_resolutions
+        self.sizes = self.G.synthesis.image_sizes
+        """(height, width) of each level, smallest first."""
+        self.channels = self._channels()
 
         # The class is checked before the first image.
         c_dim = self.G.spec.c_dim
@@ -110,7 +118,17 @@ class Sampler:
         # Large images fill a batch sooner.
         self._rng = np.random.RandomState()
         pixels, most = BATCH_PIXELS[self.device.type]
-        self.batch = options.batch or max(1, min(most, pixels // self.resolutions[-1] ** 2))
+        self.batch = options.batch or max(1, min(most, pixels // math.prod(self.sizes[-1])))
+
+    def _channels(self) -> list[int]:
+        """Return the numbers of the channels that images have; raise UserError if there is no such channel."""
+        count, text = self.G.spec.channels, self.options.channels
+        if text is None:
+            return list(range(count))
+        chosen = [int(part) for part in text.split(",")]
+        if max(chosen) >= count:
+            raise UserError(f"--channels {text}: expected numbers from 0 to {count - 1}")
+        return chosen
 
     @property
     def has_noise(self) -> bool:
@@ -182,11 +200,11 @@ class Sampler:
         noise_layers: Container[int] | None = None,
         noise: Sequence[torch.Tensor] = (),
     ) -> Iterator[list[np.ndarray]]:
-        """Yield the pyramid of each w [N,num_ws,w_dim] as uint8 [C,r,r], smallest first.
+        """Yield the pyramid of each w [N,num_ws,w_dim] as uint8 [C,h,w], smallest first.
 
         noise_seeds: what the noise of each image follows from, if it is random.
         noise_layers: the layers that random noise is added in; None = all.
-        noise: the noise of each layer [N,1,r,r], in place of any other; empty = as the options say.
+        noise: the noise of each layer [N,1,h,w], in place of any other; empty = as the options say.
         """
         slices = [slice(i, i + self.batch) for i in range(0, len(w), self.batch)]
         parts = ((w[part], noise_seeds[part], [layer[part] for layer in noise]) for part in slices)
@@ -199,7 +217,7 @@ class Sampler:
                 yield [level[i] for level in levels]
 
     def noise(self, seed: int, layers: Container[int] | None = None) -> list[torch.Tensor]:
-        """Return the random noise of a seed, [1,1,r,r] for each layer; zeros except in `layers`, None = all."""
+        """Return the random noise of a seed, [1,1,h,w] for each layer; zeros except in `layers`, None = all."""
         # Drawn on the CPU, so that every device adds the same noise.
         rng = torch.Generator().manual_seed(seed)
 
@@ -243,13 +261,15 @@ class Sampler:
             # Films have one noise for all frames.
             shared = len(set(noise_seeds)) == 1
             noises = [self.noise(seed, noise_layers) for seed in (noise_seeds[:1] if shared else noise_seeds)]
-            noise = [torch.cat(layer) for layer in zip(*noises, strict=True)]  # [1 or n,1,r,r] each
+            noise = [torch.cat(layer) for layer in zip(*noises, strict=True)]  # [1 or n,1,h,w] each
             noise = noise if shared else [self._filled_up(layer) for layer in noise]
 
         try:
             images = self.G.synthesis(w, noise_mode=noise_mode, noise=noise)
         except torch.OutOfMemoryError as e:
             raise UserError(f"--batch {self.batch}: the GPU has too little memory, expected a smaller batch") from e
+        if self.options.channels is not None:
+            images = tuple(level[:, self.channels] for level in images)
         return _Batch([w, *(pyramid.to_uint8(level) for level in images)])
 
     def _filled_up(self, x: torch.Tensor) -> torch.Tensor:

@@ -19,6 +19,7 @@ from generation.sampling import Sampler, SamplingOptions
 from generation.selection import parse_levels
 from metrics.networks import find_run, select_snapshots
 from metrics.results import kimg_of
+from training.spec import size_text
 
 PLOT_WIDTH, PLOT_HEIGHT = 320, 160  # of the plot of changes in pixels; the width is the smallest
 SMALLEST_CHANGE = 1e-5  # that the plot shows; the largest is 4, from black to white
@@ -29,14 +30,15 @@ class Moment(NamedTuple):
 
     kimg: float
     levels: list[np.ndarray]
-    """Samples of each level, uint8 [N,C,r,r], smallest first."""
+    """Samples of each level, uint8 [N,C,h,w], smallest first."""
 
 
 class Moments(NamedTuple):
     """The times that a film shows."""
 
     kimg: list[float]
-    resolutions: list[int]
+    sizes: list[tuple[int, int]]
+    """(height, width) of each level, smallest first."""
     moments: Iterator[Moment]
 
 
@@ -80,22 +82,22 @@ def timelapse(
     run_dir = find_run(int(run), result_dir, "timelapse") if run.isdecimal() and not Path(run).exists() else Path(run)
     if not run_dir.is_dir():
         raise UserError(f"{run}: no such run dir")
-    kimg, resolutions, moments = (
-        _from_sheets(run_dir) if source == "sheets" else _from_snapshots(run_dir, samples, device)
-    )
-    levels = parse_levels(level, len(resolutions))
+    kimg, sizes, moments = _from_sheets(run_dir) if source == "sheets" else _from_snapshots(run_dir, samples, device)
+    levels = parse_levels(level, len(sizes))
 
     # Cells have the size of the largest level, or a multiple of it, so that there is room for a plot.
-    size = resolutions[-1]
+    height, width = sizes[-1]
     if stability:
-        size *= math.ceil(PLOT_WIDTH / (size * len(levels)))
-    plot = ChangePlot([resolutions[i] for i in levels], kimg, size * len(levels)) if stability else None
+        factor = math.ceil(PLOT_WIDTH / (width * len(levels)))
+        height, width = height * factor, width * factor
+    names = [size_text(*sizes[i]) for i in levels]
+    plot = ChangePlot(names, kimg, width * len(levels)) if stability else None
 
     # A frame for each moment.
     with open_video(output, fps) as add:
         for moment in tqdm(moments, total=len(kimg), unit="frame"):
             shown = [moment.levels[i] for i in levels]
-            columns = [enlarge(images[:samples], size) for images in shown]  # of each level [samples,C,size,size]
+            columns = [enlarge(images[:samples], height) for images in shown]  # of each level [samples,C,H,W]
             cells = np.stack(columns, 1).reshape(-1, *columns[0].shape[1:])  # row by row
             frame = labelled(sheet(cells, len(levels)), f"{moment.kimg:g} kimg")
             add(frame if plot is None else plot.below(frame, moment.kimg, shown))
@@ -110,7 +112,7 @@ def _from_sheets(run_dir: Path) -> Moments:
         Moment(kimg, [sheets.cells(level, name) for level in levels])
         for kimg, name in zip(sheets.kimg, sheets.names, strict=True)
     )
-    return Moments(sheets.kimg, sheets.resolutions, moments)
+    return Moments(sheets.kimg, sheets.sizes, moments)
 
 
 def _from_snapshots(run_dir: Path, samples: int, device: Literal["auto", "cuda", "cpu"]) -> Moments:
@@ -124,15 +126,15 @@ def _from_snapshots(run_dir: Path, samples: int, device: Literal["auto", "cuda",
         pyramids = [sample.images for sample in sampler.draw(sampler.latents(range(samples)))]
         return Moment(kimg, [np.stack(level) for level in zip(*pyramids, strict=True)])
 
-    # All snapshots of a run have the same resolutions.
-    resolutions = list(Sampler(SamplingOptions(network=networks[0], device=device)).resolutions)
-    return Moments(kimg, resolutions, (moment(*pair) for pair in zip(kimg, networks, strict=True)))
+    # All snapshots of a run have the same sizes.
+    sizes = list(Sampler(SamplingOptions(network=networks[0], device=device)).sizes)
+    return Moments(kimg, sizes, (moment(*pair) for pair in zip(kimg, networks, strict=True)))
 
 
 class ChangePlot:
     """A plot that grows frame by frame: the change of each level since the frame before, over kimg."""
 
-    def __init__(self, resolutions: Sequence[int], kimg: Sequence[float], width: int) -> None:
+    def __init__(self, names: Sequence[str], kimg: Sequence[float], width: int) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
@@ -149,18 +151,15 @@ class ChangePlot:
         axes.tick_params(labelsize=6)
 
         # A curve for each level.
-        self.curves = [
-            axes.plot([], [], marker=".", markersize=3, linewidth=1, label=f"{resolution}x{resolution}")[0]
-            for resolution in resolutions
-        ]
-        axes.legend(fontsize=5, ncols=len(resolutions), loc="lower left")
+        self.curves = [axes.plot([], [], marker=".", markersize=3, linewidth=1, label=name)[0] for name in names]
+        axes.legend(fontsize=5, ncols=len(names), loc="lower left")
 
         # The layout is found once, which takes much longer than to draw.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
 
     def below(self, frame: np.ndarray, kimg: float, levels: list[np.ndarray]) -> np.ndarray:
-        """Return a frame uint8 [C,h,w] with the plot below it, to which the images at `kimg` add a point."""
+        """Return an opaque frame uint8 [C,h,w] with the plot below it, to which the images at `kimg` add a point."""
         # The first frame has nothing to be compared with.
         if self.previous is not None:
             self.times.append(kimg)

@@ -61,7 +61,7 @@ def interpolate(
         grid: How many walks the film shows, WIDTHxHEIGHT. Those of spline and slerp start at successive seeds.
         level: Levels of the pyramid to show for each walk: -1 = full resolution, or several such as 0,2,-1, or all.
         columns: Number of columns for the levels of a walk. Default: side by side; 1 = a tower, the largest on top.
-        size: Smallest height and width of each image in pixels; smaller images are enlarged by a whole factor.
+        size: Smallest height of each image in pixels; smaller images are enlarged by a whole factor.
         output: File to write: .mp4, .webm or .gif; or a folder, without a suffix, for frames as PNG.
         overwrite: Replace the file if it exists.
     """
@@ -92,12 +92,12 @@ def interpolate(
     # The network, the direction to follow, and the size of a frame.
     sampler = open_sampler(sampling, only_noise)
     move = None if directions is None else _Move(read_directions(directions, sampler), component, strength)
-    levels = parse_levels(level, len(sampler.resolutions))
+    levels = parse_levels(level, len(sampler.sizes))
     columns = min(columns or len(levels), len(levels))
-    cell = sampler.resolutions[max(levels)]
-    cell *= max(1, math.ceil(size / cell))
+    height, width = sampler.sizes[max(levels)]
+    factor = max(1, math.ceil(size / height))
     lines = math.ceil(len(levels) / columns)
-    check_frame(cell * columns * across, cell * lines * down, f"--grid {grid}, --size {size}")
+    check_frame(width * factor * columns * across, height * factor * lines * down, f"--grid {grid}, --size {size}")
 
     # The latents of all frames are small; images are made as the film needs them.
     films = []

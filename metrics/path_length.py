@@ -11,6 +11,7 @@ from dnnlib.errors import UserError
 from dnnlib.seeds import seed_of
 from metrics.context import Context, Measurement
 from metrics.samples import Fakes
+from training.spec import size_text
 
 EPSILON = 1e-4
 
@@ -31,10 +32,10 @@ def path_length(
     fakes = context.generator()
     if context.settings.crop is not None:
         crop = context.settings.crop == "face"
-    side = fakes.G.spec.resolution // (2 if crop else 1)
-    if side < SMALLEST:
+    height, width = (edge // (2 if crop else 1) for edge in (fakes.G.spec.resolution, fakes.G.spec.width))
+    if min(height, width) < SMALLEST:
         cut = " behind the crop" if crop else ""
-        raise UserError(f"path length: images of {side}x{side}{cut}, expected >= {SMALLEST}")
+        raise UserError(f"path length: images of {size_text(height, width)}{cut}, expected >= {SMALLEST}")
     detector = context.detectors["lpips"]
 
     def distances(indices: np.ndarray) -> np.ndarray:
@@ -95,12 +96,12 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 def cropped(x: torch.Tensor, crop: bool) -> torch.Tensor:
     """Return x [n,C,H,W] or, with `crop`, StyleGAN's region of aligned faces: the middle half of the columns, and the
     rows from 3/8 to 7/8."""
-    eighth = x.shape[2] // 8
-    return x[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth] if crop else x
+    row, column = x.shape[2] // 8, x.shape[3] // 8
+    return x[:, :, 3 * row : 7 * row, 2 * column : 6 * column] if crop else x
 
 
 def reduce_size(x: torch.Tensor) -> torch.Tensor:
-    """Return means over square blocks of pixels, so that the side of images is less than 512."""
+    """Return means over square blocks of pixels, so that images are less than 512 pixels high."""
     factor = x.shape[2] // LARGEST
     return F.avg_pool2d(x, factor) if factor > 1 else x
 

@@ -14,8 +14,9 @@ from metrics.context import Context, Measurement
 from metrics.features import Drawn
 from metrics.samples import Reals
 from metrics.tables import Table, on_disk
+from training.spec import shape_text
 
-SMALLEST = 16  # height and width of the smallest level
+SMALLEST = 16  # least height and width of the smallest level
 SIZE = 7  # height and width of a patch
 PATCHES = 128  # of each image and level
 DIRECTIONS = 512  # random directions to project on
@@ -39,20 +40,20 @@ def swd(context: Context, n: int) -> Measurement:
     # Two sets of images may differ in size, while networks were checked before.
     spec = context.dataset().spec
     if isinstance(fakes.samples, Reals):
-        actual = (fakes.samples.dataset.spec.channels, fakes.samples.dataset.spec.resolution)
-        expected = (spec.channels, spec.resolution)
+        actual, expected = shape_text(fakes.samples.dataset.spec.shape), shape_text(spec.shape)
         if actual != expected:
-            raise UserError(f"swd: images of (channels, size) {actual}, expected {expected} as for the reals")
+            raise UserError(f"swd: images of {actual}, expected {expected} as for the reals")
+    if min(spec.resolution, spec.width) < SIZE:
+        raise UserError(f"swd: images of {spec.size_text}, expected at least {SIZE}x{SIZE}")
 
     # Images smaller than the smallest level are a level of their own.
-    halvings = range(spec.resolution.bit_length())
-    sizes = [spec.resolution >> k for k in halvings if spec.resolution >> k >= SMALLEST] or [spec.resolution]
+    sizes = [height for height, width in reversed(spec.sizes) if min(height, width) >= SMALLEST] or [spec.resolution]
     fake = _patches(context, fakes, range(len(sizes)), "fakes")
 
     # Fakes are expensive, so their patches of all levels are kept. Reals are read again for each level, to save disk.
     distances = {}
     for level, size in enumerate(sizes):
-        (real,) = _patches(context, reals, [level], f"reals {size}x{size}")
+        (real,) = _patches(context, reals, [level], f"reals of height {size}")
         distances[f"swd_{size}"] = 1000 * sliced_wasserstein(fake[level], real, context.seed, context.device)
 
     mean = float(np.mean(list(distances.values())))
@@ -80,7 +81,7 @@ def laplacian(x: torch.Tensor, level: int) -> torch.Tensor:
     reduced image itself if that would be too small."""
     for _ in range(level):
         x = down(x)
-    is_last = x.shape[2] // 2 < SMALLEST
+    is_last = min(x.shape[2:]) // 2 < SMALLEST
     return x if is_last else x - up(down(x))
 
 

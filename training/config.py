@@ -153,6 +153,14 @@ class TrainConfig:
     """Reporting interval in thousands of images."""
     image_snapshot_ticks: int = 10
     """Ticks between image sheets; 0 = only first and last."""
+    sheet_size: str = "auto"
+    """Images on a sheet: auto = as many as fill a screen, at most 16x9; 1080p or 4k = the original's numbers, at most
+    32x32; or COLUMNSxROWS, such as the 6x6 of BMSG-GAN."""
+    sheet_layout: Literal["random", "row_per_class", "col_per_class", "class4x4"] = "random"
+    """Which images are on a sheet: random ones; or one class in each row, in each column, or in each square of 4x4."""
+    sheet_channels: tuple[int, ...] = ()
+    """Channels that sheets show as gray (one number) or red, green and blue (three). Default: all; of more than four
+    the first three."""
     network_snapshot_ticks: int = 10
     """Ticks between network snapshots with their checkpoints; 0 = only at the end."""
     metrics: str = ""
@@ -203,6 +211,16 @@ class TrainConfig:
         check(
             self.resolution is None or 2 * SMALLEST_EDGE <= self.resolution <= LARGEST_EDGE,
             f"resolution: found {self.resolution}, expected {2 * SMALLEST_EDGE} to {LARGEST_EDGE}",
+        )
+        columns, x, rows = self.sheet_size.partition("x")
+        is_grid = bool(x) and all(n.isdecimal() and 1 <= int(n) <= 100 for n in (columns, rows))
+        check(
+            is_grid or self.sheet_size in ("auto", "1080p", "4k"),
+            f"sheet_size: found {self.sheet_size}, expected auto, 1080p, 4k, or COLUMNSxROWS, at most 100x100",
+        )
+        check(
+            len(self.sheet_channels) in (0, 1, 3),
+            f"sheet_channels: found {len(self.sheet_channels)} numbers, expected one or three",
         )
         check_range(self, "gpus batch d_repeats metric_every", 1)
         check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)

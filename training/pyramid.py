@@ -20,7 +20,7 @@ def from_uint8(images: torch.Tensor) -> Pyramid:
 
 
 def from_images(images: torch.Tensor) -> Pyramid:
-    """Return the pyramid of images [N,C,H,W] by repeated 2x2 means, with the levels of `training.spec.pyramid_sizes`."""
+    """Return the pyramid of images [N,C,H,W] by repeated 2x2 means, at the sizes of `spec.pyramid_sizes`."""
     height, width = images.shape[2:]
     levels = [images]  # largest first
     for _ in pyramid_sizes(height, width)[1:]:

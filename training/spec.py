@@ -44,11 +44,17 @@ def pyramid_sizes(height: int, width: int) -> tuple[tuple[int, int], ...]:
     return tuple(reversed(sizes))
 
 
-def size_error(height: int, width: int) -> str | None:
-    """Return why images of this size have no pyramid that networks are built for, and what is near; None if they do."""
-    base_height, base_width = pyramid_sizes(height, width)[0]
+def size_error(height: int, width: int, levels: int = 2) -> str | None:
+    """Return why networks cannot be built for images of this size, and which size is near; None if they can.
+
+    levels: the fewest levels that their pyramid may have; training takes two or more.
+    """
+    sizes = pyramid_sizes(height, width)
+    base_height, base_width = sizes[0]
     if min(height, width) < SMALLEST_EDGE or max(height, width) > LARGEST_EDGE:
         return f"found {width}x{height}, expected edges of {SMALLEST_EDGE} to {LARGEST_EDGE} pixels"
+    if len(sizes) < levels:
+        return f"found {width}x{height}, expected a size that can be halved, e.g. 8x8"
 
     if max(base_height, base_width) <= LARGEST_BASE:
         return None
@@ -94,7 +100,7 @@ class ImageSpec:
     def __post_init__(self) -> None:
         if not self.width:
             object.__setattr__(self, "width", self.resolution)
-        problem = size_error(self.resolution, self.width)
+        problem = size_error(self.resolution, self.width, levels=1)
         check(problem is None, f"resolution: {problem}")
 
         # A damaged file must not lead to networks of any size.

@@ -9,7 +9,7 @@ from dataprep.build import DEFAULT, Options, build, shuffled
 from dataprep.sources.source import Items, reading, require
 from dnnlib.cli import Place
 from dnnlib.extras import import_extra
-from training.spec import is_power_of_two
+from training.spec import size_error
 
 
 def create_from_hdf5(
@@ -25,7 +25,7 @@ def create_from_hdf5(
 
     Args:
         dataset_dir: New folder for the dataset.
-        hdf5_filename: Archive whose keys data* hold uint8 [N,C,R,R]; the largest resolution is taken.
+        hdf5_filename: Archive whose keys data* hold uint8 [N,C,H,W]; the largest resolution is taken.
         shuffle: 1 = store in the order of RandomState(123), as the original; 0 = as in the archive.
     """
     h5py = import_extra("h5py", "create_from_hdf5")
@@ -37,10 +37,10 @@ def create_from_hdf5(
         require(stored, f"{hdf5_filename}: no data* of four dimensions in it, found {list(archive)[:5]}")
         data = max(stored, key=lambda images: int(images.shape[3]))
         n, _, height, width = data.shape
-        require(
-            data.dtype == np.uint8 and n and height == width >= 8 and is_power_of_two(height),
-            f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}, expected uint8 [N,C,R,R]",
-        )
+        found = f"{hdf5_filename}: {data.name} is {data.dtype} {list(data.shape)}"
+        require(data.dtype == np.uint8 and n, f"{found}, expected uint8 [N,C,H,W]")
+        problem = size_error(height, width)
+        require(problem is None, f"{found}: {problem}")
 
         # Images are read from the open archive while the dataset is made.
         labels = _labels(hdf5_filename.with_name(f"{hdf5_filename.stem}-labels.npy"), n)

@@ -10,7 +10,6 @@ from torch import nn
 
 from dnnlib import distributed
 from dnnlib.cli import Switch
-from dnnlib.errors import UserError
 from metrics.detectors.dinov2 import DINOv2
 from metrics.detectors.inception import InceptionV3
 from metrics.detectors.resize import RESIZES
@@ -101,7 +100,7 @@ class Detector:
     def __call__(self, *images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the outputs of the network, float32, on the device.
 
-        images: [N,C,h,w], uint8 or float 0 to 255, C 1 or 3; LPIPS takes two of them.
+        images: [N,C,h,w], uint8 or float 0 to 255, of which `colours` are looked at; LPIPS takes two of them.
         """
         prepared = [self._prepare(x) for x in images]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._is_bf16):
@@ -114,11 +113,30 @@ class Detector:
 
     def _prepare(self, x: torch.Tensor) -> torch.Tensor:
         """Return images as the network takes them: float [N,3,size,size]."""
-        x = x.to(self.device)
-        if x.shape[1] not in (1, 3):
-            raise UserError(f"{self.name}: images of {x.shape[1]} channels, expected 1 or 3")
+        channels = x.shape[1]
+        if channels not in (1, 3):
+            self.facts["seen"] = "on white" if channels in (2, 4) else f"the first three of {channels} channels"
+
+        x = colours(x.to(self.device))
         x = self._resize(x, self._size) if self._size else x.float()
-        return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last)
+
+
+def colours(x: torch.Tensor) -> torch.Tensor:
+    """Return images [N,C,h,w], 0 to 255, as RGB of the same dtype.
+
+    Gray is repeated, images with alpha (C = 2 or 4) are laid on white, and of more channels the first three are taken.
+    """
+    channels = x.shape[1]
+    if channels > 4:
+        return x[:, :3]
+    if channels in (1, 3):
+        return x.expand(-1, 3, -1, -1)
+
+    # uint8 stays uint8, as of images that were on white from the beginning.
+    alpha = x[:, -1:].float() / 255
+    mixed = x[:, :-1].float() * alpha + 255 * (1 - alpha)
+    return (mixed if x.is_floating_point() else mixed.round().to(x.dtype)).expand(-1, 3, -1, -1)
 
 
 class Detectors(dict[str, Detector]):

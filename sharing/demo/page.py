@@ -10,7 +10,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.extras import import_extra
-from dnnlib.images import encode
+from dnnlib.images import encode, opaque
 from generation.latent_directions import Directions
 from generation.networks import DEFAULT
 from sharing.demo.download_files import DownloadFiles
@@ -20,6 +20,7 @@ from sharing.demo.studio import DIRECTIONS, MOST_KEYS, Recipe, Studio
 from sharing.demo.visit import Visit
 from sharing.demo.visitor_input import layer_range, parse_seed, row_names, without_folders
 from training.networks.architectures import ARCHITECTURES
+from training.spec import size_text
 
 ANY_CLASS = "by the seed"
 FROM_SEED = "the seed"
@@ -86,15 +87,15 @@ class Page:
 
     def _title(self) -> str:
         studio = self.studio
-        size, classes = studio.resolutions[-1], studio.classes
+        size, classes = size_text(*studio.sizes[-1]), studio.classes
         file = Path(studio.place.partition("?")[0]).name
         name = "The network that ships with MSG-GAN" if studio.place == str(DEFAULT) else file
-        return f"## {escape(name)}\n{ARCHITECTURES[studio.G.cfg.kind].title}, {size}x{size}" + (
+        return f"## {escape(name)}\n{ARCHITECTURES[studio.G.cfg.kind].title}, {size}" + (
             f", {classes} classes" if classes else ""
         )
 
     def _build_picture(self) -> None:
-        gr, sizes = self.gr, self.studio.resolutions
+        gr, sizes = self.gr, [size_text(*size) for size in self.studio.sizes]
         top = len(sizes) - 1
         self.image = gr.Image(
             label="Picture",
@@ -113,7 +114,7 @@ class Page:
             label="Level",
             visible=top > 0,
             elem_id="level",
-            info=f"0 is {sizes[0]}x{sizes[0]}, {top} is {sizes[-1]}x{sizes[-1]}",
+            info=f"0 is {sizes[0]}, {top} is {sizes[-1]}",
         )
         with gr.Row():
             small = {"size": "sm", "min_width": 90}
@@ -316,11 +317,11 @@ class Page:
         picture = visit.made()
 
         # The chosen level is shown large, and all of them small.
-        sizes = [f"{image.shape[-1]}x{image.shape[-1]}" for image in picture.levels]
+        sizes = [size_text(*image.shape[1:]) for image in picture.levels]
         sources = ["the first", "the second"] if picture.sources else []
         return [
             self._title(),
-            self.files.write("picture.png", encode(picture.levels[level], ".png")),
+            self.files.write("picture.png", encode(opaque(picture.levels[level]), ".png")),
             strip(picture.levels, sizes, level),
             strip(picture.sources, sources),
             visit,
@@ -330,7 +331,7 @@ class Page:
         """Write the chosen level of the picture."""
         picture = visit.made()
         image = picture.levels[level]
-        size = "" if level == len(picture.levels) - 1 else f"-{image.shape[-1]}x{image.shape[-1]}"
+        size = "" if level == len(picture.levels) - 1 else f"-{size_text(*image.shape[1:])}"
         return self.files.write(f"{picture.name}{size}.png", encode(image, ".png"))
 
     def _latents_file(self, visit: Visit) -> str:

@@ -81,7 +81,7 @@ def _picture(sheets: RunSheets, name: str) -> bytes | None:
     except UserError:
         return None
 
-    columns = max(1, min(8, SHEET_SIZE // sheets.size, math.isqrt(len(cells))))
+    columns = max(1, min(8, SHEET_SIZE // max(sheets.size), math.isqrt(len(cells))))
     picture = to_pil(sheet(cells[: columns * columns], columns))
     picture.thumbnail((SHEET_SIZE, SHEET_SIZE))
     data = io.BytesIO()

@@ -25,12 +25,13 @@ from generation.walks import spline_walk
 from metrics.networks import snapshots_of
 from pretrained import load_network
 from training.networks.base import NoiseMode
+from training.spec import size_text
 
 FPS = 30
 MOST_KEYS = 16  # pictures that a walk passes through
 MOST_FRAMES = 2000
 MOST_FILM_PIXELS = {"cpu": 2**26, "cuda": 2**31}  # of all frames together, so that nobody waits for hours
-FILM_SIZE = 256  # smallest height and width of a film
+FILM_SIZE = 256  # smallest height of a film
 
 MOST_ROWS = 1000  # of an uploaded file of latents
 MOST_UNPACKED = 2**25  # bytes of an uploaded file after unpacking
@@ -67,8 +68,8 @@ class Picture(NamedTuple):
     name: str
     latent: Latent
     w: np.ndarray  # float32 [num_ws,w_dim], after mixing and moving
-    noise: list[np.ndarray]  # stored noise of each layer [1,1,r,r], if it came with latents
-    levels: list[np.ndarray]  # the pyramid as uint8 [C,r,r], smallest first
+    noise: list[np.ndarray]  # stored noise of each layer [1,1,h,w], if it came with latents
+    levels: list[np.ndarray]  # the pyramid as uint8 [C,h,w], smallest first
     sources: list[np.ndarray]  # full-resolution images of the two seeds, if they were mixed
 
     def latents_file(self) -> bytes:
@@ -126,9 +127,9 @@ class Studio:
     # What the network offers.
 
     @property
-    def resolutions(self) -> list[int]:
-        """Height and width of each level, smallest first."""
-        return list(self.G.synthesis.image_resolutions)
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of each level, smallest first."""
+        return list(self.G.synthesis.image_sizes)
 
     @property
     def classes(self) -> int:
@@ -206,15 +207,15 @@ class Studio:
         seconds: from one key to the next. Raises UserError if there are too few keys, or if the film is too long.
         """
         frames = round(seconds * FPS * len(keys))
-        size = self.resolutions[-1]
+        height, width = self.sizes[-1]
         device = next(self.G.parameters()).device.type
-        most = min(MOST_FRAMES, MOST_FILM_PIXELS[device] // size**2)
+        most = min(MOST_FRAMES, MOST_FILM_PIXELS[device] // (height * width))
         if not 2 <= len(keys) <= MOST_KEYS:
             raise UserError(f"A walk passes through 2 to {MOST_KEYS} pictures, and {len(keys)} are kept.")
         if not 1 <= frames <= most:
             raise UserError(
-                f"A film of {frames} frames takes too long: at {size}x{size} pixels, {most} are possible here. "
-                "Keep fewer pictures, or walk faster."
+                f"A film of {frames} frames takes too long: at {size_text(height, width)} pixels, {most} are "
+                "possible here. Keep fewer pictures, or walk faster."
             )
 
         # Films are computed in larger batches than pictures.

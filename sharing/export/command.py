@@ -225,7 +225,7 @@ def _load(network: NetworkOptions, form: FormOptions) -> Generator:
 
 def _model(G: Generator, form: FormOptions, precision: Precision) -> ExportedGenerator:
     """Return a copy of the generator as it is exported; raise UserError if it has no such levels."""
-    levels = parse_levels(form.level, len(G.synthesis.image_resolutions))
+    levels = parse_levels(form.level, len(G.synthesis.image_sizes))
     return ExportedGenerator(copy.deepcopy(G), levels, form.noise, precision)
 
 

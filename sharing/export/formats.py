@@ -38,12 +38,15 @@ def write_onnx(model: ExportedGenerator, path: Path, opset: int) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "onnx")
 
+    # The optimizer of onnxscript takes the 1e-8 in a normalisation for 0 and leaves it out, which changes what becomes of
+    # nearly constant maps; onnxruntime optimizes as it loads a file.
     traced = _program(model)
     with _quiet():
         exported = torch.onnx.export(
             traced,
             dynamo=True,
             verbose=False,
+            optimize=False,
             opset_version=opset,
             input_names=model.input_names,
             output_names=model.output_names,
@@ -72,6 +75,7 @@ def facts(model: ExportedGenerator) -> dict[str, Any]:
         "made_with": "msg-gan",
         "network": model.G.cfg.kind,
         "resolution": spec.resolution,
+        "width": spec.width,
         "channels": spec.channels,
         "classes": spec.c_dim,
         "inputs": model.input_names,

@@ -123,7 +123,7 @@ def card(upload: Upload, repo: str) -> str:
     )
 
     spec = net.spec
-    last_seed = _columns(spec.resolution) * ROWS - 1
+    last_seed = _columns(spec.width) * ROWS - 1
     classes = f", {spec.c_dim} classes" if spec.c_dim else ""
     trained = "" if net.cur_nimg is None else f" It was trained for {net.cur_nimg / 1000:g} kimg."
     architecture = ARCHITECTURES[G.cfg.kind].title
@@ -137,7 +137,7 @@ def card(upload: Upload, repo: str) -> str:
 
 # {repo.rpartition("/")[2]}
 
-A generator of images of {spec.resolution}x{spec.resolution} pixels, {spec.channels} channels{classes}:
+A generator of images of {spec.size_text} pixels, {spec.channels} channels{classes}:
 {architecture}, a multi-scale-gradient GAN ([MSG-GAN, CVPR 2020](https://arxiv.org/abs/1903.06048)).{trained}
 
 ![Samples of seeds 0 to {last_seed}, none selected]({SAMPLES})
@@ -192,15 +192,15 @@ def download(address: HubAddress, folder: Path) -> None:
         shutil.rmtree(temporary / ".cache", ignore_errors=True)  # huggingface_hub's notes of the download
 
 
-def _columns(resolution: int) -> int:
+def _columns(width: int) -> int:
     """Return the number of columns of the sheet: fewer of large images."""
-    return max(1, min(COLUMNS, MOST_PIXELS // resolution))
+    return max(1, min(COLUMNS, MOST_PIXELS // width))
 
 
 def _samples(net: NetworkFile) -> np.ndarray:
     """Return a sheet of samples, uint8 [C,H,W]."""
     sampler = Sampler(SamplingOptions(), net.generator())
-    columns = _columns(sampler.resolutions[-1])
+    columns = _columns(sampler.sizes[-1][1])
     count = columns * ROWS
     return sheet(np.stack([sample.images[-1] for sample in sampler.draw(sampler.latents(range(count)))]), columns)
 

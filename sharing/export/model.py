@@ -12,10 +12,10 @@ Precision = Literal["fp32", "fp16"]
 
 
 class ExportedGenerator(nn.Module):
-    """z [N,z_dim], c [N,c_dim] (of a conditional network), psi [] -> images [N,C,r,r], float32, about [-1,1].
+    """z [N,z_dim], c [N,c_dim] (of a conditional network), psi [] -> images [N,C,h,w], float32, about [-1,1].
 
     psi is the strength of truncation: 1 = none, 0 = the average image; it applies to the layers that the network is
-    configured with. With noise as an input, the noise [N,1,r,r] of each layer follows.
+    configured with. With noise as an input, the noise [N,1,h,w] of each layer follows.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ExportedGenerator(nn.Module):
         self.noise_shapes = synthesis.noise_shapes(1) if noise == "input" else []
         self.input_names = ["z", *(["c"] if G.spec.c_dim else []), "psi"]
         self.input_names += [f"noise{i}" for i in range(len(self.noise_shapes))]
-        self.output_names = [f"image{synthesis.image_resolutions[level]}" for level in levels]
+        self.output_names = [f"image{synthesis.image_sizes[level][0]}" for level in levels]
 
     def forward(self, z: torch.Tensor, *others: torch.Tensor) -> tuple[torch.Tensor, ...]:
         c, (psi, *noise) = (others[0], others[1:]) if self.G.spec.c_dim else (None, others)

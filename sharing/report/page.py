@@ -15,6 +15,7 @@ from dnnlib.stats import format_time
 from sharing.report.pictures import RunPictures
 from sharing.report.plots import COLOURS, Plot
 from sharing.report.records import RunRecord
+from training.spec import size_text
 
 FINE = 64  # pixels from which an image is enlarged smoothly
 
@@ -136,9 +137,9 @@ def _viewer(run: RunPictures, index: int, is_shown: bool) -> str:
     """Return what shows the sheets and the film of a run."""
     # A button for each level, of which the full resolution is large at first.
     buttons = []
-    for resolution in run.resolutions:
-        size = f"{resolution}x{resolution}"
-        classes = ("large" if resolution == run.resolutions[-1] else "", "fine" if resolution >= FINE else "")
+    for height, width in run.sizes:
+        size = size_text(height, width)
+        classes = ("large" if (height, width) == run.sizes[-1] else "", "fine" if height >= FINE else "")
         image = f'<img alt="Samples of {size} pixels">'
         buttons.append(f'<button type="button" class="{" ".join(classes)}">{image}<span>{size}</span></button>')
 

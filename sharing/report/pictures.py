@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dnnlib.images import enlarge, labelled, sheet, to_pil
+from dnnlib.images import labelled, sheet, to_pil
 from dnnlib.pool import cpu_count, ordered_map
 from dnnlib.video import open_video
 from generation.run_sheets import RunSheets, mean_squared_change
@@ -39,7 +39,7 @@ class RunPictures(NamedTuple):
 
     found: int  # sheets in the run dir
     read: int  # of these, those that the film and the stability are made of
-    resolutions: list[int]  # heights and widths of the levels, smallest first
+    sizes: list[tuple[int, int]]  # (height, width) of the levels, smallest first
     kimg: list[float]  # of the sheets in the page
     images: list[list[bytes]]  # WebP files, by sheet and level
     film: Film | None  # None = it has too many bytes
@@ -77,7 +77,7 @@ def look_at(found: RunSheets, most_bytes: int) -> RunPictures:
     return RunPictures(
         found=len(found.names),
         read=len(sheets.names),
-        resolutions=sheets.resolutions,
+        sizes=sheets.sizes,
         kimg=[kimg[i] for i in kept],
         images=[images[i] for i in kept],
         film=film,
@@ -107,7 +107,7 @@ def _thinned(sheets: RunSheets, count: int) -> RunSheets:
 
 
 def _read(sheets: RunSheets, what: str) -> Iterator[list[np.ndarray]]:
-    """Yield the images of each sheet, uint8 [N,C,r,r] for each level, smallest first, behind a progress bar."""
+    """Yield the images of each sheet, uint8 [N,C,h,w] for each level, smallest first, behind a progress bar."""
     # Decoding takes longest, and lets other threads run.
     threads = cpu_count()
     levels = ordered_map(partial(_levels, sheets), sheets.names, 0, ahead=2 * threads, threads=threads)
@@ -118,12 +118,12 @@ def _read(sheets: RunSheets, what: str) -> Iterator[list[np.ndarray]]:
 def _levels(sheets: RunSheets, name: str) -> list[np.ndarray]:
     """Return the images of one sheet."""
     # In the files, all levels have the size of the largest, which need not stay in memory.
-    steps = [sheets.size // resolution for resolution in sheets.resolutions]
+    steps = [sheets.size[0] // height for height, _ in sheets.sizes]
     return [np.ascontiguousarray(sheets.cells(i, name)[:, :, ::step, ::step]) for i, step in enumerate(steps)]
 
 
 def encode(images: np.ndarray) -> bytes:
-    """Return images uint8 [N,C,r,r] as a sheet in the shape of a screen, a WebP file."""
+    """Return images uint8 [N,C,h,w] as a sheet in the shape of a screen, a WebP file."""
     # A sheet of a few large images is scaled down.
     columns = max(1, round((len(images) * 16 / 9) ** 0.5))
     picture = to_pil(sheet(images, columns))
@@ -131,7 +131,7 @@ def encode(images: np.ndarray) -> bytes:
         picture = picture.reduce(-(-picture.width // WIDEST))
 
     # Small images are shown pixel by pixel, so that every pixel counts.
-    return _webp(picture, lossless=images.shape[-1] <= 16)
+    return _webp(picture, lossless=max(images.shape[2:]) <= 16)
 
 
 def _webp(picture: Image.Image, lossless: bool = False) -> bytes:
@@ -152,7 +152,7 @@ def make_film(sheets: RunSheets, most_bytes: int) -> Film | None:
             last_frame = _write_film(sheets, samples, path)
             data, poster = path.read_bytes(), _webp(to_pil(last_frame))
         if len(data) + len(poster) <= most_bytes:
-            return Film(data, poster, min(samples, last_frame.shape[2] // _cell_size(sheets)))
+            return Film(data, poster, min(samples, last_frame.shape[2] // _cell_size(sheets)[1]))
     return None
 
 
@@ -165,24 +165,27 @@ def _write_film(sheets: RunSheets, samples: int, path: Path) -> np.ndarray:
     with open_video(path, fps) as add:
         for levels, kimg in zip(_read(sheets, "film"), sheets.kimg, strict=True):
             # Rows are levels, and columns are samples.
-            rows = [_resized(images[:samples], size) for images in levels]  # [samples,C,size,size] each
+            rows = [_resized(images[:samples], size) for images in levels]  # [samples,C,H,W] each
             frame = labelled(sheet(np.concatenate(rows), len(rows[0])), f"{kimg:g} kimg")
             add(frame)
     return frame
 
 
-def _cell_size(sheets: RunSheets) -> int:
-    """Return the height and width of an image in the film."""
-    return min(LARGEST_CELL, max(SMALLEST_CELL, sheets.size))
+def _cell_size(sheets: RunSheets) -> tuple[int, int]:
+    """Return the height and width of an image in the film: those of a level, or a whole multiple of the largest."""
+    fitting = [size for size in sheets.sizes if max(size) <= LARGEST_CELL]
+    height, width = fitting[-1] if fitting else sheets.sizes[0]
+    factor = max(1, SMALLEST_CELL // height)
+    return height * factor, width * factor
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
-    """Return images uint8 [N,C,r,r] as [N,C,size,size]: pixels are repeated, or averaged if there are too many."""
-    n, channels, resolution, _ = images.shape
-    if resolution <= size:
-        return enlarge(images, size)
+def _resized(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return images uint8 [N,C,h,w] as [N,C,H,W]: pixels are repeated, or averaged if there are too many."""
+    n, channels, h, w = images.shape
+    height, width = size
+    if h <= height:
+        return images.repeat(height // h, axis=2).repeat(width // w, axis=3)
 
     # Average over blocks of pixels.
-    factor = resolution // size
-    blocks = images.reshape(n, channels, size, factor, size, factor)
+    blocks = images.reshape(n, channels, height, h // height, width, w // width)
     return blocks.mean((3, 5)).round().astype(np.uint8)

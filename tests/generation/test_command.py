@@ -16,6 +16,7 @@ SHARED = {
     "--trunc-cutoff",
     "--class",
     "--noise-mode",
+    "--channels",
     "--batch",
     "--device",
 }

@@ -229,7 +229,7 @@ def test_multiscale_as_a_tower_in_columns_and_as_files(snapshot, tmp_path):
         ("images", ["--snapshot", "5"], "is no run dir, which it would choose from"),
         ("multiscale", ["--format", "jpg"], "--format jpg: expected --outdir as well"),
         ("images", ["--output", "x.tar"], "x.tar: expected a name that ends in one of .png"),
-        ("images", ["--format", "bmp"], "--format bmp: expected one of jpg, png, webp"),
+        ("images", ["--format", "bmp"], "--format bmp: expected one of jpg, npy, png, webp"),
         ("images", ["--batch", "0"], "--batch 0: expected 1 to 4096"),
         ("multiscale", ["--output", "x.gif"], "x.gif: expected a name that ends in one of .png"),
         ("multiscale", ["--level", "7"], "--level 7: expected -3 to 2"),

@@ -37,7 +37,7 @@ def test_images_of_any_kind_are_found(photos, tmp_path):
     out = generate("project", *paths, *NOISY, "--steps", 3, "--batch", 2, "--outdir", tmp_path / "p")
 
     # What was done to images of other sizes, and how close they came.
-    assert f"{photos}/wide.jpg: 120x90, its middle square resized to 32x32" in out.stdout
+    assert f"{photos}/wide.jpg: 120x90, its middle resized to 32x32" in out.stdout
     assert f"{photos}/clear.png: 64x64, resized to 32x32" in out.stdout
     assert "exact.png:" not in out.stdout
     for name in ("exact", "wide", "clear"):

@@ -23,7 +23,7 @@ def run(tmp_path):
 
 def test_sheets_come_in_the_order_of_kimg_and_give_their_cells_back(run):
     sheets = find_sheets(run)
-    assert sheets.kimg == [0, 0.064, 10] and sheets.resolutions == [4, 8]
+    assert sheets.kimg == [0, 0.064, 10] and sheets.sizes == [(4, 4), (8, 8)]
     assert sheets.cells(0, sheets.names[1]).shape == (6, 3, 8, 8)
     assert (sheets.cells(0, sheets.names[1]) == 20).all() and (sheets.cells(1, sheets.names[2]) == 20).all()
 

@@ -11,7 +11,7 @@ from dnnlib.errors import UserError
 from training.data.archives import Files, image_names, label_file
 from training.data.decode import bands_of, decode, decoding_error, planes, with_alpha
 from training.data.labels import LabelTable, channels_from_json, label_bytes, labels_from_json, no_labels
-from training.data.tfrecord import check_has_levels, halvings
+from training.data.tfrecord import halvings
 from training.spec import ImageSpec, pyramid_sizes, shape_text, size_error
 
 DAMAGED_AT_ONCE = 100  # images that may be damaged at the start of a dataset before it counts as none
@@ -47,11 +47,10 @@ class ImageDataset:
             )
 
         # A smaller resolution is a level of the pyramid that networks can be built for.
-        sizes = {height: width for height, width in pyramid_sizes(*stored_size)}
+        sizes = {height: width for height, width in pyramid_sizes(*stored_size) if size_error(height, width) is None}
         height = stored_size[0] if resolution is None else resolution
         if height not in sizes:
             raise UserError(f"{self.path}: no images of height {resolution}, found {sorted(sizes)}")
-        check_has_levels(self.path, height, sizes[height])
 
         # Labels are optional, also within a dataset.json.
         labels: LabelTable | None = None

@@ -103,7 +103,8 @@ class TFRecordDataset:
             )
         self.images = largest if resolution is None else self.files_by_resolution[resolution]
         channels, height, width = self.images.shape
-        check_has_levels(self.path, height, width)
+        if problem := size_error(height, width):
+            raise UserError(f"{self.path}: images: {problem}")
 
         # Labels are optional.
         label_files = sorted(self.path.glob("*.labels")) if use_labels else []
@@ -178,7 +179,7 @@ def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
 
         # Networks exist for some sizes only.
         _, height, width = images.shape
-        if problem := size_error(height, width):
+        if problem := size_error(height, width, levels=1):
             raise UserError(f"{images.path}: images: {problem}")
 
         # Two files of one size may be the remains of another dataset.
@@ -193,14 +194,10 @@ def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
     for images in by_resolution.values():
         if images.shape[1:] not in sizes:
             actual, expected = size_text(*images.shape[1:]), size_text(height, width)
-            raise UserError(f"{images.path}: images of {actual}, expected halves of {expected}, the largest of the dataset")
+            raise UserError(
+                f"{images.path}: images of {actual}, expected halves of {expected}, the largest of the dataset"
+            )
     return by_resolution
-
-
-def check_has_levels(path: Path, height: int, width: int) -> None:
-    """Raise UserError if images cannot be halved, because training takes two levels or more."""
-    if len(pyramid_sizes(height, width)) < 2:
-        raise UserError(f"{path}: images of {size_text(height, width)}, expected some that can be halved, at least 8x8")
 
 
 def halvings(image: np.ndarray) -> list[np.ndarray]:

@@ -134,9 +134,9 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """pyramid, c [N,c_dim] -> scores [N,1].
 
-    Subclasses add a block `b{r}` for each level, r being its height. It takes x (None at the full resolution) and the image of its
-    size, and returns x for the next smaller block; the last one returns [N,max(c_dim,1)]. With labels, scores are
-    weighted by c and summed, so c None (zeros) would give 0 and is an error.
+    Subclasses add a block `b{r}` for each level, r being its height. It takes x (None at the full resolution) and the
+    image of its size, and returns x for the next smaller block; the last one returns [N,max(c_dim,1)]. With labels,
+    scores are weighted by c and summed, so c None (zeros) would give 0 and is an error.
     """
 
     def __init__(self, cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> None:

@@ -114,7 +114,7 @@ class StyleNetworkConfig(NetworkConfig):
         )
 
     def nf(self, stage: int) -> int:
-        """Return the feature maps at `stage`: 0 = the dense layers of the smallest block, level + 1 = a level's block."""
+        """Return the feature maps at `stage`: 0 = dense layers of the smallest block, level + 1 = a level's block."""
         return max(1, min(int(self.fmap_base / 2.0 ** (stage * self.fmap_decay)), self.fmap_max))
 
 
@@ -213,8 +213,8 @@ class DiscriminatorConfig(StyleDiscriminatorConfig):
     """How a block merges features and image: cat_lin = 1x1 convolution over their concatenation (the original),
     lin_cat = concatenate the features with a 1x1 convolution of the image, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
-    None = all."""
+    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN
+    paper; None = all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +241,7 @@ class StyleGANDiscriminatorConfig(StyleDiscriminatorConfig):
 
 
 def progan_nf(features: int, level: int) -> int:
-    """Return the feature maps of MSG-ProGAN at a level: `features` up to level 3 (32x32), then half as many each time."""
+    """Return the feature maps of MSG-ProGAN at a level: `features` up to level 3 (32x32), then ever half as many."""
     return max(1, features >> max(0, level - 3))
 
 
@@ -249,9 +249,9 @@ def progan_nf(features: int, level: int) -> int:
 class ProGANGeneratorConfig(AnyGeneratorConfig):
     """Generator of MSG-ProGAN (BMSG-GAN): up-sampling blocks with pixel norm, one image per block.
 
-    z_dim is also the number of feature maps up to level 3 (32x32); each larger level has half as many. Without use_wscale
-    the initial weights are torch's own (BMSG-GAN: use_eql). normalize_z does what BMSG-GAN's trainer did outside the
-    network. Truncation is w = psi * normalised z, in the one layer that w enters at.
+    z_dim is also the number of feature maps up to level 3 (32x32); each larger level has half as many. Without
+    use_wscale the initial weights are torch's own (BMSG-GAN: use_eql). normalize_z does what BMSG-GAN's trainer did
+    outside the network. Truncation is w = psi * normalised z, in the one layer that w enters at.
     """
 
     kind: ClassVar[str] = "msg_progan"
@@ -271,7 +271,8 @@ class ProGANGeneratorConfig(AnyGeneratorConfig):
 class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """Discriminator of MSG-ProGAN (BMSG-GAN): every block receives the image of its own resolution.
 
-    Minibatch stddev is in the smallest block only. Without use_wscale the initial weights are torch's own (BMSG-GAN: use_eql).
+    Minibatch stddev is in the smallest block only. Without use_wscale the initial weights are torch's own (BMSG-GAN:
+    use_eql).
     """
 
     kind: ClassVar[str] = "msg_progan"
@@ -285,8 +286,8 @@ class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
     """How a block merges features and image: lin_cat = concatenate the features with a 1x1 convolution of the image
     (the original), cat_lin = 1x1 convolution over their concatenation, simple = concatenate them."""
     resolutions: tuple[int, ...] | None = None
-    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN paper;
-    None = all."""
+    """Heights of the levels below the full one whose images D sees, e.g. `4 8`, as in the ablation of the MSG-GAN
+    paper; None = all."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -106,7 +106,7 @@ class Generator(base.Generator):
 
 
 class DiscriminatorBlock(nn.Module):
-    """fromrgb or combine -> two convolutions -> 2x2 mean; at level 0 with minibatch stddev, and dense layers at the end.
+    """fromrgb or combine -> two convolutions -> 2x2 mean; at level 0 minibatch stddev, and dense layers at the end.
 
     x [N,nf',h,w] (None at the top), image [N,channels,h,w] -> [N,nf'',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
     """

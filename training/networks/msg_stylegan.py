@@ -62,9 +62,7 @@ class SynthesisLayer(nn.Module):
 
     noise_const: torch.Tensor
 
-    def __init__(
-        self, cfg: GeneratorConfig, source: nn.Module, channels: int, height: int, width: int
-    ) -> None:
+    def __init__(self, cfg: GeneratorConfig, source: nn.Module, channels: int, height: int, width: int) -> None:
         super().__init__()
         self.cfg = cfg
         self.source = source

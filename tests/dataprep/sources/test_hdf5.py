@@ -28,10 +28,10 @@ def test_hdf5(shuffle, tmp_path):
 @pytest.mark.parametrize(
     ("data", "labels", "message"),
     [
-        (np.zeros((2, 3, 16, 8), np.uint8), None, r"data is uint8 \[2, 3, 16, 8\], expected uint8 \[N,C,R,R\]"),
+        (np.zeros((2, 3, 17, 8), np.uint8), None, r"data is uint8 \[2, 3, 17, 8\]: found 8x17, expected"),
         (np.zeros((2, 3, 8, 8), np.float32), None, "data is float32"),
         (np.zeros((0, 3, 8, 8), np.uint8), None, "data is uint8"),
-        (np.zeros((2, 3, 12, 12), np.uint8), None, "data is uint8"),
+        (np.zeros((2, 3, 100, 100), np.uint8), None, "found 100x100, expected edges of at most 16 pixels"),
         (np.zeros((2, 8, 8), np.uint8), None, r"no data\* of four dimensions in it, found \['data'\]"),
         (np.zeros((2, 3, 8, 8), np.uint8), np.zeros((3, 5)), r"a-labels\.npy: float64 \[3, 5\], expected numbers"),
         (np.zeros((2, 3, 8, 8), np.uint8), np.array([[None], [1]]), r"a-labels\.npy: not a readable array"),

@@ -19,7 +19,7 @@ MUCH = 10**8  # bytes
 def test_every_sheet_of_every_level(tmp_path):
     write_sheets(tmp_path, range(4))
     seen = look_at(find_sheets(tmp_path), MUCH)
-    assert (seen.found, seen.read, seen.resolutions, seen.kimg) == (4, 4, [4, 8], [0, 1, 2, 3])
+    assert (seen.found, seen.read, seen.sizes, seen.kimg) == (4, 4, [(4, 4), (8, 8)], [0, 1, 2, 3])
     for kimg, levels in zip(seen.kimg, seen.images, strict=True):
         assert [red_of(io.BytesIO(data)) for data in levels] == [10 * kimg, 10 * kimg]
         sizes = [Image.open(io.BytesIO(data)).size for data in levels]

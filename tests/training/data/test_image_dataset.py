@@ -44,8 +44,8 @@ def test_a_smaller_resolution_is_the_means(tmp_path):
     folder = write_images(tmp_path / "set", image)
     for resolution, expected in zip((32, 16, 8), halvings(image.transpose(2, 0, 1)), strict=False):
         np.testing.assert_array_equal(opened(folder, resolution=resolution)[0][0], expected)
-    for resolution in (4, 64):
-        with pytest.raises(UserError, match=f"no images of {resolution}x{resolution}, expected 8 to 32"):
+    for resolution in (4, 12, 64):
+        with pytest.raises(UserError, match=rf"no images of height {resolution}, found \[8, 16, 32\]"):
             opened(folder, resolution=resolution)
 
 

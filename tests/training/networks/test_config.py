@@ -83,11 +83,11 @@ def test_values_out_of_range_are_refused(make, message):
 def test_feature_maps_by_resolution():
     config = GeneratorConfig(fmap_base=8192, fmap_max=512)
     assert [config.nf(stage) for stage in (0, 4, 5, 9)] == [512, 512, 256, 16]
-    assert [progan_nf(512, r) for r in (4, 32, 64, 1024)] == [512, 512, 256, 16]
+    assert [progan_nf(512, level) for level in (0, 3, 4, 8)] == [512, 512, 256, 16]
 
 
 def test_which_kernels_the_originals_fused_layers_rotate():
-    sizes = (64, 128)
-    assert [GeneratorConfig().rotates_kernels(r) for r in sizes] == [False, True]
-    assert [GeneratorConfig(fused_scale="true").rotates_kernels(r) for r in sizes] == [True, True]
-    assert [GeneratorConfig(fused_scale="false").rotates_kernels(r) for r in sizes] == [False, False]
+    sizes = ((64, 256), (128, 128))
+    assert [GeneratorConfig().rotates_kernels(*size) for size in sizes] == [False, True]
+    assert [GeneratorConfig(fused_scale="true").rotates_kernels(*size) for size in sizes] == [True, True]
+    assert [GeneratorConfig(fused_scale="false").rotates_kernels(*size) for size in sizes] == [False, False]

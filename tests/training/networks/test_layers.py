@@ -50,9 +50,9 @@ def test_resampling_layers_change_the_size_by_two():
 
 
 def test_dense_input_is_a_transposed_convolution():
-    layer = DenseInput(6, 5, gain=1.0, use_wscale=True)
+    layer = DenseInput(6, 5, 4, 3, gain=1.0, use_wscale=True)
     w = torch.randn(2, 6)
-    kernel = (layer.fc.weight * layer.fc.weight_scale).unflatten(0, (5, 4, 4)).permute(3, 0, 1, 2)  # [in,out,4,4]
+    kernel = (layer.fc.weight * layer.fc.weight_scale).unflatten(0, (5, 4, 3)).permute(3, 0, 1, 2)  # [in,out,4,3]
     torch.testing.assert_close(layer(w), F.conv_transpose2d(w[:, :, None, None], kernel))
 
 
