@@ -248,8 +248,9 @@ def fit(im: Image.Image, width: int, height: int, how: Fit, filter: Filter, back
     # One edge fills the canvas, the border is beside the other one.
     is_wide = w * height >= h * width
     inner_w, inner_h = (width, max(1, round(h * width / w))) if is_wide else (max(1, round(w * height / h)), height)
-    color = Image.new("RGB", (1, 1), background).convert(im.mode).getpixel((0, 0))
-    canvas = Image.new(im.mode, (width, height), color)
+    canvas = Image.new("RGB", (width, height), background).convert(im.mode)
+    if im.mode in ("LA", "RGBA"):
+        canvas.putalpha(0)  # where transparency is kept, the border is transparent
     canvas.paste(scale(im, inner_w, inner_h, filter), ((width - inner_w) // 2, (height - inner_h) // 2))
     return canvas
 

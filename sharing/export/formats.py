@@ -38,8 +38,8 @@ def write_onnx(model: ExportedGenerator, path: Path, opset: int) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         import_extra(package, "onnx")
 
-    # The optimizer of onnxscript takes the 1e-8 in a normalisation for 0 and leaves it out, which changes what becomes of
-    # nearly constant maps; onnxruntime optimizes as it loads a file.
+    # The optimizer of onnxscript takes the 1e-8 in a normalisation for 0 and leaves it out, which changes what becomes
+    # of nearly constant maps; onnxruntime optimizes as it loads a file.
     traced = _program(model)
     with _quiet():
         exported = torch.onnx.export(

@@ -112,6 +112,48 @@ def test_coloured_borders_make_gray_images_rgb():
     assert Rules(resize=4, fit="pad", background="red", channels="1")(gray).image.shape[0] == 1
 
 
+@pytest.mark.parametrize("size", [(60, 40), (40, 60), (61, 33)])
+def test_rectangles_keep_their_proportions(size):
+    """crop takes the largest middle part of 48:32; pad leaves all of the image; stretch does not look."""
+    im = noise(*size)
+    w, h = size
+    part_w, part_h = min(w, round(h * 1.5)), min(h, round(w / 1.5))
+    left, top = (w - part_w) // 2, (h - part_h) // 2
+    part = im.crop((left, top, left + part_w, top + part_h))
+    expected = part.resize((48, 32), Image.Resampling.LANCZOS)
+    data = encoded(im)
+    assert np.array_equal(Rules(resolution="48x32")(data).image, np.asarray(expected).transpose(2, 0, 1))
+
+    padded = Rules(resolution="48x32", fit="pad", background="red")(data).image
+    inner = round(w * 32 / h) if w < 1.5 * h else round(h * 48 / w)
+    is_border = (padded == np.array([255, 0, 0])[:, None, None]).all(0)
+    assert (~is_border.all(0 if w < 1.5 * h else 1)).sum() == inner
+    stretched = im.resize((48, 32), Image.Resampling.LANCZOS)
+    found = Rules(resolution="48x32", fit="stretch")(data).image
+    assert np.array_equal(found, np.asarray(stretched).transpose(2, 0, 1))
+    assert Rules(resolution="48x32").facts()["size"] == "48x32" and Rules(resolution="48x32").facts()["resize"] is None
+
+
+def test_transparency_can_be_kept():
+    im = noise(60, 40, 4)
+    scaled = im.crop((10, 0, 50, 40)).resize((16, 16), Image.Resampling.LANCZOS)  # Pillow weighs colours by alpha
+    kept = Rules(resize=4, alpha="keep")(encoded(im)).image
+    assert np.array_equal(kept, np.asarray(scaled).transpose(2, 0, 1))
+    opaque = Rules(resize=4, alpha="keep")(encoded(noise(60, 40))).image
+    assert opaque.shape[0] == 4 and (opaque[3] == 255).all()
+    assert Rules(resize=4, alpha="keep")(encoded(noise(60, 40, 1))).image.shape[0] == 2
+    padded = Rules(resize=4, alpha="keep", fit="pad", background="red")(encoded(im)).image
+    assert padded.shape[0] == 4 and (padded[:, 0] == np.array([255, 0, 0, 0])[:, None]).all()
+
+
+def test_every_band_of_other_images_is_scaled_by_itself():
+    bands = np.random.default_rng(0).integers(0, 256, (5, 40, 60), dtype=np.uint8)
+    for stored in (bands, bands.transpose(1, 2, 0), bands[None]):
+        image = Rules(resize=4)(array(stored)).image
+        for band, found in zip(bands, image, strict=True):
+            assert np.array_equal(found, Image.fromarray(band).crop((10, 0, 50, 40)).resize((16, 16), Image.LANCZOS))
+
+
 def test_sizes_that_cannot_be_stored():
     for size in ((17, 12), (4, 4)):
         refused = Rules()(encoded(noise(*size)))

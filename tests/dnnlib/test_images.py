@@ -5,7 +5,18 @@ import pytest
 from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.images import LABEL_HEIGHT, PICTURES, encode, enlarge, labelled, save_grid, save_image, sheet, to_pil
+from dnnlib.images import (
+    LABEL_HEIGHT,
+    PICTURES,
+    encode,
+    enlarge,
+    labelled,
+    opaque,
+    save_grid,
+    save_image,
+    sheet,
+    to_pil,
+)
 
 
 def test_sheets_are_filled_row_by_row_and_padded_with_white():
@@ -31,14 +42,14 @@ def test_small_images_are_scaled_up_by_repeating_pixels():
     assert np.array_equal(sheet(image, 1, (4, 6))[0], image[0, 0].repeat(2, 0).repeat(3, 1))
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA"), (2, "L")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA"), (5, "RGB")])
 def test_any_number_of_channels_can_be_shown(tmp_path, channels, mode):
     image = np.random.default_rng(0).integers(0, 256, (channels, 5, 7), np.uint8)
     assert to_pil(image).mode == mode
     save_image(image, tmp_path / "x.png")
     with Image.open(tmp_path / "x.png") as read:
         pixels = np.asarray(read)
-    expected = image.transpose(1, 2, 0) if channels in (3, 4) else image[0]
+    expected = image[0] if channels == 1 else image[: min(channels, 4) if channels < 5 else 3].transpose(1, 2, 0)
     assert np.array_equal(pixels, expected)
 
 
@@ -47,9 +58,29 @@ def test_any_number_of_channels_can_be_shown(tmp_path, channels, mode):
 def test_every_kind_of_file_shows_the_picture(suffix, channels):
     image = np.full((channels, 16, 16), 200, np.uint8)
     image[:, 4:12, 4:12] = 100
+    if channels == 4:
+        image[3] = 255
     with Image.open(io.BytesIO(encode(image, suffix.upper()))) as read:
         pixels = np.asarray(read.convert("RGB")).astype(int)
     assert np.abs(pixels - image[:3].transpose(1, 2, 0)).max() <= (0 if suffix == ".png" else 4)
+
+
+def test_transparency_is_shown_on_a_checkerboard():
+    image = np.full((4, 16, 16), 40, np.uint8)
+    image[3, :, :8] = 0
+    image[3, :, 8:] = 255
+    shown = opaque(image)
+    assert shown.shape == (3, 16, 16) and (shown[:, :, 8:] == 40).all()
+    assert (shown[:, :8, :8] == 255).all() and (shown[:, 8:, :8] == 204).all()
+    assert np.array_equal(opaque(image[[0, 3]])[0], shown[0])  # gray with alpha
+    assert np.array_equal(sheet(image[None], 1), shown) and opaque(image[:1]) is not None
+    jpeg = np.asarray(Image.open(io.BytesIO(encode(image, ".jpg")))).astype(int)
+    assert abs(jpeg[2, 2].mean() - 255) < 12 and abs(jpeg[12, 2].mean() - 204) < 12
+
+
+def test_arrays_keep_all_channels():
+    image = np.random.default_rng(0).integers(0, 256, (7, 3, 5), np.uint8)
+    assert np.array_equal(np.load(io.BytesIO(encode(image, ".npy"))), image)
 
 
 def test_pictures_that_a_kind_of_file_cannot_hold_are_refused():
