@@ -8,6 +8,7 @@ of a run launches the same run again. `config.py` holds the presets:
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,9 +37,13 @@ def parse(args: Sequence[str]) -> TrainConfig:
 
         # With --init, the networks are those of its files, but for the options that are given as well.
         if cfg.init != default.init:
+            from generation.networks import find_network
             from pretrained.warm_start import with_networks_of
 
-            cfg = _parse_options(with_networks_of(default, cfg), args[named:])
+            # Run dirs stand for their newest snapshots.
+            files = tuple(find_network(file, "latest", Path(cfg.result_dir)) for file in cfg.init)
+            cfg = replace(cfg, init=files)
+            cfg = replace(_parse_options(with_networks_of(default, cfg), args[named:]), init=files)
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e
@@ -59,11 +64,18 @@ def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:
 def main() -> int:
     """Run the command line; return the exit status."""
     cfg = parse(sys.argv[1:])
+
+    # Images of any size are scaled first.
+    from dataprep.prepare import needs_scaling, scaled
+
+    reason = needs_scaling(Path(cfg.data), cfg.resolution)
     if cfg.dry_run:
         from training.run.forecast import print_forecast
 
-        print_forecast(cfg)
+        print_forecast(cfg, is_scaled=reason is not None)
         return 0
+    if reason is not None:
+        cfg = replace(cfg, data=str(scaled(Path(cfg.data), reason, cfg.resolution)))
 
     # Imports that take seconds come after the options are known to be right.
     from dnnlib.launch import is_first_process, launch

@@ -28,7 +28,7 @@ def load_initial(files: Sequence[str]) -> InitialWeights:
     def read(name: str) -> dict[str, torch.Tensor]:
         return {k: t.read() for k, t in parts[name].tensors.items()} if name in parts else {}
 
-    return InitialWeights(" ".join(files), shapes, read)
+    return InitialWeights(" ".join(files), shapes, net.cur_nimg, read)
 
 
 def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import zipfile
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 import train as train_script
 from pretrained import load_network
 from tests.golden_data import GOLDEN
-from tests.runs import make_dataset, newest_checkpoint, run_dirs, shown, train
+from tests.runs import ROOT, make_dataset, newest_checkpoint, run_dirs, shown, train
 from training.config import as_dict
 from training.networks.config import GeneratorConfig
 from training.run.snapshot import save_snapshot
@@ -190,3 +191,33 @@ def test_options_given_win_over_the_file():
     cfg = train_script.parse(["ffhq1024", "--init", C2, "--G.truncation-psi", "0.5", "--batch", "8"])
     assert (cfg.G.truncation_psi, cfg.G.z_dim, cfg.batch, cfg.resolution) == (0.5, 32, 8, 1024)
     assert GeneratorConfig() == train_script.parse(["ffhq1024"]).G
+
+
+def test_old_run_dirs_are_started_from_and_counted_on(data, tmp_path):
+    """The folder of an original run stands for its newest pickle, whose name tells how long it was trained."""
+    old = tmp_path / "00006-sgan-old-8gpu"
+    old.mkdir()
+    shutil.copy(C2, old / "network-snapshot-000002.pkl")
+    shutil.copy(C2, old / "network-snapshot-000006.pkl")
+    args = ["tiny", "--data", data[32, 3], "--batch", 4, "--micro-batch", 4, "--tick-kimg", 0.004, "--save-code"]
+    out = train(*args, "--init", old, "--init-kimg", "auto", "--total-kimg", 6.004, "--result-dir", tmp_path / "r")
+    (run,) = run_dirs(tmp_path / "r")
+    assert "starting at 6.000 kimg" in out.stdout
+    assert json.loads((run / "config.json").read_text())["init"] == [str(old / "network-snapshot-000006.pkl")]
+    assert (run / "32x32" / "fakes000006.000.png").exists()
+    assert (run / "network-snapshot-000006.004.safetensors").exists()
+    assert [json.loads(line)["kimg"] for line in (run / "stats.jsonl").read_text().splitlines()] == [6.004]
+    with zipfile.ZipFile(run / "code.zip") as code:
+        assert code.read("training/spec.py") == (ROOT / "training" / "spec.py").read_bytes()
+        assert {"train.py", "constraints.txt", "training/networks/msg_stylegan.py"} <= set(code.namelist())
+
+    # Numbers that make no sense, which leave no run dir.
+    for options, message in (
+        (["--init", BMSG / "GAN_GEN_1.pth", "--init-kimg", "auto"], "--init-kimg auto: "),
+        (["--init", old, "--init-kimg", "auto", "--total-kimg", 5], "was trained for 6 kimg, expected fewer than"),
+        (["--init-kimg", 3], "init_kimg: expected --init as well"),
+        (["--init", old, "--init-kimg", 9, "--total-kimg", 8], "init_kimg: found 9.0, expected auto, or 0 to total"),
+    ):
+        bad = train(*args, *options, "--result-dir", tmp_path / "bad", check=False)
+        assert bad.returncode == 2 and message in bad.stderr, bad.stderr
+        assert not (tmp_path / "bad").exists() or not run_dirs(tmp_path / "bad")

@@ -107,8 +107,8 @@ class TrainConfig:
 
     # Data.
     data: str
-    """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of square images of one power-of-two
-    size (PNG or another format, labels in dataset.json)."""
+    """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of images (PNG or another format,
+    labels in dataset.json). Images of several sizes are cropped to squares and scaled to `resolution` first."""
     resolution: int | None = None
     """Train on the images of this height in pixels, a resolution of the dataset; None = its largest one."""
     use_labels: bool = True
@@ -125,9 +125,14 @@ class TrainConfig:
     """auto = continue the newest unfinished run of the same description in result_dir, or start one; PATH = continue
     from this run dir or checkpoint file; none = start a new run."""
     init: tuple[str, ...] = ()
-    """Network file(s) of any kind that a new run starts from, e.g. `old.pkl` or `GAN_GEN_5.pth GAN_DIS_5.pth`. 
-    Weights that match by name and shape are copied. The networks are built as in those files, except where --G. and
-    --D. options say otherwise. Ignored when a run is resumed."""
+    """Network file(s) of any kind, or a run dir, that a new run starts from, e.g. `old.pkl`, `results/00007-...` or
+    `GAN_GEN_5.pth GAN_DIS_5.pth`. Weights that match by name and shape are copied. The networks are built as in those
+    files, except where --G. and --D. options say otherwise. Ignored when a run is resumed."""
+    init_kimg: float | Literal["auto"] = 0.0
+    """With --init, the thousands of images that the run counts on from, in schedules and file names; auto = what the
+    files tell, as snapshots and the pickles of msg-stylegan-tf do (TF: resume_kimg)."""
+    save_code: bool = False
+    """Keep the code that trains in the run dir, as code.zip."""
     dry_run: bool = False
     """Print the resolved options, parameter tables, memory and time forecast; train nothing."""
 
@@ -226,6 +231,11 @@ class TrainConfig:
         check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)
         check_range(self, "tick_kimg total_kimg", 0.001, 1e9, "0.001 to 10^9")
         check_range(self, "lr_warmup_kimg lr_decay_kimg ema_kimg", 0, 1e9, "0 to 10^9")
+        check(
+            self.init_kimg == "auto" or 0 <= self.init_kimg < self.total_kimg,
+            f"init_kimg: found {self.init_kimg}, expected auto, or 0 to total_kimg {self.total_kimg:g}",
+        )
+        check(self.init_kimg == 0 or bool(self.init), "init_kimg: expected --init as well")
         check_range(self, "seed", 0, 2**63 - 1, "0 to 2^63 - 1")
         check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,

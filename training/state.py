@@ -94,7 +94,23 @@ class TrainState:
         return tick
 
     def start_from(self, weights: InitialWeights) -> list[str]:
-        """Copy what fits of other networks into these; return a table of what did."""
+        """Copy what fits of other networks into these, and count on from where `init_kimg` says.
+
+        Return a table of what was copied. Raises UserError if the files do not tell how long they were trained, or if
+        that is longer than this run.
+        """
+        nimg = (weights.cur_nimg or 0) if self.cfg.init_kimg == "auto" else round(self.cfg.init_kimg * 1000)
+        if self.cfg.init_kimg == "auto" and weights.cur_nimg is None:
+            raise UserError(f"--init-kimg auto: {weights.where} does not tell, expected a number")
+        if nimg >= self.cfg.total_kimg * 1000:
+            raise UserError(
+                f"--init-kimg: {weights.where} was trained for {nimg / 1000:g} kimg, expected fewer than --total-kimg "
+                f"{self.cfg.total_kimg:g}"
+            )
+
+        # Steps are whole batches.
+        self.cur_nimg = self.tick_start_nimg = nimg // self.cfg.batch * self.cfg.batch
+        self.tick = ticks_after(self.cfg, self.cur_nimg)
         for name, network in {"G": self.G, "D": self.D, "G_ema": self.G_ema}.items():
             copy_fitting(network, weights, name)
         return [f"init      {weights.where}", *table(self.G, weights, "G"), *table(self.D, weights, "D")]

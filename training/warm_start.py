@@ -22,6 +22,8 @@ class InitialWeights:
     """The files, for messages."""
     shapes: dict[str, dict[str, Shape]]
     """Shape of each tensor, by network and name."""
+    cur_nimg: int | None
+    """Real images that the networks were trained on, if the files tell."""
     read: Callable[[str], Mapping[str, torch.Tensor]]
     """Return the tensors of a network by name."""
 

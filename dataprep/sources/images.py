@@ -157,8 +157,8 @@ def create_from_images(
 ) -> None:
     """Make a dataset from a folder (with its sub-folders) or zip of images, of any format that Pillow reads.
 
-    Everything becomes 8 bit sRGB, upright. Without --resize all images must be squares of one power-of-two size. HEIC
-    needs the package pillow-heif.
+    Everything becomes 8 bit sRGB, upright. Without --resize or --resolution all images must have one size that networks
+    can be built for. HEIC needs the package pillow-heif.
 
     Args:
         dataset_dir: New folder for the dataset.

@@ -52,9 +52,12 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
     return 3 * 2 * 9 * n * ch * ch * r * r / best
 
 
-def print_forecast(cfg: TrainConfig) -> None:
-    """Print what `--dry-run` shows: options, both networks layer by layer, memory and time."""
-    spec = _spec(cfg)
+def print_forecast(cfg: TrainConfig, is_scaled: bool = False) -> None:
+    """Print what `--dry-run` shows: options, both networks layer by layer, memory and time.
+
+    is_scaled: whether the images will be scaled to squares of the resolution before training.
+    """
+    spec = _spec(cfg, is_scaled)
     check_networks(cfg, spec)
     cfg = choose_micro_batch(cfg, spec)
     cfg = choose_precision(cfg, spec, pick_device(cfg.device))
@@ -102,14 +105,15 @@ def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operati
     return CPU_EFFICIENCY[cfg.G.kind] * per_pixel / (per_pixel + HALF_EFFICIENCY)
 
 
-def _spec(cfg: TrainConfig) -> ImageSpec:
-    """Return what the dataset's images are; if there is no dataset, say so, and assume RGB without labels."""
-    if Path(cfg.data).exists():
+def _spec(cfg: TrainConfig, is_scaled: bool) -> ImageSpec:
+    """Return what the dataset's images are; if there is none yet, say so, and assume RGB without labels."""
+    if Path(cfg.data).exists() and not is_scaled:
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
 
     try:
         spec = ImageSpec(resolution=cfg.resolution or 64)
     except ValueError as e:
         raise UserError(str(e)) from e
-    print(f"{cfg.data}: not found; forecast for {spec.size_text} RGB without labels (--resolution: another size)\n")
+    what = "its images will be scaled" if is_scaled else "not found"
+    print(f"{cfg.data}: {what}; forecast for {spec.size_text} RGB without labels (--resolution: another size)\n")
     return spec

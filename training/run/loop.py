@@ -42,9 +42,8 @@ def training_loop(
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
     stop.file = run.stop_file
-    cfg = choose_micro_batch(cfg, dataset.spec, run.checkpoint)
-    cfg = choose_precision(cfg, dataset.spec, device, run.checkpoint)
     state = _initial_state(cfg, run, dataset.spec, device, load_weights)
+    cfg = state.cfg
     threads = RunThreads(state, device)
     updater = Updater(state, dataset.labels)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
@@ -108,16 +107,25 @@ def training_loop(
 def _initial_state(
     cfg: TrainConfig, run: Run, spec: ImageSpec, device: torch.device, load_weights: LoadWeights
 ) -> TrainState:
-    """Return the state that a run starts from: fresh, from a checkpoint, or with the weights of other networks."""
-    state = TrainState(cfg, spec, device)
-    if run.checkpoint:
-        restore(state, run.checkpoint)
+    """Return the state that a run starts from: fresh, from a checkpoint, or with the weights of other networks.
 
-        # A new run that goes on from another run's checkpoint needs one of its own, in case it is killed early.
-        if run.checkpoint.parent != run.path:
-            save_checkpoint(run.path, state, off_tick=True)
-    elif cfg.init:
-        run.messages += state.start_from(load_weights(cfg.init))
+    Its options have no `auto` left. If it cannot be made, the new folder of the run goes.
+    """
+    try:
+        cfg = choose_micro_batch(cfg, spec, run.checkpoint)
+        cfg = choose_precision(cfg, spec, device, run.checkpoint)
+        state = TrainState(cfg, spec, device)
+        if run.checkpoint:
+            restore(state, run.checkpoint)
+
+            # A new run that goes on from another run's checkpoint needs one of its own, in case it is killed early.
+            if run.checkpoint.parent != run.path:
+                save_checkpoint(run.path, state, off_tick=True)
+        elif cfg.init:
+            run.messages += state.start_from(load_weights(cfg.init))
+    except BaseException:
+        run.discard()
+        raise
     return state
 
 

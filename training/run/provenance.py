@@ -7,6 +7,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import zipfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +22,11 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = ("dnnlib", "training", "dataprep", "metrics", "pretrained", "generation", "sharing")
+SCRIPTS = (
+    *("config.py", "train.py", "dataset_tool.py", "generate.py", "run_metrics.py", "report.py", "demo.py", "export.py"),
+    *("pyproject.toml", "constraints.txt"),
+)
 GIT_SECONDS = 10  # that git may take on a slow disk
 
 
@@ -57,6 +63,17 @@ class Provenance:
     def _write(self) -> None:
         with atomic(self.path) as temporary:
             temporary.write_text(json.dumps(self.facts, indent=1) + "\n", encoding="utf-8")
+
+
+def save_code(run_dir: Path) -> None:
+    """Write the Python files of this program into code.zip."""
+    paths = [
+        *(ROOT / script for script in SCRIPTS),
+        *(path for name in PACKAGES for path in (ROOT / name).rglob("*.py")),
+    ]
+    with atomic(run_dir / "code.zip") as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(filter(Path.is_file, paths)):
+            archive.write(path, path.relative_to(ROOT))
 
 
 def device_name(device: torch.device) -> str:

@@ -2,7 +2,6 @@
 
 import resource
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from training.networks.base import Discriminator, Generator
 from training.precision import resolve_precision
 from training.run.checkpoint import kimg_tag
 from training.run.layer_table import describe_networks
-from training.run.provenance import Provenance, device_name
+from training.run.provenance import Provenance, device_name, save_code
 from training.run.run_dir import Run, write_config
 from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
@@ -39,6 +38,8 @@ class Report:
 
         run.stop_file.unlink(missing_ok=True)  # of an earlier session
         write_config(run, self.cfg)
+        if self.cfg.save_code:
+            save_code(run.path)
         self.provenance = Provenance(run.path, self.cfg, dataset, device, state.cur_nimg / 1000)
         self.outcome = "ended early"
         self.log = RunLog(run.path, state.cur_nimg / 1000)
@@ -92,10 +93,11 @@ class Report:
         # Sheets of reals, which are read from the dataset, and of the untrained generator.
         self.sheets = Sheets(cfg, self.dataset, self.device)
         self.sheets.save_reals(self.run.path)
-        if state.cur_nimg == 0:
+        if self.run.checkpoint is None:
             self.save_sheets()
-        else:
-            self.say(f"resuming at {state.cur_nimg / 1000:.3f} kimg")
+        if state.cur_nimg:
+            verb = "starting" if self.run.checkpoint is None else "resuming"
+            self.say(f"{verb} at {state.cur_nimg / 1000:.3f} kimg")
 
     @distributed.main_process_only
     def progress(self, seconds: float) -> None:
@@ -188,8 +190,8 @@ class Report:
             self.log.line(f"error: {reason}")
         self.provenance.end(self.outcome, self.state.cur_nimg / 1000)
         self.log.close()
-        if error is not None and self.state.cur_nimg == 0 and self.run.is_new:
-            shutil.rmtree(self.run.path, ignore_errors=True)
+        if error is not None and self.state.cur_nimg == self.session_nimg:
+            self.run.discard()
 
 
 def peak_memory(device: torch.device) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.run.checkpoint import check_architecture, load_checkpoint, newest_
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
         "image_snapshot_ticks", "network_snapshot_ticks", "metrics", "metric_every", "keep_last",
-        "keep_every"}  # fmt: skip
+        "keep_every", "save_code"}  # fmt: skip
 
 
 @dataclass
@@ -41,9 +42,14 @@ class Run:
         """A file whose appearance asks the run to stop, as Ctrl-C does."""
         return self.path / "stop"
 
+    def discard(self) -> None:
+        """Remove the run dir of a run that failed before its first step, if this process has made it."""
+        if self.is_new:
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def __getstate__(self) -> dict[str, Any]:
-        """Return what other processes need, which is everything but the lock."""
-        return {**vars(self), "lock": None}
+        """Return what other processes need; the lock and a new folder are the affair of this one."""
+        return {**vars(self), "lock": None, "is_new": False}
 
 
 def description(cfg: TrainConfig, dataset_name: str) -> str:
