@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
@@ -53,7 +53,8 @@ NOT_OPTIONS = {
 def load_tf(path: Path) -> NetworkFile:
     """Open the networks of a TF1 pickle: a (G, D, Gs) triple or one of them.
 
-    Raise UserError if it holds none; unknown keyword arguments are named in a warning.
+    A D of another architecture is left out with a warning if there is a generator beside it; unknown keyword arguments
+    are named in a warning. Raises UserError if the file holds no network that is known.
     """
     content = read_pickle(path)
     records: Sequence[Any] = content if isinstance(content, tuple | list) else [content]
@@ -62,7 +63,7 @@ def load_tf(path: Path) -> NetworkFile:
 
     # A small, malicious file can name one network millions of times; `by_role` refuses the second one at once.
     try:
-        parts = by_role(_network(record.state, path) for record in records)
+        parts = by_role(_known_networks(records, path))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as e:
         raise UserError(f"{path}: not a whole network pickle: {e!r}") from e
 
@@ -79,6 +80,26 @@ def load_tf(path: Path) -> NetworkFile:
     notes = [f"saved in mid-growth, lod {lod:g}: {unfinished}" for lod in lods if lod > 0]
     first = next(iter(parts.values()))
     return NetworkFile(str(path), parts, first.spec, cur_nimg, ORIGINS[first.cfg.kind], notes)
+
+
+def _known_networks(records: Sequence[Record], path: Path) -> Iterator[tuple[str, Part]]:
+    """Yield the role and the content of each network of a file."""
+    for record in records:
+        try:
+            yield _network(record.state, path)
+        except UnknownLayers as e:
+            # Branches of the original changed D; G can be used without it.
+            if e.role != "D" or len(records) == 1:
+                raise
+            warnings.warn(printable(f"{e}: this D is left out"), stacklevel=2)
+
+
+class UnknownLayers(UserError):
+    """The tensors of a network are not those of its architecture."""
+
+    def __init__(self, message: str, role: str) -> None:
+        super().__init__(message)
+        self.role = role
 
 
 def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
@@ -109,6 +130,12 @@ def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
 
     try:
         spec = from_dict(ImageSpec, image_options, where)
+
+        # In a branch of the original, D sees the full resolution alone.
+        if config is DiscriminatorConfig:
+            lower = spec.resolutions[:-1]
+            seen = [r for r in lower if f"{r}x{r}/combine/weight" in arrays]
+            network_options["resolutions"] = None if len(seen) == len(lower) else seen
         cfg = from_dict(config, network_options, where)
     except ValueError as e:
         raise UserError(str(e)) from e
@@ -119,7 +146,10 @@ def _network(state: dict[str, Any], path: Path) -> tuple[str, Part]:
         arrays["lod"] = np.zeros((), np.float32)
 
     table = discriminator_table(cfg, spec) if name == "D" else generator_table(cfg, spec)
-    return ROLES[name], Part(cfg, spec, translate(table, arrays, where), where)
+    try:
+        return ROLES[name], Part(cfg, spec, translate(table, arrays, where), where)
+    except UserError as e:
+        raise UnknownLayers(str(e), ROLES[name]) from e
 
 
 def options(kwargs: dict[str, Any], config: Any) -> tuple[dict[str, Any], list[str]]:
@@ -258,10 +288,10 @@ def discriminator_table(cfg: DiscriminatorConfig | StyleGANDiscriminatorConfig, 
         for i, name in enumerate(("Conv0", "Conv1_down") if r > 4 else ("Conv",)):
             rows += layer_rows(f"b{r}.conv{i}", f"{r}x{r}/{name}/", _conv)
 
-        # MSG-StyleGAN merges the smaller images with what the block above hands down.
-        if lod == 0 or cfg.kind == "stylegan":
+        # MSG-StyleGAN merges the smaller images that D sees with what the block above hands down.
+        if lod == 0 or isinstance(cfg, StyleGANDiscriminatorConfig):
             rows += layer_rows(f"b{r}.fromrgb", f"FromRGB_lod{lod}/", _conv)
-        else:
+        elif cfg.resolutions is None or r in cfg.resolutions:
             rows.append(Row(f"b{r}.combine.conv.weight", f"{r}x{r}/combine/weight", _conv))
 
     if cfg.kind == "stylegan":

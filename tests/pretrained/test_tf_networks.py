@@ -1,6 +1,8 @@
 """TF1 pickles of msg-stylegan-tf and of plain StyleGAN."""
 
 import json
+import math
+import re
 import subprocess
 import sys
 import warnings
@@ -210,13 +212,9 @@ def test_unknown_option_is_a_warning(tmp_path):
     [
         ({"version": 4}, "version 4, of StyleGAN2 (TensorFlow), which is not supported"),
         ({"version": 1}, "version 1"),
-        ({"drop": ["4x4/Conv/bias"]}, "D: missing tensor 4x4/Conv/bias"),
-        ({"add": {"more/of": np.zeros(3, np.float32)}}, "D: unknown tensor more/of"),
-        ({"add": {"4x4/Conv/bias": np.zeros(3, np.float32)}}, "b4.conv0.bias is [3], expected [16]"),
-        ({"add": {"4x4/Conv/weight": np.zeros(3, np.float32)}}, "4x4/Conv/weight has shape [3]"),
         ({"add": {"4x4/Conv/bias": "text"}}, "variable 4x4/Conv/bias is not an array"),
         ({"kwargs": {"resolution": 2}}, "resolution: found 2x2"),
-        ({"kwargs": {"resolution": 4}}, "D: unknown tensor"),
+        ({"kwargs": {"resolution": 4}}, "unknown tensor"),
         ({"kwargs": {"resolution": 16}}, "missing tensor"),
         ({"kwargs": {"nonlinearity": "swish"}}, "activation: found 'swish'"),
         ({"kwargs": {"fmap_base": "many"}}, "fmap_base: found 'many'"),
@@ -228,6 +226,79 @@ def test_other_networks_are_one_line(tmp_path, changes, message):
     with pytest.raises(UserError) as e:
         load_network(change(tmp_path, **changes))
     assert message in str(e.value) and "x.pkl" in str(e.value) and "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"drop": ["4x4/Conv/bias"]}, "D: missing tensor 4x4/Conv/bias"),
+        ({"add": {"more/of": np.zeros(3, np.float32)}}, "D: unknown tensor more/of"),
+        ({"add": {"4x4/Conv/bias": np.zeros(3, np.float32)}}, "b4.conv0.bias is [3], expected [16]"),
+        ({"add": {"4x4/Conv/weight": np.zeros(3, np.float32)}}, "4x4/Conv/weight has shape [3]"),
+    ],
+)
+def test_a_discriminator_of_unknown_layers_is_left_out(tmp_path, changes, message):
+    """The generators are of use without it. A file that has nothing else is refused."""
+    path = change(tmp_path, **changes)
+    with pytest.warns(UserWarning, match=re.escape(message) + ".*: this D is left out"):
+        net = load_network(path)
+    expected = load_network(change(tmp_path))
+    assert net.D is None
+    for name in ("G", "G_ema"):
+        ours, theirs = getattr(net, name).state_dict(), getattr(expected, name).state_dict()
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+    g = golden("c1")
+    D = variables(g.arrays, "D/")
+    D["more/of"] = np.zeros(3, np.float32)
+    cls = tf_pickles.network_class()
+    alone = tf_pickles.network(
+        cls, version=3, name="D", static_kwargs=g.meta["D_static_kwargs"], components={}, variables=list(D.items())
+    )
+    (tmp_path / "d.pkl").write_bytes(tf_pickles.dumps(alone, cls))
+    with pytest.raises(UserError, match="D: unknown tensor more/of"):
+        load_network(tmp_path / "d.pkl")
+
+
+def test_a_discriminator_that_sees_the_full_resolution_alone(tmp_path):
+    """The branch no-intermediate_rgb_in_disc has no `combine` layers."""
+    combines = [key for key in variables(golden("c1").arrays, "D/") if "/combine/" in key]
+    net = load_network(change(tmp_path, drop=combines))
+    expected = load_network(change(tmp_path))
+    assert net.D.cfg == replace(expected.D.cfg, resolutions=())
+    x = [torch.randn(4, net.spec.channels, r, r) for r in net.spec.resolutions]
+    c = torch.eye(max(net.spec.c_dim, 1))[torch.zeros(4, dtype=torch.long)][:, : net.spec.c_dim]
+    scores = net.D(x, c)
+    other = [torch.zeros_like(level) for level in x[:-1]] + x[-1:]
+    assert torch.equal(scores, net.D(other, c)) and not torch.equal(expected.D(x, c), expected.D(other, c))
+
+    # Its weights are those of the file.
+    theirs = expected.D.state_dict()
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in net.D.state_dict().items())
+
+
+def test_a_generator_of_4x4_alone(tmp_path):
+    """The first level of a file is one by itself: its images are the smallest of the pyramid."""
+    g = golden("c1")
+    lod = int(math.log2(g.networks()[0].spec.resolution)) - 2
+    own = {k: v for k, v in variables(g.arrays, "G/").items() if k.startswith(("G_mapping", "dlatent_avg"))}
+    for key, value in variables(g.arrays, "G/").items():
+        if key.startswith("G_synthesis/4x4") or key in ("G_synthesis/noise0", "G_synthesis/noise1"):
+            own[key] = value
+        elif key.startswith(f"G_synthesis/ToRGB_lod{lod}/"):
+            own[key.replace(f"lod{lod}", "lod0")] = value
+    kwargs = {**g.meta["G_static_kwargs"], "resolution": 4}
+    cls = tf_pickles.network_class()
+    small = tf_pickles.network(
+        cls, version=2, name="Gs", static_kwargs=kwargs, variables=list(own.items()), num_inputs=2, more="of later code"
+    )
+    (tmp_path / "x.pkl").write_bytes(tf_pickles.dumps(small, cls))
+    G = load_network(tmp_path / "x.pkl").G_ema
+    full = load_network(change(tmp_path)).G_ema
+    z = torch.randn(3, G.cfg.z_dim)
+    c = torch.zeros(3, G.spec.c_dim)
+    (image,) = G(z, c, noise_mode="const")
+    assert torch.equal(image, full(z, c, noise_mode="const")[0])
 
 
 @pytest.mark.parametrize("name", ["1024_label0", "512_label0", "256_label0", "64_label10"])
