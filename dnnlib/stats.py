@@ -4,10 +4,12 @@ import contextlib
 import json
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from dnnlib import distributed
@@ -32,6 +34,12 @@ class Averages:
         for name, values in stats.items():
             self.sums[name][0] += values.sum(dtype=torch.float64)
             self.sums[name][1] += values.numel()
+
+    def add_finite(self, name: str, value: torch.Tensor) -> None:
+        """Add a value [] if it is finite, without waiting for the device."""
+        is_finite = value.isfinite()
+        self.sums[name][0] += torch.where(is_finite, value, 0).double()
+        self.sums[name][1] += is_finite
 
     def take(self) -> dict[str, float]:
         """Return the means over all processes since the last call, and start anew."""
@@ -88,6 +96,14 @@ class RunLog:
         for name, value in row.items():
             if isinstance(value, int | float):
                 self.events.add_scalar(name, value, global_step=int(row["kimg"] * 1000))
+        self.events.flush()
+
+    def histograms(self, networks: Mapping[str, nn.Module], kimg: float) -> None:
+        """Add a histogram of every parameter of some networks to TensorBoard."""
+        for name, network in networks.items():
+            for key, parameter in network.named_parameters():
+                values = parameter.detach().float().cpu()
+                self.events.add_histogram(f"{name}/{key}", values, global_step=int(kimg * 1000))
         self.events.flush()
 
     def line(self, text: str) -> None:

@@ -15,7 +15,7 @@ from training.networks.config import (
 )
 from training.spec import LARGEST_EDGE, SMALLEST_EDGE, ImageSpec, check, check_range
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # What the config.json of an older run may still have: options without effect, and options under their former names.
 RETIRED = {"minibatch_repeats"}
@@ -142,8 +142,9 @@ class TrainConfig:
     device: Literal["auto", "cuda", "cpu"] = "auto"
     """auto = CUDA if a GPU is available."""
     precision: Precision = "auto"
-    """Convolutions in bf16 (autocast, weights stay fp32) or fp32; auto = bf16 where it trains these networks faster: on
-    GPUs since the A100's generation, and on CPUs with bf16 instructions unless the networks are small."""
+    """Convolutions in bf16 or fp16 (autocast, weights stay fp32) or fp32; fp16 scales losses so that gradients do not
+    vanish. auto = bf16 on GPUs since the A100's generation, fp16 on those of the V100's and T4's, and on CPUs with bf16
+    instructions bf16 unless the networks are small."""
     deterministic: bool = True
     """Repeat runs bit for bit, also after an interruption. Off = let cuDNN try which of its kernels are the fastest,
     also those that add in an order that changes, and let the number of threads on a CPU follow what other programs
@@ -166,6 +167,10 @@ class TrainConfig:
     sheet_channels: tuple[int, ...] = ()
     """Channels that sheets show as gray (one number) or red, green and blue (three). Default: all; of more than four
     the first three."""
+    weight_histograms: bool = False
+    """Add histograms of all weights to TensorBoard at every tick (TF: save_weight_histograms)."""
+    gradient_norms: bool = False
+    """Report the norms of the gradients of G and D, means over the steps of a tick."""
     network_snapshot_ticks: int = 10
     """Ticks between network snapshots with their checkpoints; 0 = only at the end."""
     metrics: str = ""

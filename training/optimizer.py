@@ -13,6 +13,8 @@ from torch import nn
 from dnnlib import distributed
 from training.config import AdamConfig
 
+FIRST_LOG2_SCALE = 16.0  # of losses in fp16
+SCALE_GROWTH = 0.0005  # of the logarithm of the scale at a step without overflow
 ALIGNMENT = 64  # values; kernels load several at once, and cuBLAS and cuDNN need addresses of whole 16 bytes for that
 
 
@@ -47,10 +49,15 @@ class Adam:
     `.grad` [P] receives the gradients of backward passes, and `.extra` [E] values that travel with them; `all_reduce`
     sums both over all processes, and `step` applies the gradients. A step with a non-finite gradient changes nothing
     but `skipped`.
+
+    With `scales_loss`, losses are to be multiplied by `loss_scale` before the backward pass, so that gradients in fp16
+    do not vanish. The scale grows slowly, and is halved when gradients overflow, as in msg-stylegan-tf (its optimizer's
+    dynamic loss scaling), which starts at 2^64.
     """
 
-    def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0) -> None:
+    def __init__(self, module: nn.Module, cfg: AdamConfig, extra: int = 0, scales_loss: bool = False) -> None:
         self.cfg = cfg
+        self.scales_loss = scales_loss
 
         # Parameters, gradients and what travels with them, each in one piece.
         self.params = list(module.parameters())
@@ -65,6 +72,12 @@ class Adam:
         self.v = torch.zeros_like(self.flat)
         self.t = torch.zeros((), dtype=torch.float64, device=self.flat.device)
         self.skipped = torch.zeros((), dtype=torch.float64, device=self.flat.device)
+        self.log2_scale = torch.full((), FIRST_LOG2_SCALE, dtype=torch.float64, device=self.flat.device)
+
+    @property
+    def loss_scale(self) -> torch.Tensor | float:
+        """Return what losses are multiplied by, 1 without scaling."""
+        return self.log2_scale.exp2().float() if self.scales_loss else 1.0
 
     def zero_grad(self) -> None:
         """Set gradients and extra values to 0."""
@@ -85,6 +98,9 @@ class Adam:
         grad = torch.where(finite, self.grad, torch.zeros_like(self.grad))
         self.t += finite
         self.skipped += ~finite
+        if self.scales_loss:
+            grad.mul_(self.log2_scale.neg().exp2().float())
+            self.log2_scale += torch.where(finite, SCALE_GROWTH, -1.0)
 
         # Moments.
         self.m.lerp_(grad, (1 - cfg.beta1) * ok)
@@ -102,7 +118,7 @@ class Adam:
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, without what aligns them, and the counts; the weights belong to the network."""
         moments = {name: torch.cat([view.flatten() for view in views(x, self.params)]) for name, x in self._moments()}
-        return {**moments, "t": self.t, "skipped": self.skipped}
+        return {**moments, "t": self.t, "skipped": self.skipped, "log2_scale": self.log2_scale}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what `state_dict` returned."""
@@ -112,6 +128,8 @@ class Adam:
                 view.copy_(values.view_as(view))
         self.t.copy_(state["t"])
         self.skipped.copy_(state["skipped"])
+        if "log2_scale" in state:  # older checkpoints have none
+            self.log2_scale.copy_(state["log2_scale"])
 
     def _moments(self) -> list[tuple[str, torch.Tensor]]:
         """Return both moments with their names."""

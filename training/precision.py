@@ -6,16 +6,20 @@ import torch
 
 from training.config import Precision
 
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Turn `auto` into what this hardware does fast.
 
-    That is bf16 on GPUs of compute capability 8 or higher and on CPUs with AVX-512 or AMX bf16, and fp32 elsewhere.
+    That is bf16 on GPUs of compute capability 8 or higher and on CPUs with AVX-512 or AMX bf16, fp16 on GPUs of
+    compute capability 7, whose tensor cores have no bf16, and fp32 elsewhere.
     """
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+        generation, _ = torch.cuda.get_device_capability(device)
+        return "bf16" if generation >= 8 else "fp16" if generation == 7 else "fp32"
 
     # Other CPUs emulate bf16, which is slower than fp32.
     cpu = torch.cpu.get_capabilities()
@@ -29,9 +33,10 @@ def choose_kernels(deterministic: bool) -> None:
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return the context that the networks run in: bf16 convolutions, or nothing."""
-    if resolve_precision(precision, device) == "fp32":
+    """Return the context that the networks run in: bf16 or fp16 convolutions, or nothing."""
+    precision = resolve_precision(precision, device)
+    if precision == "fp32":
         return contextlib.nullcontext()
 
     # The weight cache stays off, because it would keep casts that were made inside torch.func transforms.
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+    return torch.autocast(device.type, HALF_DTYPES[precision], cache_enabled=False)

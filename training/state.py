@@ -12,6 +12,7 @@ from training.losses import LOSSES
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Generator
 from training.optimizer import Adam, flatten_parameters
+from training.precision import resolve_precision
 from training.spec import ImageSpec
 from training.warm_start import InitialWeights, copy_fitting, table
 
@@ -53,8 +54,9 @@ class TrainState:
 
         # Optimizers; the batch mean of w travels with the gradients.
         w_dim = len(self.G.mapping.w_avg)
-        self.G_opt = Adam(self.G, cfg.G_opt, extra=w_dim)
-        self.D_opt = Adam(self.D, cfg.D_opt, extra=w_dim)
+        scales_loss = resolve_precision(cfg.precision, device) == "fp16"
+        self.G_opt = Adam(self.G, cfg.G_opt, extra=w_dim, scales_loss=scales_loss)
+        self.D_opt = Adam(self.D, cfg.D_opt, extra=w_dim, scales_loss=scales_loss)
         self.ema_flat = flatten_parameters(self.G_ema.parameters())
 
         # Progress.

@@ -68,7 +68,7 @@ class Updater:
             if self.keeps_inputs:
                 self.last_inputs.append((reals, inputs))
 
-        self._finish(state.D_opt, lr)
+        self._finish("D", state.D_opt, lr)
 
     def g_update(self, lr: float) -> None:
         """Take one step of G. Losses that look again at what D saw need a `d_update` before it."""
@@ -84,7 +84,7 @@ class Updater:
             self._accumulate(state.G_opt, result)
         state.D.requires_grad_(True)
 
-        self._finish(state.G_opt, lr)
+        self._finish("G", state.G_opt, lr)
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         """Return an array as a tensor on the device, without waiting for the copy."""
@@ -118,12 +118,14 @@ class Updater:
     def _accumulate(self, opt: Adam, result: StepResult) -> None:
         """Add a micro-batch's share of the gradients, of the mean of w, and of the statistics."""
         share = 1 / (self.cfg.micro_batches * distributed.world_size())
-        (result.loss * share).backward()  # type: ignore[no-untyped-call]
+        (result.loss * (share * opt.loss_scale)).backward()  # type: ignore[no-untyped-call]
         opt.extra.add_(result.w_mean, alpha=share)  # the mean of w, which is summed with the gradients
         self.state.averages.add(result.stats)
 
-    def _finish(self, opt: Adam, lr: float) -> None:
+    def _finish(self, name: str, opt: Adam, lr: float) -> None:
         """Bring gradients and means of w of all processes together, update the weights, and move w_avg."""
         opt.all_reduce()
+        if self.cfg.gradient_norms:
+            self.state.averages.add_finite(f"Gradients/{name}", opt.grad.norm() / opt.loss_scale)
         opt.step(lr)
         self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)

@@ -57,6 +57,37 @@ def test_tf_form_by_hand():
     torch.testing.assert_close(torch.cat([model.a.flatten(), model.b]).detach(), torch.tensor(p, dtype=torch.float64))
 
 
+def test_scaled_losses_take_the_same_steps():
+    """Whatever the scale, which halves at an overflow and grows by 2^0.0005 otherwise."""
+    grads = gradients(5, 10)
+    cfg = AdamConfig(lr=0.1, beta1=0.3, beta2=0.9, eps=1e-3, form="tf")
+    expected, _ = run(cfg, grads)
+
+    model = Model()
+    opt = Adam(model, cfg, scales_loss=True)
+    for step, g in enumerate(grads):
+        if step == 2:
+            opt.zero_grad()
+            (model.a * math.inf).sum().backward()
+            opt.step(cfg.lr)
+        opt.zero_grad()
+        ((model.a * g[:6].view(2, 3)).sum() * opt.loss_scale).backward()
+        ((model.b * g[6:]).sum() * opt.loss_scale).backward()
+        opt.step(cfg.lr)
+    torch.testing.assert_close(model.a, expected.a)
+    torch.testing.assert_close(model.b, expected.b)
+    assert opt.log2_scale.item() == pytest.approx(16 - 1 + 5 * 0.0005) and opt.skipped.item() == 1
+
+    # The scale is part of the state; older states have none.
+    other = Adam(Model(), cfg, scales_loss=True)
+    other.load_state_dict(opt.state_dict())
+    assert torch.equal(other.log2_scale, opt.log2_scale) and other.loss_scale == opt.loss_scale
+    state = {key: value for key, value in opt.state_dict().items() if key != "log2_scale"}
+    fresh = Adam(Model(), cfg, scales_loss=True)
+    fresh.load_state_dict(state)
+    assert fresh.log2_scale.item() == 16 and Adam(Model(), cfg).loss_scale == 1
+
+
 @pytest.mark.parametrize("bad", [math.inf, math.nan])
 def test_non_finite_step_changes_nothing_and_is_counted(bad):
     good = gradients(3, 10)

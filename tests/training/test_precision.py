@@ -15,13 +15,15 @@ def test_auto_is_what_the_processor_is_fast_at(monkeypatch, capabilities, expect
     assert resolve_precision("auto", CPU) == expected
 
 
-@pytest.mark.parametrize(("major", "expected"), [(7, "fp32"), (8, "bf16"), (9, "bf16")])
+@pytest.mark.parametrize(("major", "expected"), [(6, "fp32"), (7, "fp16"), (8, "bf16"), (9, "bf16")])
 def test_auto_is_what_the_gpu_is_fast_at(monkeypatch, major, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
     assert resolve_precision("auto", torch.device("cuda")) == expected
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_convolutions_run_in_the_precision_asked_for(precision, dtype):
     x, weight = torch.ones(1, 2, 4, 4), torch.ones(3, 2, 3, 3)
     with autocast(precision, CPU):

@@ -1,12 +1,13 @@
 """One optimizer step: what it moves, and that micro-batches add up."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from config import tiny
+from config import PRESETS, tiny
 from tests.runs import make_dataset
 from training.data.dataset import open_dataset
 from training.data.sampler import SampleOrder, read_batch
@@ -16,6 +17,7 @@ from training.state import TrainState
 from training.update import Updater
 
 CPU = torch.device("cpu")
+progan_robohash = PRESETS["progan-robohash"]
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,55 @@ def test_w_avg_and_gradients_average_over_everything(data):
     expected = 0.995 * expected + 0.005 * torch.stack(means).mean(0)
     updater.g_update(0.003)
     torch.testing.assert_close(G.mapping.w_avg, expected.detach())
+
+
+@pytest.mark.parametrize("preset", [tiny, progan_robohash])
+def test_gradients_in_fp16_are_those_in_fp32(data, preset):
+    """Up to the digits of fp16: of D with R1, and of G, whose constant input multiplies gradients by 10^4 at first."""
+    dataset = open_dataset(data)
+    images, labels = read_batch(dataset, SampleOrder(len(dataset), 0, False), 0, 8)
+    gradients = {}
+    for precision in ("fp32", "fp16"):
+        cfg = replace(preset(), batch=8, precision=precision, resolution=16, gradient_norms=True)
+        if preset is progan_robohash:
+            cfg = replace(cfg, G=replace(cfg.G, z_dim=16), D=replace(cfg.D, features=16))
+        state = TrainState(cfg, dataset.spec, CPU)
+        state.G_opt.log2_scale.fill_(8)  # where it comes to lie after some steps
+        state.D_opt.log2_scale.fill_(8)
+        updater = Updater(state, dataset.labels)
+        updater.d_update(images, labels, 0.0)
+        updater.g_update(0.0)
+        scales = [opt.loss_scale for opt in (state.D_opt, state.G_opt)]
+        stats = state.averages.take()
+        gradients[precision] = [stats[f"Gradients/{name}"] for name in "DG"]
+        moments = [opt.m / (1 - opt.cfg.beta1) for opt in (state.D_opt, state.G_opt)]
+        gradients[f"{precision} moments"] = moments
+        assert state.D_opt.skipped == state.G_opt.skipped == 0
+        assert precision == "fp32" or min(scales) > 200
+    for a, b in zip(gradients["fp32"], gradients["fp16"], strict=True):
+        assert b == pytest.approx(a, rel=0.02)
+    for a, b in zip(gradients["fp32 moments"], gradients["fp16 moments"], strict=True):
+        assert ((a - b).norm() / a.norm()).item() < 0.03
+
+
+def test_a_restored_fp16_run_goes_on_with_the_same_bits(data):
+    dataset = open_dataset(data)
+    cfg = replace(tiny(), batch=8, precision="fp16", resolution=16)
+    order = SampleOrder(len(dataset), 0, False)
+
+    def steps(state, start, end):
+        updater = Updater(state, dataset.labels)
+        for step in range(start, end):
+            state.cur_nimg = 8 * step
+            updater.d_update(*read_batch(dataset, order, 8 * step, 8), 0.003)
+            updater.g_update(0.003)
+
+    whole = TrainState(cfg, dataset.spec, CPU)
+    steps(whole, 0, 4)
+    kept = copy.deepcopy(whole.state_dict())
+    steps(whole, 4, 8)
+    again = TrainState(cfg, dataset.spec, CPU)
+    again.load_state_dict(kept)
+    steps(again, 4, 8)
+    for a, b in ((whole.G_opt, again.G_opt), (whole.D_opt, again.D_opt)):
+        assert torch.equal(a.flat, b.flat) and torch.equal(a.log2_scale, b.log2_scale) and a.log2_scale != 16

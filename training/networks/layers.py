@@ -1,5 +1,6 @@
 """Layers shared by the networks."""
 
+import contextlib
 import math
 
 import torch
@@ -186,6 +187,16 @@ class Combine(nn.Module):
         of_features, of_image = weight.split([x.shape[1], image.shape[1]], 1)
         y = conv1x1(x, of_features) + conv1x1(image, of_image)  # [N,nf,h,w]
         return y if self.conv.bias is None else bias_act(y, self.conv.scaled_bias(), None)
+
+
+def without_fp16(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which what autocast would compute in fp16 is float32.
+
+    It is for the smallest block: instance norm of the constant input, whose maps have next to no variance at first,
+    multiplies gradients by up to 10^4, which fp16 has no room for.
+    """
+    is_fp16 = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
+    return torch.autocast(device.type, enabled=False) if is_fp16 else contextlib.nullcontext()
 
 
 def compute_dtype(like: torch.Tensor) -> torch.dtype:

@@ -7,6 +7,7 @@ options.
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -14,7 +15,17 @@ from torch import nn
 from training.networks import base
 from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
 from training.networks.config import DiscriminatorConfig, GeneratorConfig, StyleDiscriminatorConfig
-from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput, compute_dtype
+from training.networks.layers import (
+    GAIN_RELU,
+    Combine,
+    Conv2d,
+    ConvDown2d,
+    ConvUp2d,
+    Dense,
+    DenseInput,
+    compute_dtype,
+    without_fp16,
+)
 from training.ops.epilogue import synthesis_epilogue
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.pyramid import Pyramid
@@ -170,7 +181,8 @@ class SynthesisNetwork(Synthesis):
         x = ws[0]  # [N,w_dim]
         images = []
         for i, (r, _) in enumerate(self.sizes):
-            x = self.get_submodule(f"b{r}")(x, ws[2 * i : 2 * i + 2], sources[2 * i : 2 * i + 2])  # [N,nf,h,w]
+            with without_fp16(w.device) if i == 0 else nullcontext():
+                x = self.get_submodule(f"b{r}")(x, ws[2 * i : 2 * i + 2], sources[2 * i : 2 * i + 2])  # [N,nf,h,w]
             images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
         return tuple(images)
 

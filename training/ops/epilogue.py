@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from training.ops.bias_act import SLOPES, bias_act
-from training.ops.dtype import at_least_fp32
+from training.ops.dtype import at_least_fp32, with_range
 from training.ops.implementation import Impl, use_triton
 from training.ops.opaque import opaque
 
@@ -86,8 +86,9 @@ class _InstanceNormStyle(torch.autograd.Function):
 
     @staticmethod
     def forward(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        centred, gain, scale, shift = _moments(x, style)
-        return torch.addcmul(shift.to(x.dtype), centred, (gain * scale).to(x.dtype))
+        centred, gain, scale, shift = _moments(with_range(x), style)
+        dtype = centred.dtype
+        return torch.addcmul(shift.to(dtype), centred, (gain * scale).to(dtype)).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: Any) -> None:
@@ -97,7 +98,8 @@ class _InstanceNormStyle(torch.autograd.Function):
     def backward(ctx: Any, g: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         # The moments are computed again, which is cheaper than keeping `centred`, a tensor as large as x.
         x, style = ctx.saved_tensors
-        centred, gain, scale, _ = _moments(x, style)
+        centred, gain, scale, _ = _moments(with_range(x), style)
+        g = with_range(g)
 
         # The two reductions, which are also the gradients of style.
         n = x.shape[2] * x.shape[3]
@@ -109,7 +111,7 @@ class _InstanceNormStyle(torch.autograd.Function):
         dx = torch.addcmul((-a * sum_g / n).to(g.dtype), g, a.to(g.dtype))
         dx = torch.addcmul(dx, centred, (-a * gain * sum_gx / n).to(g.dtype))
 
-        return dx, torch.cat([sum_gx, sum_g], 1)[:, :, 0, 0].to(style.dtype)
+        return dx.to(x.dtype), torch.cat([sum_gx, sum_g], 1)[:, :, 0, 0].to(style.dtype)
 
 
 def _pixel_sum(x: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ BF16_PAYS = 150e3
 def choose_precision(
     cfg: TrainConfig, spec: ImageSpec, device: torch.device, checkpoint: Path | None = None
 ) -> TrainConfig:
-    """Return the options with bf16 or fp32 in place of `--precision auto`: what trains these networks faster here.
+    """Return the options with bf16, fp16 or fp32 in place of `--precision auto`: what trains these networks faster.
 
     A run that goes on from a checkpoint keeps its precision, where this hardware is fast at it. All processes must call
     it together.

@@ -12,7 +12,7 @@ from dnnlib.errors import UserError
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
-from training.precision import choose_kernels, resolve_precision
+from training.precision import HALF_DTYPES, choose_kernels, resolve_precision
 from training.run.auto_precision import choose_precision
 from training.run.cost import estimate_cost
 from training.run.layer_table import describe_networks
@@ -33,7 +33,7 @@ def convolution_rate(device: torch.device, precision: Precision) -> float:
     """
     # A layer of the size that most of the time goes to, in the precision of the run.
     n, ch, r = (16, 64, 32) if device.type == "cpu" else (32, 256, 64)
-    dtype = torch.bfloat16 if resolve_precision(precision, device) == "bf16" else torch.float32
+    dtype = HALF_DTYPES.get(resolve_precision(precision, device), torch.float32)
     x = torch.randn(n, ch, r, r, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     w = torch.randn(ch, ch, 3, 3, device=device, dtype=dtype, requires_grad=True)
     x.requires_grad_()

@@ -90,7 +90,8 @@ def training_loop(
                     report.save_sheets()
                 if state.finished or tick.completes(cfg.network_snapshot_ticks):
                     _save_networks(report, hooks, stop)
-                state.total_sec += time.perf_counter() - clock
+                report.maintenance_sec = time.perf_counter() - clock
+                state.total_sec += report.maintenance_sec
                 clock = time.perf_counter()
 
             threads.after_step()

@@ -55,6 +55,9 @@ class Report:
         self.session_nimg = state.cur_nimg
         self.session_sec = 0.0
 
+        # What sheets, snapshots and metrics of the last tick took.
+        self.maintenance_sec = 0.0
+
     @property
     def tag(self) -> str:
         """Return the progress as it stands in file names."""
@@ -125,17 +128,25 @@ class Report:
         row = {
             "kimg": state.cur_nimg / 1000,
             "tick": tick.number,
+            "sec_per_tick": tick.seconds,
             "sec_per_kimg": seconds_per_kimg,
+            "maintenance_sec": self.maintenance_sec,
             "img_per_sec": tick.nimg / seconds,
             "total_sec": state.total_sec,
             "data_wait_sec": tick.wait_seconds,
             "data_wait_share": tick.wait_seconds / seconds,
             **tick.averages,
             "Progress/lr": cfg.G_opt.lr * lr_factor,
+            "Progress/lr_D": cfg.D_opt.lr * lr_factor,
             "Progress/skipped_steps": skipped,
             **memory,
         }
+        for name, opt in (("G", state.G_opt), ("D", state.D_opt)):
+            if opt.scales_loss:
+                row[f"Progress/log2_loss_scale_{name}"] = opt.log2_scale.item()
         self.log.write(row)
+        if cfg.weight_histograms:
+            self.log.histograms({"G": state.G, "D": state.D}, row["kimg"])
 
         # The terminal shows the memory that runs out first: the GPU's, if there is one.
         name, peak = list(memory.items())[-1]
