@@ -105,6 +105,17 @@ def series(results: list[Result]) -> list[Result]:
     return max(alike.values(), key=len, default=[])
 
 
+def repeats_of(result: Result, results: list[Result]) -> list[Result]:
+    """Return the results of the same snapshot that were measured in the same way, with any seed: one for each seed."""
+
+    def without_seed(one: Result) -> dict[str, Any]:
+        return {**one.conditions(), "seed": None}
+
+    conditions = without_seed(result)
+    alike = [one for one in results if one.kimg == result.kimg and without_seed(one) == conditions]
+    return list({one.facts.get("seed"): one for one in alike}.values())
+
+
 def title(name: str, facts: dict[str, Any]) -> str:
     """Return the name under which a metric's result is kept: that of the metric, marked if the result is of one class
     or of other weights than the published ones, whose figures must not go by the metric's name."""

@@ -109,7 +109,9 @@ def _figures(record: RunRecord) -> dict[str, str]:
             figures[title] = f"{value:.3g}"
     for metric, values in record.metrics.items():
         curve = values["value"]
-        figures[f"{metric} at {curve.x[-1]:g} kimg"] = f"{curve.y[-1]:.4g}"
+        spread = 0.0 if curve.deviation is None else curve.deviation[-1]
+        deviation = f" ± {spread:.2g}" if spread else ""
+        figures[f"{metric} at {curve.x[-1]:g} kimg"] = f"{curve.y[-1]:.4g}{deviation}"
 
     # Steps without finite gradients are rare, and mentioned only if there were some.
     skipped = record.last("Progress/skipped_steps")

@@ -172,9 +172,10 @@ def _write_film(sheets: RunSheets, samples: int, path: Path) -> np.ndarray:
 
 
 def _cell_size(sheets: RunSheets) -> tuple[int, int]:
-    """Return the height and width of an image in the film: those of a level, or a whole multiple of the largest."""
-    fitting = [size for size in sheets.sizes if max(size) <= LARGEST_CELL]
-    height, width = fitting[-1] if fitting else sheets.sizes[0]
+    """Return the height and width of an image in the film: the full size halved or multiplied as often as needed."""
+    height, width = sheets.size
+    while max(height, width) > LARGEST_CELL and height % 2 == width % 2 == 0:
+        height, width = height // 2, width // 2
     factor = max(1, SMALLEST_CELL // height)
     return height * factor, width * factor
 

@@ -68,7 +68,7 @@ METRIC = Kind(
     "",
     "logarithmic",
     "Measured on the network snapshots, and explained in docs/metrics.md. For FID, KID, SWD and other distances, lower"
-    " is better.",
+    " is better. Bars are the standard deviation over several seeds, where there are any.",
     "a fast improvement is followed by a slow one. If the curve has been flat for a long time or has turned, further"
     " training does not help.",
 )
@@ -108,10 +108,10 @@ MEMORY = Kind(
 )
 LEARNING_RATE = Kind(
     "Learning rate",
-    re.compile("Progress/lr"),
-    "learning rate of G",
+    re.compile("Progress/lr(_D)?"),
+    "learning rate",
     "from zero",
-    "The step size of the optimizer of G.",
+    "The step size of the optimizers of G (lr) and D (lr D).",
     "the curve is flat, after a rise at the start if --lr-warmup-kimg is set.",
 )
 OTHER = Kind(
@@ -263,7 +263,8 @@ def _add_curve(figure: go.Figure, one: Series, name: str, style: int, is_single:
 
     # What is not finite leaves a gap.
     values = np.where(np.isfinite(one.curve.y), one.curve.y, np.nan)
-    figure.add_scatter(y=values, opacity=0.25, showlegend=False, hoverinfo="skip", **common)
+    bars = None if one.curve.deviation is None else {"type": "data", "array": one.curve.deviation, "thickness": 1}
+    figure.add_scatter(y=values, error_y=bars, opacity=0.25, showlegend=False, hoverinfo="skip", **common)
     figure.add_scatter(y=smoothed(values), hovertemplate="%{y:.4g}", **common)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.files import lock, os_error, read_json
 from metrics.result_files import read_results
-from metrics.results import series
+from metrics.results import Result, repeats_of, series
 
 Rows = list[dict[str, Any]]
 
@@ -24,6 +24,7 @@ class Curve(NamedTuple):
 
     x: np.ndarray  # float64 [n], kimg, or the unit of the run
     y: np.ndarray  # float64 [n]; what was not finite in training is not finite here
+    deviation: np.ndarray | None = None  # float64 [n], of single measurements, if y is their mean; 0 = only one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,25 +161,36 @@ def _parse_row(line: str) -> dict[str, Any] | None:
 
 
 def _read_metrics(run_dir: Path) -> dict[str, dict[str, Curve]]:
-    """Return the values of each metric-NAME.jsonl; of results measured in several ways, those of most snapshots."""
+    """Return the values of each metric-NAME.jsonl, means where snapshots were measured with several seeds.
+
+    Of results measured in several ways, those of most snapshots count.
+    """
     metrics: dict[str, dict[str, Curve]] = {}
     for path in sorted(run_dir.glob("metric-*.jsonl")):
         # Rows of curves have the number of kimg and the named values, of which `value` is one.
-        values = curves_of(
-            [
-                {"kimg": result.kimg, "value": result.value, **result.values}
-                for result in series(read_results(path))
-                if _number(result.kimg) is not None and isinstance(result.values, dict)
-            ]
-        )
+        results = [one for one in read_results(path) if _number(one.kimg) is not None and isinstance(one.values, dict)]
+        rows = [_mean_row(result, repeats_of(result, results)) for result in series(results)]
+        values = curves_of(rows)
         if "value" not in values:
             continue
+        deviation = values.pop("deviation", None)
+        if deviation is not None and len(deviation.y) == len(values["value"].y) and deviation.y.any():
+            values["value"] = values["value"]._replace(deviation=deviation.y)
 
         # Among the named values, the main one appears again.
         main = values.pop("value")
         named = {name: curve for name, curve in values.items() if not np.array_equal(curve.y, main.y)}
         metrics[path.stem.removeprefix("metric-")] = {"value": main, **named}
     return metrics
+
+
+def _mean_row(result: Result, repeats: list[Result]) -> dict[str, Any]:
+    """Return the means of a snapshot's values over several seeds, and the deviation of the main one."""
+    rows = [{"value": one.value, **one.values} for one in repeats]
+    numbers = {name: [_number(row.get(name)) for row in rows] for name in rows[0]}
+    means = {name: np.mean(found).item() for name, found in numbers.items() if None not in found}  # type: ignore[arg-type]
+    deviation = np.std(numbers["value"], ddof=1).item() if "value" in means and len(rows) > 1 else 0.0  # type: ignore[arg-type]
+    return {"kimg": result.kimg, **means, "deviation": deviation}
 
 
 def _read_provenance(run_dir: Path) -> dict[str, str]:

@@ -81,6 +81,25 @@ def test_run_log_drops_rows_past_the_point_of_resuming(tmp_path):
     assert json.loads((tmp_path / "stats.jsonl").read_text().splitlines()[-1])["loss"] == 9.0
 
 
+def test_histograms_of_weights(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    log = RunLog(tmp_path, -1)
+    log.histograms({"G": network}, 0.5)
+    log.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert sorted(events.Tags()["histograms"]) == ["G/bias", "G/weight"]
+    [histogram] = events.Histograms("G/weight")
+    assert histogram.step == 500 and histogram.histogram_value.num == 6
+    assert histogram.histogram_value.max == pytest.approx(network.weight.max().item())
+
+
+def test_values_that_are_not_finite_are_left_out():
+    averages = Averages(torch.device("cpu"))
+    for value in (1.0, float("inf"), 3.0, float("nan")):
+        averages.add_finite("x", torch.tensor(value))
+    assert averages.take() == {"x": 2.0}
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.4, "0s"), (45.4, "45s"), (59.4, "59s"), (200, "3m 20s"), (7510, "2h 05m 10s"), (101400, "1d 04h 10m")],

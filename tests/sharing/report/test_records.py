@@ -71,6 +71,15 @@ def test_damaged_statistics_are_named(tmp_path, text, message):
     assert "\n" not in str(e.value)
 
 
+def test_snapshots_measured_with_several_seeds_have_a_mean_and_a_deviation(tmp_path):
+    run_dir = write_run(tmp_path / "run")
+    for seed, value in enumerate((30.0, 34.0, 38.0)):
+        write_metric(run_dir, "swd", {1: 50.0, 2: value} if seed == 0 else {2: value}, seed=seed)
+    write_metric(run_dir, "swd", {2: 99.0}, seed=4, num_fakes=10)  # measured in another way
+    curve = read_run(run_dir).metrics["swd"]["value"]
+    assert curve.y.tolist() == [50, 34] and curve.deviation.tolist() == [0, 4]
+
+
 def test_metrics_are_those_measured_in_the_same_way(tmp_path):
     run_dir = write_run(tmp_path / "run")
     write_metric(run_dir, "swd", {2: 30.0}, seed=1)
@@ -80,6 +89,7 @@ def test_metrics_are_those_measured_in_the_same_way(tmp_path):
         f.write('{"metric": "swd", "snap')
 
     metrics = read_run(run_dir).metrics
+    assert metrics["swd"]["value"].deviation is None
     assert list(metrics) == ["fid50k", "swd"] and list(metrics["swd"]) == ["value", "swd_4"]
     assert metrics["swd"]["value"].x.tolist() == [1, 3] and metrics["swd"]["value"].y.tolist() == [50, 20]
     assert metrics["swd"]["swd_4"].y.tolist() == [100, 40]
