@@ -84,7 +84,7 @@ def test_help_explains_every_option():
         (["--batch", "7", "--gpus", "2"], "batch 7: expected a multiple of gpus 2"),
         (["--batch", "6", "--D.mbstd-num-features", "1"], "6 images per forward pass"),
         (["--micro-batch", "5"], "micro_batch: found 5"),
-        (["--resolution", "48"], "resolution: found 48, expected a power of two"),
+        (["--resolution", "5"], "resolution: found 5, expected 6 to 16384"),
         (["--total-kimg", "0"], "total_kimg: found 0"),
         (["--G.fused-scale", "maybe"], "--G.fused-scale maybe: expected one of auto, false, true"),
         (["missing.json"], "missing.json: cannot read"),

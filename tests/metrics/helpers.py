@@ -16,6 +16,7 @@ from metrics.settings import Settings
 from tests.datasets import write_dataset
 from tests.runs import script
 from training.data.dataset import open_dataset
+from training.spec import ImageSpec
 
 CPU = torch.device("cpu")
 
@@ -51,7 +52,7 @@ class Linear:
     """A generator with w = z."""
 
     def __init__(self, c_dim=0, shift=0.0):
-        self.cfg, self.spec = SimpleNamespace(z_dim=768), SimpleNamespace(resolution=16, channels=3, c_dim=c_dim)
+        self.cfg, self.spec = SimpleNamespace(z_dim=768), ImageSpec(resolution=16, c_dim=c_dim)
         self.synthesis = Pixels(shift)
 
     def mapping(self, z, c=None):

@@ -38,7 +38,7 @@ def test_every_size_has_a_pyramid_or_one_near_it(height, width):
     ("options", "message"),
     [
         ({"resolution": 100}, "resolution: found 100x100, expected edges of at most 16 pixels .* e.g. 96x96"),
-        ({"resolution": 480, "width": 640}, "found 640x480, .* here 20x15.*, e.g. 640x512"),
+        ({"resolution": 480, "width": 640}, "found 640x480, .*here 20x15.*, e.g. 640x512"),
         ({"resolution": 2}, "resolution: found 2x2, expected edges of 3 to 16384 pixels"),
         ({"resolution": 2**15}, "resolution: found 32768x32768"),
         ({"resolution": 8, "channels": 0}, "channels: found 0"),
