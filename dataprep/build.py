@@ -25,6 +25,7 @@ from dnnlib.cli import Switch
 from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic, make_dir
 from dnnlib.pool import WorkerDied, cpu_count, ordered_map
+from training.data.archives import by_suffix
 from training.data.labels import LabelCollector, OneHot
 from training.spec import shape_text, size_text
 
@@ -137,8 +138,9 @@ def build(
 
     # What the user should know besides.
     if source.ignored:
-        counts = printable(source.ignored)
-        print(f"not looked at, since they have no suffix of a readable image: {counts}", file=sys.stderr)
+        counts = printable(by_suffix(source.ignored))
+        title = "not looked at, since they have no suffix of a readable image"
+        print(f"{title}: {counts}, listed in {printable(str(_skip_list(dst, form)))}", file=sys.stderr)
     for hint in source.hints:
         print(printable(hint), file=sys.stderr)
 
@@ -310,9 +312,10 @@ def _write(
 
         # Another process may have made the dataset meanwhile.
         _check_free(dst, form)
-        if kept.skipped:
+        left_out = [*kept.skipped, *(printable(f"{name}: not an image, by its suffix") for name in source.ignored)]
+        if left_out:
             skip_list = _skip_list(dst if form == "zip" else temporary, form)
-            skip_list.write_text("".join(f"{reason}\n" for reason in kept.skipped), encoding="utf-8")
+            skip_list.write_text("".join(f"{reason}\n" for reason in left_out), encoding="utf-8")
     return kept
 
 

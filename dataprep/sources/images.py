@@ -13,7 +13,7 @@ from dataprep.rules import PLAIN, Like, Pictures, Refused
 from dataprep.sources.source import Entry, Source, require
 from dnnlib.cli import Place
 from dnnlib.errors import UserError
-from training.data.archives import Files, FolderFiles, ZipFiles, image_names, label_file, other_suffixes
+from training.data.archives import Files, FolderFiles, ZipFiles, by_suffix, image_names, label_file, other_files
 from training.data.labels import LabelTable, OneHot, label_of, labels_from_json, names_from_json, no_labels
 
 # Suffixes of images that Pillow does not know by itself: arrays, as in CelebA-HQ, and the photos of phones.
@@ -44,7 +44,7 @@ class ImageFiles(Source):
         self.names = image_names(files, MORE)
         self.length = len(self.names)
         self.refused = files.refused
-        self.ignored = other_suffixes(files, MORE)
+        self.ignored = other_files(files, MORE)
 
         # The original sorted each folder by itself: a/b.png comes before a.png.
         if like == "original":
@@ -52,7 +52,7 @@ class ImageFiles(Source):
 
         # The message says what is there instead, e.g. videos.
         if not self.names:
-            actual = f" but {self.ignored}" if self.ignored else ""
+            actual = f" but {by_suffix(self.ignored)}" if self.ignored else ""
             actual += f"; {self.refused[0]}" if self.refused else ""
             raise UserError(f"{files.path}: no image in it{actual}, expected files such as .png or .jpg")
 

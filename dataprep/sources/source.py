@@ -33,8 +33,8 @@ class Source(ABC):
     class_names: list[str] | None = None
     # What was left out while the collection was opened, and why.
     refused: Sequence[str] = ()
-    # Files that were not looked at, by suffix, e.g. `3 .txt, 1 .mp4`.
-    ignored: str = ""
+    # Names of files that were not looked at.
+    ignored: Sequence[str] = ()
     # What the user should know about labels that were not read.
     hints: Sequence[str] = ()
 

@@ -12,6 +12,7 @@ from PIL import Image
 from dataprep import rules
 from dataprep.rules import Picture, Refused, Rules
 from dataprep.sources.images import create_from_images
+from dnnlib.video import save_video
 from tests.pictures import encoded, noise, swapped_profile
 from tests.runs import script
 from training.data.dataset import open_dataset
@@ -413,3 +414,38 @@ def test_what_is_not_looked_at_is_counted(tmp_path):
         (folder / name).write_bytes(b"")
     out = script("dataset_tool.py", "create_from_images", tmp_path / "out", folder)
     assert "not looked at, since they have no suffix of a readable image: 2 .mov, 1 .pt, 1 .txt" in out.stderr
+
+
+def test_a_folder_of_photos_as_a_phone_makes_them(tmp_path):
+    """HEIC, a live photo with its film, portraits by EXIF, a sidecar and a damaged file: whatever is not an image of
+    the dataset has a line. The expected pixels are computed with Pillow alone."""
+    pillow_heif.register_heif_opener()
+    folder = tmp_path / "DCIM" / "100APPLE"
+    folder.mkdir(parents=True)
+    smooth = np.add.outer(np.arange(48), 2 * np.arange(64)).clip(0, 255).astype(np.uint8)
+    photo = Image.fromarray(np.stack([smooth, smooth // 2, 255 - smooth], 2))  # 64x48, as the sensor sees it
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the phone was held upright
+    photo.save(folder / "IMG_0001.JPG", quality=98, subsampling=0, exif=exif)
+    photo.save(folder / "IMG_0002.HEIC", quality=98)
+    photo.save(folder / "IMG_0003.PNG")
+    save_video([np.asarray(photo).transpose(2, 0, 1)] * 3, tmp_path / "live.mp4")
+    (tmp_path / "live.mp4").rename(folder / "IMG_0002.MOV")
+    (folder / "IMG_0003.AAE").write_text("<plist/>")
+    (folder / "IMG_0004.JPG").write_bytes((folder / "IMG_0001.JPG").read_bytes()[:300])
+    (folder / ".DS_Store").write_bytes(b"Bud1")
+
+    args = ["create_from_images", tmp_path / "set", tmp_path / "DCIM", "--resolution", "24x32", "--shuffle", 0]
+    out = script("dataset_tool.py", *args)
+    dataset = TFRecordDataset(tmp_path / "set")
+    upright = photo.transpose(Image.Transpose.ROTATE_270)  # 48x64
+    middle = photo.crop((14, 0, 50, 48))  # the largest part of 24:32
+    for i, expected in enumerate([upright, middle, middle]):
+        pixels = np.asarray(expected.resize((24, 32), Image.Resampling.LANCZOS)).transpose(2, 0, 1).astype(int)
+        assert np.abs(dataset[i][0] - pixels).mean() < (0.01 if i == 2 else 2)
+    assert len(dataset) == 3
+
+    listed = (tmp_path / "set" / "skipped.txt").read_text().splitlines()
+    assert len(listed) == 3 and "IMG_0004.JPG: not a readable image" in listed[0]
+    assert sorted(line.partition(":")[0] for line in listed[1:]) == ["100APPLE/IMG_0002.MOV", "100APPLE/IMG_0003.AAE"]
+    assert "skipped 1 of 4" in out.stderr and "1 .mov, 1 .aae" in out.stderr and "skipped.txt" in out.stderr

@@ -205,13 +205,17 @@ def label_file(files: Files, names: list[str]) -> tuple[str, str] | None:
     return (f"{top}dataset.json", top) if is_around and f"{top}dataset.json" in files.names else None
 
 
-def other_suffixes(files: Files, more: Collection[str] = ()) -> str:
-    """Return how many files are not images, by suffix, e.g. `3 .txt, 1 .mp4`; "" if there are none."""
-    counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in files.names if _wanted(name))
-
-    # A dataset.json belongs to the images.
+def other_files(files: Files, more: Collection[str] = ()) -> list[str]:
+    """Return the names of the user's files that are not images; a dataset.json belongs to the images."""
+    Image.init()
     known = {*Image.EXTENSION, *more, ".json"}
-    others = [(suffix, n) for suffix, n in counts.most_common() if suffix not in known]
+    return [name for name in files.names if os.path.splitext(name)[1].lower() not in known and _wanted(name)]
+
+
+def by_suffix(names: Collection[str]) -> str:
+    """Return how many files there are of each suffix, e.g. `3 .txt, 1 .mp4`; "" if there are none."""
+    counts = Counter(os.path.splitext(name)[1].lower() or "without suffix" for name in names)
+    others = counts.most_common()
     rest = sum(n for _, n in others[12:])
     return ", ".join([*(f"{n} {suffix}" for suffix, n in others[:12]), *([f"{rest} others"] if rest else [])])
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
 from training.data import archives
-from training.data.archives import FolderFiles, ZipFiles, image_names, other_suffixes, outside
+from training.data.archives import FolderFiles, ZipFiles, by_suffix, image_names, other_files, outside
 
 CONTENT = {"b/1.png": b"one" * 100, "a.png": b"two", "b-1.png": b"", "b.png": bytes(range(256))}
 
@@ -230,7 +230,7 @@ def test_images_are_reported_from_other_files(tmp_path):
     names += [".hidden.png", "__MACOSX/a.png", ".git/f.png", "b/._c.jpeg"]
     files = ZipFiles(write_zip(tmp_path / "x.zip", dict.fromkeys(names, b"")))
     assert image_names(files) == ["a.PNG", "b/c.jpeg"]
-    assert other_suffixes(files) == "2 .txt, 1 without suffix, 1 .mp4"
+    assert by_suffix(other_files(files)) == "2 .txt, 1 without suffix, 1 .mp4"
 
 
 def test_names_that_are_not_trusted():
