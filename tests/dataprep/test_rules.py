@@ -247,6 +247,13 @@ def as_stylegan3(path, side):
     return np.asarray(Image.open(path).resize((side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
 
 
+def as_stylegan3_crop(path, side):
+    x = np.asarray(Image.open(path))
+    s = min(x.shape[:2])
+    x = x[(x.shape[0] - s) // 2 : (x.shape[0] + s) // 2, (x.shape[1] - s) // 2 : (x.shape[1] + s) // 2]
+    return np.asarray(Image.fromarray(x).resize((side, side), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+
+
 def as_edm2_dhariwal(path, side):
     im = Image.open(path).convert("RGB")
     while min(im.size) >= 2 * side:
@@ -288,6 +295,7 @@ def photos(tmp_path):
     [
         ("original", {}, as_original),
         ("stylegan3", {}, as_stylegan3),
+        ("stylegan3", {"fit": "crop"}, as_stylegan3_crop),
         ("edm2", {}, as_stylegan3),
         ("edm2", {"fit": "dhariwal"}, as_edm2_dhariwal),
         ("edm2", {"fit": "crop-wide"}, as_edm2_wide),
