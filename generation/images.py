@@ -91,7 +91,7 @@ def multiscale(
     """Write the levels of each sample side by side or as a tower: one sheet of all samples, or a file for each.
 
     Args:
-        level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
+        level: Levels to show: all, or numbers such as 0,2,-1 (0 = smallest, -1 = full resolution).
         columns: Number of columns for the levels of a sample. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
         output: Sheet of all samples (.png, .jpg, .webp).

@@ -33,7 +33,7 @@ def reals(
     Args:
         dataset: Dataset: a folder of TFRecords or of images, or a zip.
         indices: Images to show, as numbers and ranges, e.g. 0-7,20. Default: the first eight.
-        level: Levels to show: all, or numbers such as 0,2,-1 (0 = 4x4, -1 = full resolution).
+        level: Levels to show: all, or numbers such as 0,2,-1 (0 = smallest, -1 = full resolution).
         columns: Number of columns for the levels of an image. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
         output: Sheet of all images (.png, .jpg, .webp).

@@ -65,7 +65,7 @@ def timelapse(
         source: What the film is made of: the sheets of the run, or images that its network snapshots draw of the seeds
             0, 1, ... without truncation.
         samples: Number of samples to show, at most as many as there are in a sheet.
-        level: Levels to show: all, or numbers such as -1 (full resolution) or 0,2,4 (0 = 4x4).
+        level: Levels to show: all, or numbers such as -1 (full resolution) or 0,2,4 (0 = smallest).
         stability: Plot below how much each level has changed since the frame before, as the mean squared difference of
             images in [-1,1].
         fps: Sheets or snapshots per second.

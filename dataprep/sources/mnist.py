@@ -68,7 +68,7 @@ def load_mnist(folder: Path, split: Split = "train") -> tuple[np.ndarray, np.nda
     )
     require(labels.max(initial=0) <= 9, f"{label_file}: label {labels.max(initial=0)}, expected digits")
 
-    # Training needs a power of two: 28 pixels become 32.
+    # As in the original, 28 pixels become 32.
     return np.pad(images, [(0, 0), (2, 2), (2, 2)]), labels
 
 
