@@ -37,13 +37,11 @@ def parse(args: Sequence[str]) -> TrainConfig:
 
         # With --init, the networks are those of its files, but for the options that are given as well.
         if cfg.init != default.init:
-            from generation.networks import find_network
+            from generation.networks import initial_files
             from pretrained.warm_start import with_networks_of
 
-            # Run dirs stand for their newest snapshots.
-            files = tuple(find_network(file, "latest", Path(cfg.result_dir)) for file in cfg.init)
-            cfg = replace(cfg, init=files)
-            cfg = replace(_parse_options(with_networks_of(default, cfg), args[named:]), init=files)
+            default = with_networks_of(default, cfg, initial_files(cfg.init))
+            cfg = _parse_options(default, args[named:])
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e
@@ -79,7 +77,7 @@ def main() -> int:
 
     # Imports that take seconds come after the options are known to be right.
     from dnnlib.launch import is_first_process, launch
-    from pretrained.warm_start import load_initial
+    from generation.networks import load_initial
     from training.run.entry import check, train
 
     # Metrics of the snapshots; a missing weight file is better told now than after hours.

@@ -148,7 +148,7 @@ def build(
 class Classified(NamedTuple):
     """A published dataset in memory."""
 
-    images: np.ndarray  # uint8 [N,C,R,R]
+    images: np.ndarray  # uint8 [N,C,H,W]
     labels: np.ndarray  # int [N], class numbers
     names: list[str]  # of the classes
 

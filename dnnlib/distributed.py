@@ -127,8 +127,9 @@ def gather_objects(value: T) -> list[T]:
 
 
 def broadcast_object(value: T) -> T:
-    """Return the main process's value on all of them."""
-    return gather_objects(value)[0]
+    """Return the main process's value on all of them; the main process keeps its own, with open files and locks."""
+    values = gather_objects(value)
+    return value if rank() == 0 else values[0]
 
 
 def together(function: Callable[[], T]) -> T:

@@ -23,7 +23,7 @@ class StoredLatents(NamedTuple):
     c: np.ndarray  # float [N,c_dim]
     w: np.ndarray  # float [N,num_ws,w_dim], truncated: what the images are made from
     noise_seeds: np.ndarray  # int [N], what noise follows from, if it is random
-    noise: tuple[np.ndarray, ...] = ()  # float [N,1,r,r] for each layer, in place of any other; empty = none is given
+    noise: tuple[np.ndarray, ...] = ()  # float [N,1,h,w] for each layer, in place of any other; empty = none is given
 
     def latents(self) -> list[Latent]:
         """Return each row."""

@@ -1,5 +1,6 @@
 """Which network file a command means: a file, a URL, a run dir, or the number of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pretrained
 from dnnlib.errors import UserError
 from metrics.networks import find_run, select_snapshots, snapshots_of
 from metrics.result_files import BEST
+from pretrained import warm_start
 from pretrained.loading import HUB_NAME
+from training.warm_start import InitialWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,16 @@ class NetworkOptions:
 
 DEFAULT = Path(pretrained.__file__).parent / "default.safetensors"
 """The network that ships with the project; docs/default-network.md tells how it was trained."""
+
+
+def load_initial(files: Sequence[str]) -> InitialWeights:
+    """Return the networks that a run starts from; run dirs among the files stand for their newest snapshots."""
+    return warm_start.load_initial(initial_files(files))
+
+
+def initial_files(files: Sequence[str]) -> list[str]:
+    """Return the network files of `train.py --init`, in place of run dirs their newest snapshots."""
+    return [find_network(file) if Path(file).is_dir() else file for file in files]
 
 
 def find_network(network: str | None, snapshot: str = "latest", result_dir: Path = Path("results")) -> str:

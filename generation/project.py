@@ -76,6 +76,8 @@ def project_images(
         raise UserError(f"--perceptual {perceptual:g}: expected 0 to 1000000")
     if sampling.trunc is not None or sampling.trunc_cutoff is not None:
         raise UserError("--trunc: latents are searched, not drawn, expected none")
+    if sampling.channels is not None:
+        raise UserError("--channels: all channels are searched, expected none")
     if sampling.noise_mode == "random":
         raise UserError("--noise-mode random: expected const, none, or --search-noise")
 

@@ -16,6 +16,7 @@ from training.data.dataset import Dataset
 from training.data.labels import LabelTable
 from training.data.sampler import read_ahead
 from training.pyramid import Pyramid
+from training.spec import ImageSpec
 
 LABELS_AT_ONCE = 2**14
 
@@ -80,6 +81,7 @@ class Reals:
             "dataset_images": self.images,
             "fingerprint": dataset.fingerprint() + of_class,
             "mirror": mirror or both,
+            **_channels(dataset.spec),
         }
 
     def __len__(self) -> int:
@@ -140,6 +142,7 @@ class Fakes:
         self.cutoff = None if psi == 1 else G.cfg.truncation_cutoff
 
         self.facts: dict[str, Any] = {"seed": seed, "truncation_psi": psi, "class": class_idx, "device": device.type}
+        self.facts |= _channels(G.spec)
         if self.cutoff is not None:
             self.facts["truncation_cutoff"] = self.cutoff
         if G.spec.c_dim:
@@ -204,6 +207,11 @@ class Fakes:
     def _rng(self, index: int, purpose: str, device: torch.device) -> torch.Generator:
         """Return the generator of random numbers for one purpose of one image."""
         return torch.Generator(device).manual_seed(seed_of(self.seed, int(index), purpose))
+
+
+def _channels(spec: ImageSpec) -> dict[str, int]:
+    """Return the number of channels as a fact, unless images are gray or RGB: detectors do not see all of others."""
+    return {} if spec.channels in (1, 3) else {"channels": spec.channels}
 
 
 Samples = Reals | Fakes

@@ -31,13 +31,13 @@ def load_initial(files: Sequence[str]) -> InitialWeights:
     return InitialWeights(" ".join(files), shapes, net.cur_nimg, read)
 
 
-def with_networks_of(default: TrainConfig, cfg: TrainConfig) -> TrainConfig:
-    """Return `default` with G and D built as in the files of `cfg.init`, so that every tensor fits.
+def with_networks_of(default: TrainConfig, cfg: TrainConfig, files: Sequence[str]) -> TrainConfig:
+    """Return `default` with G and D built as in `files`, which `cfg.init` stands for, so that every tensor fits.
 
     If the files are gone but `cfg.resume` asks for a run that began with them, take G and D from that run's options.
     """
     try:
-        net = load_network(*cfg.init)
+        net = load_network(*files)
     except UserError:
         begun = _run_begun_with(cfg)
         if begun is None:

@@ -11,7 +11,7 @@ from training.data.labels import no_labels
 
 
 def write_dataset(path, images, labels=None, **options):
-    """uint8 [N,C,R,R] and float32 [N,c_dim] as a TFRecord dataset."""
+    """uint8 [N,C,H,W] and float32 [N,c_dim] as a TFRecord dataset."""
     labels = no_labels(len(images)) if labels is None else np.asarray(labels, np.float32)
     build(path, Items(len(images), images.__getitem__, labels), None, Output(**options), {})
     return path

@@ -12,7 +12,7 @@ from pretrained import load_network
 from tests.runs import assert_same_run, run_dirs, script, train
 from training.data.dataset import open_dataset
 
-SHORT = ["tiny", "--batch", "8", "--tick-kimg", "0.064", "--seed", "3"]
+SHORT = ["tiny", "--batch", "8", "--micro-batch", "4", "--tick-kimg", "0.064", "--seed", "3"]
 
 
 def sprites(folder):
@@ -83,6 +83,13 @@ def test_a_run_leaves_sheets_of_every_level_and_goes_on_exactly(case, tmp_path):
     for name in ("network-snapshot-000000.192.safetensors", f"{levels[-1]}/fakes000000.192.png"):
         assert (run / name).read_bytes() == (stopped / name).read_bytes() == (again / name).read_bytes()
     assert_same_run(run, stopped)
+
+
+def test_two_processes_are_one(case, tmp_path):
+    _, dataset, run, (_, size, _) = case
+    args = [*SHORT, "--data", dataset, "--resolution", size[1], "--total-kimg", 0.19, "--gpus", 2]
+    train(*args, "--result-dir", tmp_path)
+    assert_same_run(run, run_dirs(tmp_path)[0])
 
 
 def test_samples_have_the_channels_and_sheets_a_checkerboard(case, tmp_path):

@@ -203,7 +203,8 @@ def test_old_run_dirs_are_started_from_and_counted_on(data, tmp_path):
     out = train(*args, "--init", old, "--init-kimg", "auto", "--total-kimg", 6.004, "--result-dir", tmp_path / "r")
     (run,) = run_dirs(tmp_path / "r")
     assert "starting at 6.000 kimg" in out.stdout
-    assert json.loads((run / "config.json").read_text())["init"] == [str(old / "network-snapshot-000006.pkl")]
+    assert json.loads((run / "config.json").read_text())["init"] == [str(old)]
+    assert f"init      {old / 'network-snapshot-000006.pkl'}" in out.stdout
     assert (run / "32x32" / "fakes000006.000.png").exists()
     assert (run / "network-snapshot-000006.004.safetensors").exists()
     assert [json.loads(line)["kimg"] for line in (run / "stats.jsonl").read_text().splitlines()] == [6.004]
@@ -218,6 +219,7 @@ def test_old_run_dirs_are_started_from_and_counted_on(data, tmp_path):
         (["--init-kimg", 3], "init_kimg: expected --init as well"),
         (["--init", old, "--init-kimg", 9, "--total-kimg", 8], "init_kimg: found 9.0, expected auto, or 0 to total"),
     ):
-        bad = train(*args, *options, "--result-dir", tmp_path / "bad", check=False)
+        processes = ["--gpus", 2, "--micro-batch", 2] if "expected fewer than" in message else []
+        bad = train(*args, *options, *processes, "--result-dir", tmp_path / "bad", check=False)
         assert bad.returncode == 2 and message in bad.stderr, bad.stderr
         assert not (tmp_path / "bad").exists() or not run_dirs(tmp_path / "bad")

@@ -15,6 +15,8 @@ from training.pyramid import Pyramid
 
 Scores = torch.Tensor
 
+FP16_INNER_SCALE = 2.0**10
+
 # Adversarial losses: what D minimises (d_), from scores [N,1] of reals and fakes, and what G minimises (g_).
 
 
@@ -198,7 +200,9 @@ def mixed_gradient_penalty(
         for real, fake in zip(reals, fakes, strict=True)
     )
 
-    partial = torch.func.grad(lambda levels: at_least_fp32(score(levels)).sum())(mixed)
+    scale = inner_scale(mixed[0].device)
+    scaled = torch.func.grad(lambda levels: at_least_fp32(score(levels)).sum() * scale)(mixed)
+    partial = [gradient / scale for gradient in scaled] if scale != 1 else scaled
     norms = [torch.linalg.vector_norm(at_least_fp32(gradient), dim=(1, 2, 3)) for gradient in partial]  # [N] each
 
     return (torch.stack(norms) / target - 1).square().mean(0)
@@ -211,13 +215,25 @@ def scores_and_gradients(score: Callable[[Pyramid], Scores], pyramid: Sequence[t
     torch.compile can trace only that.
     """
 
+    scale = inner_scale(pyramid[0].device)
+
     def summed(levels: Pyramid) -> tuple[torch.Tensor, Scores]:
         scores = score(levels)
-        return at_least_fp32(scores).sum(), scores
+        return at_least_fp32(scores).sum() * scale, scores
 
     # Samples do not depend on one another, minibatch stddev aside: the gradient of the sum holds that of each score.
     partial, scores = torch.func.grad(summed, has_aux=True)(tuple(pyramid))
-    return scores, partial
+    return scores, tuple(gradient / scale for gradient in partial) if scale != 1 else partial
+
+
+def inner_scale(device: torch.device) -> float:
+    """Return what scores are multiplied by before they are differentiated with respect to images: 1 except in fp16.
+
+    The derivative by a pixel of a large image is smaller than what fp16 can hold. The factor is about the square root
+    of the scale of losses, so that neither the inner gradient nor the one of the outer pass through it vanishes.
+    """
+    is_fp16 = torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) == torch.float16
+    return FP16_INNER_SCALE if is_fp16 else 1.0
 
 
 def squared_gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -48,7 +48,7 @@ class Adam:
 
     `.grad` [P] receives the gradients of backward passes, and `.extra` [E] values that travel with them; `all_reduce`
     sums both over all processes, and `step` applies the gradients. A step with a non-finite gradient changes nothing
-    but `skipped`.
+    but `skipped`, and the scale of losses if there is one.
 
     With `scales_loss`, losses are to be multiplied by `loss_scale` before the backward pass, so that gradients in fp16
     do not vanish. The scale grows slowly, and is halved when gradients overflow, as in msg-stylegan-tf (its optimizer's

@@ -113,10 +113,6 @@ class Detector:
 
     def _prepare(self, x: torch.Tensor) -> torch.Tensor:
         """Return images as the network takes them: float [N,3,size,size]."""
-        channels = x.shape[1]
-        if channels not in (1, 3):
-            self.facts["seen"] = "on white" if channels in (2, 4) else f"the first three of {channels} channels"
-
         x = colours(x.to(self.device))
         x = self._resize(x, self._size) if self._size else x.float()
         return x.contiguous(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ class Kept(NamedTuple):
     """A picture that a visitor keeps for a walk."""
 
     w: np.ndarray  # float32 [num_ws,w_dim]
-    thumbnail: np.ndarray  # uint8 [C,r,r]
+    thumbnail: np.ndarray  # uint8 [C,h,w]
     name: str
 
 

@@ -42,7 +42,12 @@ def work(folder: str) -> None:
             path.write_text(f"of rank {rank}")
         return path.read_text()
 
+    # What the main process made stays the same object there, since it may hold an open file.
+    mine = [rank]
+    kept = [distributed.broadcast_object(mine) is mine, distributed.on_main(lambda: mine) is mine]
+
     results = {
+        "kept": kept,
         "ranks": [rank, distributed.local_rank(), distributed.world_size(), distributed.is_main()],
         "sum": total.tolist(),
         "gather": distributed.gather(torch.tensor([[rank, 7]])).tolist(),

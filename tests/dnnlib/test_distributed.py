@@ -45,6 +45,10 @@ def test_processes_know_who_they_are(results):
     assert [result["together"] for result in results] == [0, 1]
 
 
+def test_the_main_process_keeps_what_it_made(results):
+    assert [result["kept"] for result in results] == [[True, True], [False, False]]
+
+
 def test_an_error_of_one_process_is_raised_on_all(results):
     for result in results:
         assert result["errors"] == ["only the last process knows", "RuntimeError: only the last process knows"]

@@ -67,18 +67,19 @@ def decode(
             return to_8bit(converted, background), notes
 
 
-def bands_of(data: bytes) -> np.ndarray | None:
+def bands_of(data: bytes, channels: int | None = None) -> np.ndarray | None:
     """Return the image in a .npy file as uint8 [C,H,W] if it has other channels than gray or RGB; None for pictures.
 
-    A file holds [C,H,W] or [H,W,C], perhaps in a batch of one. Raises ValueError if it holds something else.
+    A file holds [C,H,W] or [H,W,C], perhaps in a batch of one. channels: how many there are, if that is known. Raises
+    ValueError if it holds something else, or if the order of its axes cannot be told.
     """
     if not data.startswith(NPY):
         return None
-    array = _array(data)
+    array = _array(data, channels)
     return None if len(array) in (1, 3) else array
 
 
-def _array(data: bytes) -> np.ndarray:
+def _array(data: bytes, channels: int | None = None) -> np.ndarray:
     """Return the image in a .npy file as uint8 [C,H,W]."""
     array = np.load(io.BytesIO(data), allow_pickle=False)
     if array.ndim == 4 and len(array) == 1:
@@ -88,8 +89,14 @@ def _array(data: bytes) -> np.ndarray:
     if array.ndim == 2:
         return array[None]
 
-    # There are fewer channels than pixels either way.
-    return array if array.shape[0] <= array.shape[2] else array.transpose(2, 0, 1)
+    # Usually there are fewer channels than pixels either way, which tells the order of the axes.
+    first, middle, last = array.shape
+    if first == channels or (channels is None and first < min(middle, last)):
+        return array
+    if last == channels or (channels is None and last < min(first, middle)):
+        return array.transpose(2, 0, 1)
+    expected = f"{channels} channels" if channels else "fewer channels than pixels either way"
+    raise ValueError(f"{list(array.shape)}, expected {expected}")
 
 
 def _from_array(data: bytes) -> Image.Image:

@@ -31,13 +31,16 @@ class ImageDataset:
         self.files = files
         self.path = files.path
         self.name = self.path.resolve().name if self.path.is_dir() else self.path.resolve().stem
-        self.names = image_names(files) or [name for name in files.names if name.lower().endswith(".npy")]
+        pictures = image_names(files)
+        arrays = [name for name in image_names(files, (".npy",)) if name.lower().endswith(".npy")]
+        self.names = pictures if len(pictures) >= len(arrays) else arrays
         if not self.names:
             raise UserError(f"{self.path}: no *.tfrecords and no image in it, expected a dataset")
 
-        # The first image that can be read stands for all; the others are compared with it when they are read.
+        # The first image that can be read stands for all; the others are compared with it when they are read. Whether
+        # images have transparency, dataset.json tells.
         found = label_file(files, self.names)
-        self.has_alpha = found is not None and channels_from_json(files.read(found[0])) in (2, 4)
+        self.channels = None if found is None else channels_from_json(files.read(found[0]))
         self.stored, self.first = self._first()
         channels, *stored_size = self.stored
         if problem := size_error(*stored_size):
@@ -78,11 +81,12 @@ class ImageDataset:
 
         # One line for the user, whatever is wrong with the file.
         try:
-            bands = bands_of(data)
+            bands = bands_of(data, self.channels)
             if bands is not None:
                 return bands
-            im, _ = decode(data, background=None if self.has_alpha else "white")
-            return planes(with_alpha(im) if self.has_alpha else im)
+            has_alpha = self.channels in (2, 4)
+            im, _ = decode(data, background=None if has_alpha else "white")
+            return planes(with_alpha(im) if has_alpha else im)
         except Exception as e:  # decoders raise whatever a damaged file leads them to
             raise UserError(f"{self.where(i)}: {decoding_error(e)}") from e
 

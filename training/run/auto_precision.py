@@ -26,13 +26,15 @@ def choose_precision(
     it together.
     """
     precision = resolve_precision(cfg.precision, device)
-    if cfg.precision != "auto" or precision == "fp32" or device.type != "cpu":
+    if cfg.precision != "auto" or precision == "fp32":
         return replace(cfg, precision=precision)
 
-    # Runs that were started before there was a choice have "auto" for bf16.
+    # Runs that were started before there was a choice have "auto" for what the hardware is fast at.
     if checkpoint is not None:
         kept: str = distributed.on_main(lambda: load_checkpoint(checkpoint)["config"]["precision"])
-        return replace(cfg, precision="fp32" if kept == "fp32" else "bf16")
+        return replace(cfg, precision="fp32" if kept == "fp32" else precision)
+    if device.type != "cpu":
+        return replace(cfg, precision=precision)
 
     # Compiled steps convert in passing.
     cost = distributed.on_main(lambda: estimate_cost(cfg, spec))

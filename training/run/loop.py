@@ -42,13 +42,15 @@ def training_loop(
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
     stop.file = run.stop_file
-    state = _initial_state(cfg, run, dataset.spec, device, load_weights)
-    cfg = state.cfg
-    threads = RunThreads(state, device)
-    updater = Updater(state, dataset.labels)
+    with run.discarded_on_failure():
+        state = _initial_state(cfg, run, dataset.spec, device, load_weights)
+        cfg = state.cfg
+        threads = RunThreads(state, device)
+        updater = Updater(state, dataset.labels)
+        report = Report(run, state, dataset, device)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
 
-    with closing(Report(run, state, dataset, device)) as report, closing(data):
+    with closing(report), closing(data):
         report.start()
         distributed.barrier()
 
@@ -110,23 +112,20 @@ def _initial_state(
 ) -> TrainState:
     """Return the state that a run starts from: fresh, from a checkpoint, or with the weights of other networks.
 
-    Its options have no `auto` left. If it cannot be made, the new folder of the run goes.
+    Its options have no `auto` left.
     """
-    try:
-        cfg = choose_micro_batch(cfg, spec, run.checkpoint)
-        cfg = choose_precision(cfg, spec, device, run.checkpoint)
-        state = TrainState(cfg, spec, device)
-        if run.checkpoint:
-            restore(state, run.checkpoint)
+    cfg = choose_micro_batch(cfg, spec, run.checkpoint)
+    cfg = choose_precision(cfg, spec, device, run.checkpoint)
 
-            # A new run that goes on from another run's checkpoint needs one of its own, in case it is killed early.
-            if run.checkpoint.parent != run.path:
-                save_checkpoint(run.path, state, off_tick=True)
-        elif cfg.init:
-            run.messages += state.start_from(load_weights(cfg.init))
-    except BaseException:
-        run.discard()
-        raise
+    state = TrainState(cfg, spec, device)
+    if run.checkpoint:
+        restore(state, run.checkpoint)
+
+        # A new run that goes on from another run's checkpoint needs one of its own, in case it is killed early.
+        if run.checkpoint.parent != run.path:
+            save_checkpoint(run.path, state, off_tick=True)
+    elif cfg.init:
+        run.messages += state.start_from(load_weights(cfg.init))
     return state
 
 

@@ -1,10 +1,12 @@
 """Run dirs, `<result_dir>/00007-msg-stylegan-robohash64-2gpu/`: creating the next one, and which one to continue."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +21,7 @@ from training.run.checkpoint import check_architecture, load_checkpoint, newest_
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
         "image_snapshot_ticks", "network_snapshot_ticks", "metrics", "metric_every", "keep_last",
-        "keep_every", "save_code"}  # fmt: skip
+        "keep_every", "save_code", "gradient_norms", "weight_histograms"}  # fmt: skip
 
 
 @dataclass
@@ -41,6 +43,15 @@ class Run:
     def stop_file(self) -> Path:
         """A file whose appearance asks the run to stop, as Ctrl-C does."""
         return self.path / "stop"
+
+    @contextlib.contextmanager
+    def discarded_on_failure(self) -> Iterator[None]:
+        """Remove a new run dir if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Remove the run dir of a run that failed before its first step, if this process has made it."""

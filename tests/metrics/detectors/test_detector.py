@@ -39,21 +39,18 @@ def test_gray_images_are_seen_as_rgb(weights):
 
 @pytest.mark.parametrize("channels", [2, 4])
 def test_transparent_images_are_seen_on_white(weights, channels):
-    """As if they had been laid on white and rounded beforehand; the result says so."""
+    """As if they had been laid on white and rounded beforehand."""
     transparent = images(2, channels=channels)
     alpha = transparent[:, -1:].double() / 255
     white = (transparent[:, :-1] * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
     inception = ours("inception", weights)
     assert torch.equal(inception(transparent)[0], inception(white)[0])
-    assert inception.facts["seen"] == "on white"
 
 
 def test_of_more_channels_the_first_three_are_seen(weights):
     bands = images(2, channels=5)
     inception = ours("inception", weights)
-    assert "seen" not in inception.facts
     assert torch.equal(inception(bands)[0], ours("inception", weights)(bands[:, :3])[0])
-    assert inception.facts["seen"] == "the first three of 5 channels"
 
 
 @pytest.mark.parametrize(

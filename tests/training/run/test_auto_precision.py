@@ -6,7 +6,9 @@ import torch
 from config import PRESETS, tiny
 from tests.runs import SMALL, make_dataset, newest_checkpoint, run_dirs, train
 from training.run.auto_precision import choose_precision
+from training.run.checkpoint import save_checkpoint
 from training.spec import ImageSpec
+from training.state import TrainState
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(resolution=64, c_dim=5)
@@ -38,8 +40,18 @@ def test_a_precision_that_is_given_stays():
 
 def test_hardware_without_bf16_takes_fp32(monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
     assert chosen(PRESETS["progan-robohash"]()) == chosen(PRESETS["progan-robohash"](), torch.device("cuda")) == "fp32"
+
+
+def test_gpus_that_have_fp16_only_take_it_unless_a_run_began_in_fp32(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    gpu = torch.device("cuda")
+    assert chosen(tiny(), gpu) == "fp16"
+    for kept, expected in (("fp32", "fp32"), ("fp16", "fp16"), ("auto", "fp16")):
+        save_checkpoint(tmp_path, TrainState(replace(tiny(), precision=kept), SPEC, CPU))
+        [path] = tmp_path.glob("checkpoint-*.pt")
+        assert choose_precision(tiny(), SPEC, gpu, path).precision == expected
 
 
 def test_on_a_gpu_all_networks_take_bf16(monkeypatch):

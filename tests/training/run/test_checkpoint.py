@@ -66,6 +66,17 @@ def test_options_of_d_are_found_under_their_former_names(tmp_path):
     restore(make_state(D=D), path)
 
 
+def test_checkpoints_from_before_other_shapes_and_fp16_are_read(tmp_path):
+    save_checkpoint(tmp_path, make_state())
+    path = tmp_path / "checkpoint-000001.pt"
+    content = torch.load(path, weights_only=True)
+    del content["architecture"]["images.width"]
+    for name in ("G_opt", "D_opt"):
+        del content[name]["log2_scale"]
+    torch.save(content, path)
+    restore(make_state(), path)
+
+
 def test_version_1_and_foreign_files_are_refused(tmp_path):
     for content in ({"version": 1}, {"x": torch.zeros(1)}, [1]):
         torch.save(content, tmp_path / "c.pt")

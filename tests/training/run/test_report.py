@@ -72,6 +72,7 @@ def test_a_run_from_start_to_end(dataset, tmp_path, capfd):
 def test_an_interrupted_run_says_how_to_go_on(dataset, tmp_path):
     report = make_report(dataset, tmp_path / "run", total_kimg=2)
     report.state.cur_nimg = 1000
+    report.run.checkpoint = tmp_path / "checkpoint-000001.pt"
     report.start()
     report.end()
     report.close()

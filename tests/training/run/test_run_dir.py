@@ -136,7 +136,7 @@ def test_what_cannot_be_resumed(cfg, tmp_path):
 def test_other_processes_get_everything_but_the_lock(cfg):
     run = open_run(cfg, DATASET)
     copy = pickle.loads(pickle.dumps(run))
-    assert run.lock is not None and copy == replace(run, lock=None)
+    assert run.lock is not None and copy == replace(run, lock=None, is_new=False)
 
 
 def test_config_json_keeps_the_checkpoint_that_a_run_started_from(cfg, tmp_path):
