@@ -132,7 +132,7 @@ def build(
     try:
         kept = write(rgb=False)
     except MixedChannels:
-        tqdm.write(f"{dst}: gray and coloured images are mixed: starting again, with all of them as RGB", sys.stderr)
+        tqdm.write(f"{dst}: gray and coloured images are mixed: starting again, with all of them in colour", sys.stderr)
         kept = write(rgb=True)
     kept.report(dst, _skip_list(dst, form))
 
@@ -232,8 +232,9 @@ class Kept:
         if shape != self.shape:
             is_mixed = shape[1:] == self.shape[1:] and {shape[0], self.shape[0]} in ({1, 3}, {2, 4})
             actual, expected = shape_text(shape), shape_text(self.shape)
-            scaling = "or --resolution, or --resize LOG2"
-            message = f"{entry.name}: {actual} pixels, expected {expected} as in {self.first}, {scaling}"
+            message = f"{entry.name}: {actual}, expected {expected} as in {self.first}"
+            if shape[1:] != self.shape[1:]:
+                message += ", or --resolution, or --resize LOG2"
             raise MixedChannels(message) if is_mixed else UserError(message)
 
         self.labels.add(entry.label, entry.name)
@@ -250,7 +251,7 @@ class Kept:
 
     def report(self, dst: Path, skip_list: Path) -> None:
         """Print what became of the collection."""
-        print(f"{printable(str(dst))}: {len(self)} images of {size_text(*self.shape[1:])}")
+        print(f"{printable(str(dst))}: {len(self)} image{'s' * (len(self) > 1)} of {size_text(*self.shape[1:])}")
         for note, count in self.notes.items():
             example = printable(self.examples[note])
             print(f"{count} {'image' if count == 1 else 'images'} {note}, e.g. {example}", file=sys.stderr)

@@ -35,6 +35,8 @@ def convert(src: Place, dst: Place, *, output: Options = DEFAULT) -> None:
 def extract(tfrecord_dir: Place, output_dir: Place, *, output: Options = DEFAULT) -> None:
     """Write every image of a dataset as img00000000.png and so on, and its labels as dataset.json.
 
+    Images of more than four channels become arrays (.npy).
+
     Args:
         tfrecord_dir: Dataset folder, or a zip of images.
         output_dir: New folder for the images, or the name of a zip.

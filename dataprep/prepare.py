@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from dataprep.rules import Rules
 from dataprep.sources.images import MORE, ImageFiles, create_from_images
 from dnnlib.errors import UserError
-from dnnlib.files import lock, make_dir
+from dnnlib.files import PARTIAL, lock, make_dir
 from training.data.archives import FolderFiles, ZipFiles, image_names
 from training.data.dataset import FORMATS
 from training.data.decode import bands_of, decode, planes
@@ -127,6 +128,8 @@ def scaled(data: Path, reason: str, resolution: int | None) -> Path:
     with open(folder / ".lock", "w") as file:
         while not lock(file):
             time.sleep(0.2)
+        for rest in folder.glob(f".*{PARTIAL}"):  # of a process that was killed
+            shutil.rmtree(rest, ignore_errors=True)
         if not dataset.exists():
             print(f"{data}: {reason}; they are cropped and scaled to {resolution}x{resolution}, once", file=sys.stderr)
             try:

@@ -202,6 +202,9 @@ class Rules:
 
     def _multi_channel(self, bands: np.ndarray) -> Picture | Refused:
         """Convert an image uint8 [C,H,W] of other channels than gray or RGB, each channel by itself."""
+        if self.look.channels != "auto":
+            return Refused(f"{len(bands)} channels, expected gray or RGB with --channels {self.look.channels}")
+
         planes = [Image.fromarray(np.ascontiguousarray(band)) for band in bands]
         fitted = []
         for plane in planes:
@@ -223,7 +226,7 @@ def _opaque(im: Image.Image) -> Image.Image:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return the width and height that `256` or `384x512` stands for; raise ValueError if no network has them."""
-    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    match = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", text)
     if not match:
         raise ValueError(f"--resolution {text}: expected pixels such as 256, or WIDTHxHEIGHT such as 384x512")
     width, height = int(match[1]), int(match[2] or match[1])

@@ -118,10 +118,10 @@ def noise_detail(sampler: Sampler, size: int) -> np.ndarray:
     rows = []
     for seed in NOISE_SEEDS:
         w = noisy.map([noisy.latent(seed)], psi=1).expand(NOISE_SAMPLES, -1, -1)
-        images = opaque(np.stack([levels[-1] for levels in noisy.render(w, range(NOISE_SAMPLES))]))  # [100,C,h,w]
+        images = np.stack([levels[-1] for levels in noisy.render(w, range(NOISE_SAMPLES))])  # [100,C,h,w]
 
         # The same part of four images, as large together as one image.
-        channels, h, w = images.shape[1:]
+        h, w = images.shape[2:]
         half_h, half_w = (edge // 2 for edge in enlarge(images[0], size).shape[1:])
         left, top, share = CROP
         x, y, part_h, part_w = (max(1, int(number)) for number in (left * w, top * h, share * h, share * w))
@@ -129,9 +129,11 @@ def noise_detail(sampler: Sampler, size: int) -> np.ndarray:
             _resized(image[:, y : y + part_h, x : x + part_w], half_h, half_w, smooth=False) for image in images[1:5]
         ]
 
+        # Transparency is laid on its board last, so that the squares of the board are not enlarged.
+        shown = opaque(enlarge(images[0], size))
         gray = images.mean(1)  # [100,h,w]
-        deviation = (gray.std(0) * 4).round().clip(0, 255).astype(np.uint8)[None].repeat(channels, 0)
-        rows += [enlarge(images[0], size), sheet(np.stack(parts), 2), enlarge(deviation, size)]
+        deviation = (gray.std(0) * 4).round().clip(0, 255).astype(np.uint8)[None].repeat(len(shown), 0)
+        rows += [shown, sheet(np.stack(parts), 2), enlarge(deviation, size)]
     return sheet(np.stack(rows), 3)
 
 

@@ -129,7 +129,7 @@ def _read(path: Path, sampler: Sampler) -> np.ndarray:
     """Return an image as uint8 [C,H,W], as the network makes them; say so if it had another size."""
     channels, (height, width) = sampler.G.spec.channels, sampler.sizes[-1]
     if channels not in MODES:
-        raise UserError(f"{path}: the network makes images of {channels} channels, expected 1 to 4")
+        raise UserError(f"project: the network makes images of {channels} channels, expected one of 1 to 4 channels")
     try:
         image, _ = decode(path, "white" if channels in (1, 3) else None)
     except Exception as e:  # whatever Pillow raises

@@ -11,6 +11,7 @@ from dnnlib.files import make_dir
 from dnnlib.images import PICTURES, save_grid, save_image
 from generation.images import lay_out
 from generation.output import Format, check_outdir, check_output
+from generation.sampling import parse_channels
 from generation.selection import parse_levels, parse_seeds
 from training import pyramid
 from training.data.dataset import open_dataset
@@ -21,6 +22,7 @@ def reals(
     *,
     indices: str | None = None,
     level: str = "all",
+    channels: str | None = None,
     columns: int | None = None,
     own_size: Switch = False,
     output: Path = Path("reals.png"),
@@ -34,6 +36,8 @@ def reals(
         dataset: Dataset: a folder of TFRecords or of images, or a zip.
         indices: Images to show, as numbers and ranges, e.g. 0-7,20. Default: the first eight.
         level: Levels to show: all, or numbers such as 0,2,-1 (0 = smallest, -1 = full resolution).
+        channels: Channels to show, counted from 0, as gray (one number) or red, green and blue (three, e.g. 3,2,1).
+            Default: all.
         columns: Number of columns for the levels of an image. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
         output: Sheet of all images (.png, .jpg, .webp).
@@ -60,7 +64,10 @@ def reals(
 
     # All levels that were asked for, of each image.
     levels = parse_levels(level, len(images.spec.sizes))
-    pyramids = [[picture for i, picture in enumerate(_levels(images[n][0])) if i in levels] for n in numbers]
+    shown_channels = parse_channels(channels, images.spec.channels)
+    pyramids = [
+        [picture for i, picture in enumerate(_levels(images[n][0][shown_channels])) if i in levels] for n in numbers
+    ]
 
     # One sheet.
     if outdir is None:

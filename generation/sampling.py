@@ -40,7 +40,8 @@ class SamplingOptions(NetworkOptions):
     noise_mode: Literal["const", "random", "none"] = "const"
     """Noise inputs: const = stored noise, random = noise drawn from the seed, none = no noise."""
     channels: str | None = None
-    """Channels of the images to show, as gray (one number) or red, green and blue (three, e.g. 3,2,1). Default: all."""
+    """Channels to show, counted from 0, as gray (one number) or red, green and blue (three, e.g. 3,2,1). Default:
+    all."""
     batch: int | None = None
     """Images that are computed together. Default: as many as suit their size and the device."""
     device: Device = "auto"
@@ -55,8 +56,6 @@ class SamplingOptions(NetworkOptions):
             raise ValueError(f"--trunc {self.trunc}: expected -10 to 10")
         if self.trunc_cutoff is not None and self.trunc_cutoff < 0:
             raise ValueError(f"--trunc-cutoff {self.trunc_cutoff}: expected >= 0")
-        if self.channels is not None and not re.fullmatch(r"\d{1,4}(,\d{1,4},\d{1,4})?", self.channels):
-            raise ValueError(f"--channels {self.channels}: expected one number, or three such as 3,2,1")
         if self.batch is not None and not 1 <= self.batch <= 4096:
             raise ValueError(f"--batch {self.batch}: expected 1 to 4096")
 
@@ -107,7 +106,7 @@ class Sampler:
         self.G = G.to(self.device)
         self.sizes = self.G.synthesis.image_sizes
         """(height, width) of each level, smallest first."""
-        self.channels = self._channels()
+        self.channels = parse_channels(options.channels, self.G.spec.channels)
 
         # The class is checked before the first image.
         c_dim = self.G.spec.c_dim
@@ -119,16 +118,6 @@ class Sampler:
         self._rng = np.random.RandomState()
         pixels, most = BATCH_PIXELS[self.device.type]
         self.batch = options.batch or max(1, min(most, pixels // math.prod(self.sizes[-1])))
-
-    def _channels(self) -> list[int]:
-        """Return the numbers of the channels that images have; raise UserError if there is no such channel."""
-        count, text = self.G.spec.channels, self.options.channels
-        if text is None:
-            return list(range(count))
-        chosen = [int(part) for part in text.split(",")]
-        if max(chosen) >= count:
-            raise UserError(f"--channels {text}: expected numbers from 0 to {count - 1}")
-        return chosen
 
     @property
     def has_noise(self) -> bool:
@@ -276,6 +265,19 @@ class Sampler:
         """Return x [n,...] with its last row repeated until there is a whole batch."""
         missing = self.batch - len(x)
         return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+
+
+def parse_channels(text: str | None, count: int) -> list[int]:
+    """Return the numbers of the channels that `2` or `3,2,1` stands for, None = all of `count`."""
+    if text is None:
+        return list(range(count))
+    if not re.fullmatch(r"\d{1,4}(,\d{1,4},\d{1,4})?", text):
+        raise UserError(f"--channels {text}: expected one number, or three such as 3,2,1")
+
+    chosen = [int(part) for part in text.split(",")]
+    if max(chosen) >= count:
+        raise UserError(f"--channels {text}: expected numbers from 0 to {count - 1}")
+    return chosen
 
 
 class _Batch:

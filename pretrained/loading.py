@@ -52,7 +52,7 @@ FORMATS = {
 def format_of(path: Path) -> str:
     """Return the key of FORMATS that a file belongs to; raise UserError if there is none."""
     if path.is_dir():
-        raise UserError(f"{path}: a folder, expected a network file such as network-snapshot-000020.safetensors")
+        raise UserError(f"{path}: a folder, expected a network file, or a run dir with network-snapshot-*.safetensors")
     try:
         with open(path, "rb") as f:
             head = f.read(512)

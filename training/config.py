@@ -165,8 +165,8 @@ class TrainConfig:
     sheet_layout: Literal["random", "row_per_class", "col_per_class", "class4x4"] = "random"
     """Which images are on a sheet: random ones; or one class in each row, in each column, or in each square of 4x4."""
     sheet_channels: tuple[int, ...] = ()
-    """Channels that sheets show as gray (one number) or red, green and blue (three). Default: all; of more than four
-    the first three."""
+    """Channels, counted from 0, that sheets show as gray (one number) or red, green and blue (three). Default: all; of
+    more than four the first three."""
     weight_histograms: bool = False
     """Add histograms of all weights to TensorBoard at every tick (TF: save_weight_histograms)."""
     gradient_norms: bool = False

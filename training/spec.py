@@ -53,12 +53,12 @@ def size_error(height: int, width: int, levels: int = 2) -> str | None:
     base_height, base_width = sizes[0]
     if min(height, width) < SMALLEST_EDGE or max(height, width) > LARGEST_EDGE:
         return f"found {width}x{height}, expected edges of {SMALLEST_EDGE} to {LARGEST_EDGE} pixels"
-    if len(sizes) < levels:
-        return f"found {width}x{height}, expected a size that can be halved, e.g. 8x8"
-
-    if max(base_height, base_width) <= LARGEST_BASE:
+    if len(sizes) >= levels and max(base_height, base_width) <= LARGEST_BASE:
         return None
+
     near = size_text(*_nearest_size(height, width))
+    if len(sizes) < levels:
+        return f"found {width}x{height}, expected even edges of at least {2 * SMALLEST_EDGE} pixels, e.g. {near}"
     return (
         f"found {width}x{height}, expected edges of at most {LARGEST_BASE} pixels after halving both as often as they "
         f"are even (here {base_width}x{base_height}), e.g. {near}"
@@ -66,11 +66,21 @@ def size_error(height: int, width: int, levels: int = 2) -> str | None:
 
 
 def _nearest_size(height: int, width: int) -> tuple[int, int]:
-    """Return a height and width with a pyramid that are close to these, in proportion and then in size."""
-    # The longer edge of the smallest level gets 8 to 16 pixels, which leaves the shorter one a choice of proportions.
-    halvings = max(1, (max(height, width) // (LARGEST_BASE // 2)).bit_length() - 1)
-    step = 2**halvings
-    return tuple(min(LARGEST_BASE, max(SMALLEST_EDGE, round(edge / step))) * step for edge in (height, width))  # type: ignore[return-value]
+    """Return a height and width with a pyramid that are close to these, above all in proportion."""
+
+    def distance(size: tuple[int, int]) -> float:
+        taller, wider = math.log(size[0] / height), math.log(size[1] / width)
+        return 3 * abs(taller - wider) + abs(taller) + abs(wider)
+
+    # Smallest levels that come close, times powers of two.
+    candidates = []
+    for halvings in range(1, (LARGEST_EDGE // LARGEST_BASE).bit_length()):
+        step = 2**halvings
+        base_height, base_width = (
+            min(LARGEST_BASE, max(SMALLEST_EDGE, round(edge / step))) for edge in (height, width)
+        )
+        candidates.append((base_height * step, base_width * step))
+    return min(candidates, key=distance)
 
 
 def size_text(height: int, width: int) -> str:

@@ -1,6 +1,7 @@
 """Files of torch.export and ONNX: written, opened by their own runtimes, and compared with the network."""
 
 import contextlib
+import copy
 import io
 import json
 import logging
@@ -131,6 +132,15 @@ def largest_error(model: ExportedGenerator, path: Path) -> float:
             error = (ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max()
             worst = max(worst, float(error))
     return worst
+
+
+def rounding_error(model: ExportedGenerator) -> float:
+    """Return the largest difference of a network from itself in float64, in relation to the largest value."""
+    exact = copy.deepcopy(model).double()
+    inputs = model.example(3, seed=3)
+    with torch.no_grad():
+        pairs = zip(model(*inputs), exact(*(x.double() for x in inputs)), strict=True)
+        return max(float((ours - theirs).abs().max() / ours.abs().max()) for ours, theirs in pairs)
 
 
 def _program(model: ExportedGenerator) -> torch.export.ExportedProgram:

@@ -170,9 +170,9 @@ def _every(label):
 @pytest.mark.parametrize(
     ("change", "args", "message"),
     [
-        (_odd, [], "z.png: found 15x15, expected a size that can be halved, e.g. 8x8; or add --resolution"),
-        (_larger, [], "z.png: 3x32x32 pixels, expected 3x16x16"),
-        (_wide, [], "z.png: 3x32x16 pixels, expected 3x16x16 as in"),
+        (_odd, [], "z.png: found 15x15, expected even edges of at least 6 pixels, e.g. 16x16; or add"),
+        (_larger, [], "z.png: 3x32x32, expected 3x16x16"),
+        (_wide, [], "z.png: 3x32x16, expected 3x16x16 as in"),
         (_clear, [], "no image in it"),
         (lambda f: None, ["--resize", 2], "--resize 2: expected"),
         (_larger, ["--labels", "folders"], "not in a sub-folder"),

@@ -135,6 +135,6 @@ def test_train_on_a_folder_of_photos(tmp_path):
     assert_same_run(a, c)
 
     dry = train(*args, "--data", folder, "--dry-run")
-    assert "its images will be scaled; forecast for 16x16 RGB" in dry.stdout
+    assert "its images will be scaled, and labels are not looked at; forecast for 16x16 RGB" in dry.stdout
     refused = train("robohash", "--data", folder, "--result-dir", tmp_path / "d", check=False)
     assert refused.returncode == 2 and "expected --resolution" in refused.stderr and not (tmp_path / "d").exists()

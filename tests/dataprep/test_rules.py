@@ -16,7 +16,7 @@ from dnnlib.video import save_video
 from tests.pictures import encoded, noise, swapped_profile
 from tests.runs import script
 from training.data.dataset import open_dataset
-from training.data.decode import ANIMATED, BAD_PROFILE, decode
+from training.data.decode import ANIMATED, BAD_PROFILE, bands_of, decode
 from training.data.tfrecord import TFRecordDataset
 
 
@@ -155,10 +155,23 @@ def test_every_band_of_other_images_is_scaled_by_itself():
             assert np.array_equal(found, Image.fromarray(band).crop((10, 0, 50, 40)).resize((16, 16), Image.LANCZOS))
 
 
+def test_other_images_are_not_made_gray_or_rgb():
+    bands = np.zeros((5, 16, 16), np.uint8)
+    for convert in (Rules(channels="3"), Rules(like="edm2")):
+        assert convert(array(bands)) == Refused("5 channels, expected gray or RGB with --channels 3")
+
+
+def test_axes_whose_order_cannot_be_told_are_refused():
+    assert "fewer channels than pixels either way" in Rules()(array(np.zeros((128, 64, 64), np.uint8))).reason
+    assert bands_of(array(np.zeros((128, 64, 64), np.uint8)), 128).shape == (128, 64, 64)
+    assert bands_of(array(np.zeros((64, 64, 128), np.uint8)), 128).shape == (128, 64, 64)
+
+
 def test_sizes_that_cannot_be_stored():
-    for size in ((17, 12), (4, 4)):
+    for size, near in (((17, 12), "16x12"), ((4, 4), "6x6")):
         refused = Rules()(encoded(noise(*size)))
-        assert refused == Refused(f"found {size[0]}x{size[1]}, expected a size that can be halved, e.g. 8x8", True)
+        expected = f"expected even edges of at least 6 pixels, e.g. {near}"
+        assert refused == Refused(f"found {size[0]}x{size[1]}, {expected}", readable=True)
     assert isinstance(Rules(resize=3)(encoded(noise(1, 500))), Picture)
 
 
@@ -397,7 +410,7 @@ def test_arrays_as_in_celeba_hq():
     for stored in (x[:1], x[0], x[:1][None], x[0][..., None]):
         assert np.array_equal(Rules()(array(stored)).image, x[:1])
     for stored in (x.astype(float), np.zeros((2, 3, 16, 16), np.uint8), x[:0]):
-        assert "expected uint8 [channels, height, width]" in Rules()(array(stored)).reason
+        assert "expected uint8 [C,H,W], [H,W,C] or [H,W]" in Rules()(array(stored)).reason
     assert "allow_pickle=False" in Rules()(array(np.array([object()]))).reason
 
 

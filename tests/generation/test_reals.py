@@ -37,6 +37,14 @@ def test_the_pyramid_of_one_image_as_files(dataset, tmp_path):
         reals(dataset, indices="3", outdir=tmp_path / "o")
 
 
+def test_channels_are_chosen(dataset, tmp_path):
+    reals(dataset, indices="0", level="-1", channels="2,0,1", output=tmp_path / "r.png")
+    image = open_dataset(dataset)[0][0]
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "r.png")).transpose(2, 0, 1), image[[2, 0, 1]])
+    reals(dataset, indices="0", level="-1", channels="1", output=tmp_path / "gray.png")
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "gray.png")), image[1])
+
+
 def test_a_tower_has_the_largest_level_on_top(dataset, tmp_path):
     reals(dataset, indices="0-1", columns=1, own_size=True, output=tmp_path / "t.png")
     pixels = np.asarray(Image.open(tmp_path / "t.png"))
@@ -57,6 +65,8 @@ def test_a_small_dataset_is_shown_whole(dataset, tmp_path, capsys):
     [
         ({"indices": "5"}, "--indices 5: .* has 5 images"),
         ({"indices": "x"}, "--indices x: found `x`"),
+        ({"channels": "3"}, "--channels 3: expected numbers from 0 to 2"),
+        ({"channels": "0,1"}, "--channels 0,1: expected one number, or three such as 3,2,1"),
         ({"level": "3"}, "--level 3: expected -3 to 2"),
         ({"format": "jpg"}, "--format jpg: expected --outdir as well"),
         ({"columns": 0}, "--columns 0: expected >= 1"),

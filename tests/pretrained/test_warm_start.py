@@ -1,7 +1,5 @@
 """What `train.py --init` takes from files of every kind; tests/test_train_init.py has whole runs."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -35,18 +33,18 @@ def test_one_generator_stands_in_for_the_other(name):
 
 def test_networks_are_built_as_in_the_file():
     default = config.robohash()
-    cfg = with_networks_of(default, replace(default, init=(C2,)))
+    cfg = with_networks_of(default, default, [C2])
     assert (load_network(C2).G.cfg, load_network(C2).D.cfg) == (cfg.G, cfg.D)
     assert cfg.loss == default.loss and cfg.batch == default.batch
 
 
 def test_plain_stylegan_becomes_msg_stylegan():
     default = config.robohash()
-    cfg = with_networks_of(default, replace(default, init=(SG1,)))
+    cfg = with_networks_of(default, default, [SG1])
     assert cfg.G.kind == cfg.D.kind == "msg_stylegan" and cfg.G.z_dim == load_network(SG1).G.cfg.z_dim
 
 
 def test_a_discriminator_alone_is_no_start():
     default = config.robohash()
     with pytest.raises(UserError, match="no generator to start from, only a discriminator"):
-        with_networks_of(default, replace(default, init=(str(BMSG / "GAN_DIS_1.pth"),)))
+        with_networks_of(default, default, [str(BMSG / "GAN_DIS_1.pth")])

@@ -196,13 +196,17 @@ def image_names(files: Files, more: Collection[str] = ()) -> list[str]:
 def label_file(files: Files, names: list[str]) -> tuple[str, str] | None:
     """Return the name of the dataset.json of these images and the folder that its paths are relative to, if any.
 
-    It is at the top, or in the folder that holds everything.
+    It is at the top, or in a folder that holds everything.
     """
-    if "dataset.json" in files.names:
-        return "dataset.json", ""
-    top = names[0].partition("/")[0] + "/" if names else ""
-    is_around = bool(top) and all(name.startswith(top) for name in names)
-    return (f"{top}dataset.json", top) if is_around and f"{top}dataset.json" in files.names else None
+    existing = set(files.names)
+    folders = names[0].split("/")[:-1] if names else []
+    for depth in range(len(folders) + 1):
+        folder = "".join(f"{part}/" for part in folders[:depth])
+        if not all(name.startswith(folder) for name in names):
+            return None
+        if f"{folder}dataset.json" in existing:
+            return f"{folder}dataset.json", folder
+    return None
 
 
 def other_files(files: Files, more: Collection[str] = ()) -> list[str]:

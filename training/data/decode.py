@@ -85,7 +85,7 @@ def _array(data: bytes, channels: int | None = None) -> np.ndarray:
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:
-        raise ValueError(f"{array.dtype} {list(array.shape)}, expected uint8 [channels, height, width]")
+        raise ValueError(f"{array.dtype} {list(array.shape)}, expected uint8 [C,H,W], [H,W,C] or [H,W]")
     if array.ndim == 2:
         return array[None]
 

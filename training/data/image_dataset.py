@@ -88,7 +88,8 @@ class ImageDataset:
             im, _ = decode(data, background=None if has_alpha else "white")
             return planes(with_alpha(im) if has_alpha else im)
         except Exception as e:  # decoders raise whatever a damaged file leads them to
-            raise UserError(f"{self.where(i)}: {decoding_error(e)}") from e
+            advice = "dataset_tool.py create_from_images leaves such files out"
+            raise UserError(f"{self.where(i)}: {decoding_error(e)}; {advice}") from e
 
     def fingerprint(self) -> str:
         """Return a hash of the images, by what the archive's index says or by sizes and times, and of the labels."""

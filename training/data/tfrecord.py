@@ -99,7 +99,7 @@ class TFRecordDataset:
         if resolution is not None and resolution not in self.files_by_resolution:
             raise UserError(
                 f"{self.path}: no images of height {resolution}, found {sorted(self.files_by_resolution)}; "
-                f"choose another --resolution or build the dataset with it"
+                "choose another --resolution than the preset or you have chosen, or build the dataset with it"
             )
         self.images = largest if resolution is None else self.files_by_resolution[resolution]
         channels, height, width = self.images.shape

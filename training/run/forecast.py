@@ -114,6 +114,6 @@ def _spec(cfg: TrainConfig, is_scaled: bool) -> ImageSpec:
         spec = ImageSpec(resolution=cfg.resolution or 64)
     except ValueError as e:
         raise UserError(str(e)) from e
-    what = "its images will be scaled" if is_scaled else "not found"
+    what = "its images will be scaled, and labels are not looked at" if is_scaled else "not found"
     print(f"{cfg.data}: {what}; forecast for {spec.size_text} RGB without labels (--resolution: another size)\n")
     return spec

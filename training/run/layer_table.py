@@ -71,7 +71,7 @@ def describe_networks(cfg: TrainConfig, spec: ImageSpec) -> str:
 
 def _text(title: str, rows: list[LayerRow]) -> str:
     """Return a table of layers as lines of text."""
-    lines = [f"{title:<28} {'parameters':>12}  {'output':<18} weight"]
+    lines = [f"{title:<28} {'parameters':>12}  {'output (C,H,W)':<18} weight"]
     for row in rows:
         output, weight = ("x".join(map(str, shape)) or "-" for shape in (row.output, row.weight))
         lines.append(f"{row.name:<28} {row.parameters:>12,}  {output:<18} {weight}")

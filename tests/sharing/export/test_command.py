@@ -9,8 +9,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from dnnlib.errors import UserError
+from generation.networks import NetworkOptions
 from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
+from sharing.export import command
 from tests.golden_data import GOLDEN
 from tests.runs import ENV, ROOT
 from training.networks.architectures import build_generator
@@ -26,8 +29,8 @@ TORCH_NAMES = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.
 
 
 def export(*args, check=True):
-    command = [sys.executable, "export.py", *map(str, args)]
-    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
+    program = [sys.executable, "export.py", *map(str, args)]
+    out = subprocess.run(program, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
     assert not check or out.returncode == 0, out.stderr
     return out
 
@@ -42,6 +45,14 @@ def test_onnx_is_written_and_compared(tmp_path):
     assert again.stdout.splitlines()[2] == out.stdout.splitlines()[1]
 
 
+def test_a_file_that_is_too_far_from_the_network_is_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "largest_error", lambda model, path: 0.5)
+    options = {"network": NetworkOptions(network=NETWORK[1]), "form": command.FormOptions(level="0")}
+    with pytest.raises(UserError, match=r"G\.pt2: expected an error of at most 0\.0001, do not use"):
+        command.program(**options, output=tmp_path / "G.pt2")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_program_runs_without_this_project(tmp_path):
     export("program", *NETWORK, "--level", "-1", "--output", tmp_path / "G.pt2")
     G = Sampler(SamplingOptions(network=NETWORK[1], device="cpu")).G
@@ -50,8 +61,8 @@ def test_a_program_runs_without_this_project(tmp_path):
         f"[image] = G(torch.randn(2, {G.cfg.z_dim}), torch.zeros(2, {G.spec.c_dim}), torch.tensor(1.0));"
         "print(image.shape); assert 'training' not in sys.modules"
     )
-    command = [sys.executable, "-c", code]
-    out = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=60)
+    program = [sys.executable, "-c", code]
+    out = subprocess.run(program, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=60)
     assert "torch.Size([2, 3, 32, 32])" in out.stdout, out.stderr
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
 from training.data import archives
-from training.data.archives import FolderFiles, ZipFiles, by_suffix, image_names, other_files, outside
+from training.data.archives import FolderFiles, ZipFiles, by_suffix, image_names, label_file, other_files, outside
 
 CONTENT = {"b/1.png": b"one" * 100, "a.png": b"two", "b-1.png": b"", "b.png": bytes(range(256))}
 
@@ -238,3 +238,15 @@ def test_names_that_are_not_trusted():
     foreign = "an absolute or foreign path"
     out = "leads out of the archive"
     assert list(reasons.values()) == [None, None, out, out, foreign, foreign, foreign, foreign]
+
+
+@pytest.mark.parametrize(
+    ("json", "expected"),
+    [("", ""), ("x/", "x/"), ("x/y/", "x/y/"), ("x/y/z/", None), ("other/", None)],
+)
+def test_labels_are_in_a_folder_that_holds_all_images(tmp_path, json, expected):
+    for name in ("x/y/a.png", "x/y/z/b.png", f"{json}dataset.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = label_file(FolderFiles(tmp_path), ["x/y/a.png", "x/y/z/b.png"])
+    assert found == (None if expected is None else (f"{expected}dataset.json", expected))

@@ -122,7 +122,10 @@ RGB = np.zeros((16, 16, 3), np.uint8)
         (lambda t: t / "none", "no such file or folder"),
         (lambda t: (t / "x").write_text("x") and t / "x", "not a zip archive"),
         (lambda t: write_images(t / "set"), "no *.tfrecords and no image in it"),
-        (lambda t: write_images(t / "set", RGB[:15]), "0.png: found 16x15, expected a size that can be halved"),
+        (
+            lambda t: write_images(t / "set", RGB[:15]),
+            "0.png: found 16x15, expected even edges of at least 6 pixels, e.g. 16x16",
+        ),
         (
             lambda t: write_images(t / "set", RGB, labels=[["1.png", 0]]),
             "no label for 1 of 1 images, the first is 0.png",

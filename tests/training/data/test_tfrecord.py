@@ -181,7 +181,10 @@ def test_missing_shards_are_reported(tmp_path, name, new_name, message):
     [
         ([np.zeros((2, 1, 16, 16)), np.zeros((2, 3, 16, 16))], r"images \(3, 16, 16\), expected \(1, 16, 16\) as in"),
         ([np.zeros((2, 1, 100, 20))], "images: found 20x100, expected edges of at most 16 pixels after halving"),
-        ([np.zeros((2, 1, 4, 4))], "images: found 4x4, expected a size that can be halved, e.g. 8x8"),
+        (
+            [np.zeros((2, 1, 4, 4))],
+            "images: found 4x4, expected even edges of at least 6 pixels, e.g. 6x6",
+        ),
     ],
 )
 def test_impossible_sizes_are_reported(tmp_path, groups, message):
