@@ -4,26 +4,15 @@ import contextlib
 
 import torch
 
+from dnnlib import hardware
 from training.config import Precision
 
 HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Turn `auto` into what this hardware does fast.
-
-    That is bf16 on GPUs of compute capability 8 or higher and on CPUs with AVX-512 or AMX bf16, fp16 on GPUs of
-    compute capability 7, whose tensor cores have no bf16, and fp32 elsewhere.
-    """
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        generation, _ = torch.cuda.get_device_capability(device)
-        return "bf16" if generation >= 8 else "fp16" if generation == 7 else "fp32"
-
-    # Other CPUs emulate bf16, which is slower than fp32.
-    cpu = torch.cpu.get_capabilities()
-    return "bf16" if cpu.get("avx512_bf16") or cpu.get("amx_bf16") else "fp32"
+    """Turn `auto` into the precision that this hardware is fast at."""
+    return hardware.fast_precision(device) if precision == "auto" else precision
 
 
 def choose_kernels(deterministic: bool) -> None:

@@ -1,24 +1,16 @@
 import pytest
 import torch
 
+from dnnlib import hardware
 from training.precision import autocast, choose_kernels, resolve_precision
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [({}, "fp32"), ({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "fp32")],
-)
-def test_auto_is_what_the_processor_is_fast_at(monkeypatch, capabilities, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert resolve_precision("auto", CPU) == expected
-
-
-@pytest.mark.parametrize(("major", "expected"), [(6, "fp32"), (7, "fp16"), (8, "bf16"), (9, "bf16")])
-def test_auto_is_what_the_gpu_is_fast_at(monkeypatch, major, expected):
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
-    assert resolve_precision("auto", torch.device("cuda")) == expected
+def test_auto_is_what_the_hardware_is_fast_at(monkeypatch):
+    monkeypatch.setattr(hardware, "fast_precision", lambda device: "fp16")
+    assert resolve_precision("auto", CPU) == "fp16"
+    assert resolve_precision("fp32", CPU) == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """How many images a process takes at once, where memory decides."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from dnnlib import distributed
+from dnnlib import distributed, hardware
 from training.config import TrainConfig
 from training.losses import LOSSES
 from training.run.checkpoint import load_checkpoint
@@ -15,8 +14,6 @@ from training.run.cost import estimate_cost
 from training.spec import ImageSpec
 
 USABLE = 0.9  # of the memory that is free: allocators and libraries take some, and forecasts are not exact
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-MEMORY_INFO = Path("/proc/meminfo")
 
 
 def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec, checkpoint: Path | None = None) -> TrainConfig:
@@ -77,11 +74,4 @@ def free_memory(cfg: TrainConfig) -> float:
     if device.type == "cuda":
         return USABLE * torch.cuda.mem_get_info(device)[0]
 
-    # Linux knows what others use, and what a container may use.
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    if MEMORY_INFO.exists():
-        [available] = [line.split()[1] for line in MEMORY_INFO.read_text().splitlines() if "MemAvailable" in line]
-        limits.append(int(available) * 1024)
-    if CGROUP_LIMIT.exists() and CGROUP_LIMIT.read_text().strip().isdigit():
-        limits.append(int(CGROUP_LIMIT.read_text()))
-    return USABLE * min(limits) / cfg.gpus
+    return USABLE * hardware.free_memory() / cfg.gpus

@@ -4,9 +4,9 @@ import pytest
 
 from config import PRESETS, tiny
 from tests.runs import SMALL, make_dataset, newest_checkpoint, run_dirs, train
-from training.run import forecast, micro_batch
+from training.run import forecast
 from training.run.cost import estimate_cost
-from training.run.micro_batch import choose_micro_batch, free_memory, largest_fitting, sizes
+from training.run.micro_batch import choose_micro_batch, largest_fitting, sizes
 from training.spec import ImageSpec
 
 SPEC = ImageSpec(resolution=16)
@@ -72,12 +72,3 @@ def test_what_does_not_fit_is_not_advised(data, monkeypatch, capsys):
     monkeypatch.setattr(forecast, "free_memory", lambda cfg: 1.0)
     forecast.print_forecast(replace(tiny(), data=str(data), resolution=16, batch=8, micro_batch=8))
     assert "would fit" not in capsys.readouterr().out
-
-
-def test_the_limit_of_a_container_counts(tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(micro_batch, "CGROUP_LIMIT", limit)
-    limit.write_text("max\n")
-    whole = free_memory(tiny())
-    limit.write_text(f"{2**20}\n")
-    assert free_memory(tiny()) == 0.9 * 2**20 < whole
