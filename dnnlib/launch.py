@@ -1,16 +1,19 @@
 """Starting the processes of a run on this machine, through torch's elastic launcher."""
 
+import faulthandler
 import logging
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from dnnlib.errors import UserError
 
 INTERRUPTED = 130  # exit status after a second Ctrl-C
+STACK_SECONDS = 0.5  # in which a process prints its stacks
 
 
 def is_first_process() -> bool:
@@ -22,9 +25,11 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     """Call `function(argument)` in `processes` processes, each with its rank in the environment; return the status.
 
     One process, or processes that an outer launcher (torchrun, Slurm) already started, call it here. SIGTERM and SIGINT
-    are passed on to the workers, which end as they see fit. Raises the UserError of a worker.
+    are passed on to the workers, which end as they see fit. SIGUSR1 prints the stacks of all processes to stderr, which
+    shows where a run hangs. Raises the UserError of a worker.
     """
     if processes == 1 or "WORLD_SIZE" in os.environ:
+        _print_stacks_when_asked()
         function(argument)
         return 0
 
@@ -50,6 +55,8 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     )
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, _pass_on)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _ask_for_stacks)
 
     try:
         elastic_launch(config, _worker)(function, argument)
@@ -86,9 +93,26 @@ def _pass_on(signum: int, frame: Any) -> None:
         worker.terminate()
 
 
+def _print_stacks_when_asked() -> None:
+    """Let SIGUSR1 print the stack of every thread, even of one that waits inside a library and runs no Python."""
+    # Windows has no such signal. The number is that of stderr, which may have been replaced by an object without one.
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
+
+
+def _ask_for_stacks(signum: int, frame: Any) -> None:
+    """Let one worker after another print its stacks."""
+    # Workers were started in the order of their ranks.
+    for rank, worker in enumerate(sorted(multiprocessing.active_children(), key=lambda worker: worker.pid or 0)):
+        print(f"process {rank} (pid {worker.pid}):", file=sys.stderr, flush=True)
+        os.kill(worker.pid or 0, signum)
+        time.sleep(STACK_SECONDS)
+
+
 def _worker(function: Callable[[Any], None], argument: Any) -> None:
     """Call the function in a worker process, which a signal ends like Ctrl-C unless the function handles signals."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _print_stacks_when_asked()
 
     try:
         function(argument)

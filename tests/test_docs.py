@@ -61,6 +61,14 @@ def test_links_and_files_exist(path):
         assert (ROOT / name).exists(), name
 
 
+def test_tests_that_prove_promises_exist():
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert named
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), name
+
+
 def test_presets_of_the_readme_exist():
     section = (ROOT / "README.md").read_text(encoding="utf-8").split("| preset |")[1].split("\n\n")[0]
     cells = re.findall(r"^\| (`[^|]+) \|", section, flags=re.M)

@@ -1,5 +1,6 @@
 """How the processes of a run end; test_distributed.py has runs that succeed."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,28 @@ def test_signals_reach_the_workers(tmp_path):
         _, err = process.communicate(timeout=50)
     assert process.returncode == INTERRUPTED and "Traceback" not in err
     assert [(tmp_path / rank).read_text() for rank in "01"] == ["interrupted"] * 2
+
+
+def test_sigusr1_shows_where_each_process_is_and_ends_none(tmp_path):
+    with start("sleep", tmp_path) as process:
+        while len(list(tmp_path.iterdir())) < 2:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGUSR1)
+        lines: list[str] = []
+        while sum(re.search(r'workers.py", line \d+ in work$', line) is not None for line in lines) < 2:
+            lines.append(process.stderr.readline())
+            assert lines[-1], "it ended"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=50)
+    assert process.returncode == INTERRUPTED
+    assert [line[:10] for line in lines if line.startswith("process")] == ["process 0 ", "process 1 "]
+
+
+def test_one_process_shows_its_own_stacks():
+    code = "from signal import *; from dnnlib.launch import launch; launch(raise_signal, SIGUSR1, 1)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=50)
+    assert result.returncode == 0 and "in launch" in result.stderr
 
 
 def test_one_process_is_this_one():
