@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -63,25 +62,29 @@ def check_packages() -> Iterator[Finding]:
     yield Finding("packages", ", ".join(f"{name} {_version(name) or 'not installed'}" for name in NAMED))
 
     try:
-        requirements = [Requirement(line) for line in requires(PACKAGE) or []]
+        unmet = [r for r in map(Requirement, requires(PACKAGE) or []) if not _is_met(r)]
     except PackageNotFoundError:
         yield Finding(PACKAGE, "not installed", "run pip install . in its folder")
         return
 
-    # Needs that are not met, by extra. Those of no extra are the package's own.
-    unmet = defaultdict(list)
-    for extra in ("", *EXTRAS):
-        for requirement in requirements:
-            concerned = requirement.marker is None if not extra else _concerns(requirement, extra)
-            if concerned and not requirement.specifier.contains(_version(requirement.name) or "0", prereleases=True):
-                unmet[extra].append(f"{requirement.name}{requirement.specifier}")
+    # What the package itself needs.
+    if needed := [r for r in unmet if r.marker is None]:
+        yield Finding(PACKAGE, f"needs {_listed(needed)}", "run pip install . in its folder")
 
-    if unmet[""]:
-        yield Finding(PACKAGE, f"needs {', '.join(unmet[''])}", "run pip install . in its folder")
-    yield Finding("extras", ", ".join(extra for extra in EXTRAS if not unmet[extra]) or "none")
+    # What its extras add. Nobody has to have them.
+    missing = {extra: [r for r in unmet if r.marker and r.marker.evaluate({"extra": extra})] for extra in EXTRAS}
+    yield Finding("extras", ", ".join(extra for extra in EXTRAS if not missing[extra]) or "none")
     for extra in EXTRAS:
-        if unmet[extra]:
-            yield Finding("", f"for {extra}: pip install '.[{extra}]' adds {', '.join(unmet[extra])}")
+        if missing[extra]:
+            yield Finding("", f"for {extra}: pip install '.[{extra}]' adds {_listed(missing[extra])}")
+
+
+def _is_met(requirement: Requirement) -> bool:
+    return requirement.specifier.contains(_version(requirement.name) or "0", prereleases=True)
+
+
+def _listed(requirements: list[Requirement]) -> str:
+    return ", ".join(f"{requirement.name}{requirement.specifier}" for requirement in requirements)
 
 
 def _version(package: str) -> str | None:
@@ -90,12 +93,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _concerns(requirement: Requirement, extra: str) -> bool:
-    """Return whether an extra adds a requirement on this system."""
-    marker = requirement.marker
-    return marker is not None and not marker.evaluate({"extra": ""}) and marker.evaluate({"extra": extra})
 
 
 def check_devices() -> Iterator[Finding]:

@@ -55,7 +55,7 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     )
     for s in (signal.SIGTERM, signal.SIGINT):
         signal.signal(s, _pass_on)
-    if hasattr(signal, "SIGUSR1"):
+    if sys.platform != "win32":
         signal.signal(signal.SIGUSR1, _ask_for_stacks)
 
     try:
@@ -96,7 +96,7 @@ def _pass_on(signum: int, frame: Any) -> None:
 def _print_stacks_when_asked() -> None:
     """Let SIGUSR1 print the stack of every thread, even of one that waits inside a library and runs no Python."""
     # Windows has no such signal. The number is that of stderr, which may have been replaced by an object without one.
-    if hasattr(signal, "SIGUSR1"):
+    if sys.platform != "win32":
         faulthandler.register(signal.SIGUSR1, file=2, all_threads=True)
 
 

@@ -18,6 +18,12 @@ def start(end, folder):
     return subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def wait_until_both_work(process, folder):
+    while len(list(folder.iterdir())) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize(
     ("end", "status", "text"),
     [
@@ -37,9 +43,7 @@ def test_the_first_failure_ends_all_and_is_reported(tmp_path, end, status, text)
 
 def test_signals_reach_the_workers(tmp_path):
     with start("sleep", tmp_path) as process:
-        while len(list(tmp_path.iterdir())) < 2:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until_both_work(process, tmp_path)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=50)
     assert process.returncode == INTERRUPTED and "Traceback" not in err
@@ -48,9 +52,7 @@ def test_signals_reach_the_workers(tmp_path):
 
 def test_sigusr1_shows_where_each_process_is_and_ends_none(tmp_path):
     with start("sleep", tmp_path) as process:
-        while len(list(tmp_path.iterdir())) < 2:
-            assert process.poll() is None
-            time.sleep(0.05)
+        wait_until_both_work(process, tmp_path)
         process.send_signal(signal.SIGUSR1)
         lines: list[str] = []
         while sum(re.search(r'workers.py", line \d+ in work$', line) is not None for line in lines) < 2:

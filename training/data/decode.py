@@ -71,7 +71,7 @@ def bands_of(data: bytes, channels: int | None = None) -> np.ndarray | None:
     """Return the image in a .npy file as uint8 [C,H,W] if it has other channels than gray or RGB; None for pictures.
 
     A file holds [C,H,W] or [H,W,C], perhaps in a batch of one. channels: how many there are, if that is known. Raises
-    ValueError if it holds something else, or if the order of its axes cannot be told.
+    ValueError if it holds something else, or if the order of its axes is ambiguous.
     """
     if not data.startswith(NPY):
         return None
