@@ -1,5 +1,6 @@
 """The processes of one run: their ranks, sums and agreement over them. One process needs no set-up, pays nothing."""
 
+import contextlib
 import datetime
 import functools
 import os
@@ -75,12 +76,16 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def init(device: torch.device) -> None:
-    """Join the process group that the launcher's environment describes, if there is one."""
+def init(device: torch.device, timeout: float = 1800) -> None:
+    """Join the process group that the launcher's environment describes, if there is one.
+
+    timeout: seconds that processes wait for one another before they fail; 0 = a year.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         # Values on the host (the stop flag, objects) go through gloo, gradients on a GPU through nccl.
         backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
-        dist.init_process_group(backend, timeout=datetime.timedelta(minutes=30))
+        wait = datetime.timedelta(seconds=timeout) if timeout else datetime.timedelta(days=365)
+        dist.init_process_group(backend, timeout=wait)
 
 
 def shutdown() -> None:
@@ -89,10 +94,37 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
+_waiting = False  # whether the main thread is in a collective operation
+
+
+def open_store(prefix: str) -> dist.Store:
+    """Return keys and values that all processes share, through a connection of its own; there must be several."""
+    # The store at which the processes have met, and which stays open as long as they run.
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return dist.PrefixStore(prefix, dist.TCPStore(host, port, is_master=False, wait_for_workers=False))
+
+
+def is_waiting() -> bool:
+    """Return whether the main thread of this process waits for other processes."""
+    return _waiting
+
+
+@contextlib.contextmanager
+def _others() -> Iterator[None]:
+    """Mark a block in which this process waits for the others."""
+    global _waiting
+    _waiting = True
+    try:
+        yield
+    finally:
+        _waiting = False
+
+
 def all_reduce_sum(tensor: torch.Tensor) -> None:
     """Add up `tensor` over all processes, in place."""
     if world_size() > 1:
-        dist.all_reduce(tensor)
+        with _others():
+            dist.all_reduce(tensor)
 
 
 def gather(tensor: torch.Tensor) -> torch.Tensor:
@@ -122,7 +154,8 @@ def gather_objects(value: T) -> list[T]:
         return [value]
 
     values = [value] * world_size()
-    dist.all_gather_object(values, value)
+    with _others():
+        dist.all_gather_object(values, value)
     return values
 
 

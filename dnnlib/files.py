@@ -68,6 +68,32 @@ def remove_partial(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+class Unchanged:
+    """A file that is mapped to memory, as it was when this was made.
+
+    A file that is deleted or replaced stays as it was for those who have it open. One that is truncated would end the
+    process when it is read past its end, without a word; one that is overwritten would give other content.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.identity, self.content = self._look()
+
+    def check(self) -> None:
+        """Raise UserError if the file has been truncated or overwritten."""
+        try:
+            identity, content = self._look()
+        except FileNotFoundError:
+            return
+        if identity == self.identity and content != self.content:
+            raise UserError(f"{self.path}: was changed while it was in use")
+
+    def _look(self) -> tuple[int, tuple[int, int]]:
+        """Return which file is at the path, and its size and the time of its last change."""
+        status = os.stat(self.path)
+        return status.st_ino, (status.st_size, status.st_mtime_ns)
+
+
 def lock(file: IO[Any]) -> bool:
     """Take an open file for this process until it is closed; return False if another process has it.
 

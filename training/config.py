@@ -152,6 +152,17 @@ class TrainConfig:
     compile: bool = False
     """Compile the D and G steps with torch.compile: faster after a minute or two; needs a C++ compiler on a CPU."""
 
+    # When something goes wrong.
+    on_divergence: Literal["rollback", "stop", "ignore"] = "rollback"
+    """What to do when training diverges, that is, when half of a tick's gradients are not finite or a loss exceeds
+    10^6: rollback = go back to the last checkpoint, and on with half the learning rates and other random inputs; stop =
+    end with an error; ignore = warn."""
+    max_rollbacks: int = 3
+    """Times that a run may go back to a checkpoint before it ends with an error."""
+    hang_timeout: float = 1800.0
+    """Seconds without progress after which a process that hangs ends the run, saying where; 0 = wait forever. The
+    first step of a compiled run counts as well."""
+
     # Length and rhythm.
     total_kimg: float = 25000.0
     """Length of the run in thousands of real images shown to D."""
@@ -233,7 +244,8 @@ class TrainConfig:
             f"sheet_channels: found {len(self.sheet_channels)} numbers, expected one or three",
         )
         check_range(self, "gpus batch d_repeats metric_every", 1)
-        check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every", 0)
+        check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every max_rollbacks", 0)
+        check_range(self, "hang_timeout", 0, 1e9, "0 to 10^9")
         check_range(self, "tick_kimg total_kimg", 0.001, 1e9, "0.001 to 10^9")
         check_range(self, "lr_warmup_kimg lr_decay_kimg ema_kimg", 0, 1e9, "0 to 10^9")
         check(

@@ -88,8 +88,8 @@ class Adam:
         distributed.all_reduce_sum(self.buffer)
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Take one step from `.grad`, without waiting for the device."""
+    def step(self, lr: float) -> torch.Tensor:
+        """Take one step from `.grad`, without waiting for the device; return whether it was skipped, bool []."""
         cfg = self.cfg
 
         # If any gradient is not finite, multiply everything by 0 instead of branching on the host.
@@ -114,6 +114,7 @@ class Adam:
 
         update = self.m / (self.v.sqrt() + eps)
         self.flat.addcmul_(update, (-lr * ok * correction2 / correction1).to(update.dtype))
+        return ~finite
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments, without what aligns them, and the counts; the weights belong to the network."""

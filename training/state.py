@@ -17,7 +17,8 @@ from training.spec import ImageSpec
 from training.warm_start import InitialWeights, copy_fitting, table
 
 # Attributes of TrainState that are plain numbers.
-PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec", "cpu_threads")
+PROGRESS = ("cur_nimg", "tick", "tick_start_nimg", "total_sec", "tick_sec", "wait_sec", "cpu_threads",
+            "rollbacks")  # fmt: skip
 
 
 class Tick(NamedTuple):
@@ -68,11 +69,17 @@ class TrainState:
         self.tick_sec = 0.0  # of that, since the last report
         self.wait_sec = 0.0  # of that, spent waiting for data
         self.cpu_threads: int | None = None  # of a run on a CPU, as far as it has chosen their number
+        self.rollbacks = 0  # times that the run has diverged and gone back to a checkpoint
 
     @property
     def finished(self) -> bool:
         """Return whether the run has seen all images that it was meant to see."""
         return self.cur_nimg >= round(self.cfg.total_kimg * 1000)
+
+    @property
+    def where(self) -> str:
+        """Return how far the run is, for messages."""
+        return f"{self.cur_nimg / 1000:.3f} kimg (step {self.cur_nimg // self.cfg.batch})"
 
     @property
     def tick_is_over(self) -> bool:

@@ -18,6 +18,17 @@ from training.state import TrainState
 from training.step import RealBatch, StepResult, d_step, g_step
 
 
+class OutOfMemory(Exception):
+    """A step did not find the memory that it needs.
+
+    In the first steps of a run, all processes raise it together; later, only the one that it happens to.
+    """
+
+    def __init__(self, where: str, images_per_pass: int, at_start: bool) -> None:
+        super().__init__(f"out of memory {where}")
+        self.images_per_pass, self.at_start = images_per_pass, at_start
+
+
 class Updater:
     """Applies D and G steps to a TrainState; `labels` [M,c_dim] is the table that G's labels are drawn from."""
 
@@ -25,6 +36,9 @@ class Updater:
         self.state, self.cfg, self.labels = state, state.cfg, labels
         self.device = state.ema_flat.device
         self.loss = LOSSES[self.cfg.loss.name]
+
+        # Networks whose first step has been taken, so that its memory is known to suffice.
+        self.has_fitted: set[str] = set()
 
         # What the last D step saw, kept only where the G step needs it again.
         self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
@@ -40,10 +54,43 @@ class Updater:
         self.run_g: Callable[..., StepResult] = maybe_compiled(g_step)
 
     def d_update(self, images: np.ndarray, labels: np.ndarray, lr: float) -> None:
-        """Take one step of D on this process's part of a batch.
+        """Take one step of D on this process's part of a batch; raise OutOfMemory if it does not fit.
 
         images: uint8 [batch/gpus,C,H,W]; labels: float32 [batch/gpus,c_dim].
         """
+        self._within_memory("D", lambda: self._d_gradients(images, labels))
+        self._finish("D", self.state.D_opt, lr)
+
+    def g_update(self, lr: float) -> None:
+        """Take one step of G; raise OutOfMemory if it does not fit.
+
+        Losses that look again at what D saw need a `d_update` before it.
+        """
+        self._within_memory("G", self._g_gradients)
+        self._finish("G", self.state.G_opt, lr)
+
+    def _within_memory(self, name: str, compute_gradients: Callable[[], None]) -> None:
+        """Compute the gradients of a network on this process; raise OutOfMemory if memory runs out."""
+        fits = True
+        try:
+            compute_gradients()
+        except (MemoryError, RuntimeError) as e:
+            fits = not is_out_of_memory(e)
+            if fits:
+                raise
+
+        # Whether the first step fits may differ between processes, which then try again together.
+        at_start = name not in self.has_fitted
+        ranks = [] if fits else [distributed.rank()]
+        if at_start:
+            ranks = [rank for part in distributed.gather_objects(ranks) for rank in part]
+        if ranks:
+            where = f"in the {name} step at {self.state.where} on process {ranks[0]}"
+            raise OutOfMemory(where, self.cfg.images_per_pass, at_start)
+        self.has_fitted.add(name)
+
+    def _d_gradients(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Compute the gradients of D on this process's part of a batch."""
         cfg, state = self.cfg, self.state
         state.D_opt.zero_grad()
         self.last_inputs.clear()
@@ -68,10 +115,8 @@ class Updater:
             if self.keeps_inputs:
                 self.last_inputs.append((reals, inputs))
 
-        self._finish("D", state.D_opt, lr)
-
-    def g_update(self, lr: float) -> None:
-        """Take one step of G. Losses that look again at what D saw need a `d_update` before it."""
+    def _g_gradients(self) -> None:
+        """Compute the gradients of G on this process's part of a batch."""
         cfg, state = self.cfg, self.state
         state.G_opt.zero_grad()
 
@@ -83,8 +128,6 @@ class Updater:
                 result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
             self._accumulate(state.G_opt, result)
         state.D.requires_grad_(True)
-
-        self._finish("G", state.G_opt, lr)
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         """Return an array as a tensor on the device, without waiting for the copy."""
@@ -98,7 +141,10 @@ class Updater:
         """Return, for each micro-batch of this process, what its random inputs depend on."""
         cfg = self.cfg
         first = distributed.rank() * cfg.micro_batches
-        return [(cfg.seed, purpose, self.state.cur_nimg, first + j) for j in range(cfg.micro_batches)]
+
+        # A run that was rolled back draws other inputs than those that it diverged with.
+        again = (self.state.rollbacks,) if self.state.rollbacks else ()
+        return [(cfg.seed, purpose, self.state.cur_nimg, first + j, *again) for j in range(cfg.micro_batches)]
 
     def _g_inputs(self, j: int, key: Key) -> tuple[GeneratorInputs, RealBatch | None]:
         """Return the inputs of G in micro-batch j, and the reals, if the loss compares fakes with them.
@@ -127,5 +173,14 @@ class Updater:
         opt.all_reduce()
         if self.cfg.gradient_norms:
             self.state.averages.add_finite(f"Gradients/{name}", opt.grad.norm() / opt.loss_scale)
-        opt.step(lr)
+        skipped = opt.step(lr)
+        self.state.averages.add({f"Progress/skipped_share_{name}": skipped})
         self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that there was not enough memory, of a GPU or of the machine."""
+    # PyTorch has a class of error for GPUs only.
+    text = str(error).lower()
+    phrases = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory", "bad_alloc")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(phrase in text for phrase in phrases)

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from dnnlib.errors import UserError
-from dnnlib.files import os_error
+from dnnlib.files import Unchanged, os_error
 
 LARGEST = 2**28  # bytes of one image file
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -81,6 +81,7 @@ class ZipFiles:
         # The directory of the archive tells which files are in it.
         members: dict[str, zipfile.ZipInfo] = {}
         try:
+            self._unchanged = Unchanged(path)
             with zipfile.ZipFile(path) as archive:
                 for info in archive.infolist():
                     if reason := _refusal(info):
@@ -109,6 +110,8 @@ class ZipFiles:
     def read(self, name: str) -> bytes:
         """Return the content of a file; raise UserError if it is damaged or larger than LARGEST."""
         offset, packed, size, crc, method = self._index[bisect_left(self.names, name)].tolist()
+
+        self._unchanged.check()
 
         # No image needs that much memory; a hostile file might ask for it.
         if max(size, packed) > LARGEST:

@@ -14,7 +14,7 @@ import crc32c
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.files import os_error
+from dnnlib.files import Unchanged, os_error
 
 _HEADER = struct.Struct("<QI")  # length of the payload, checksum of the length
 GZIP = b"\x1f\x8b"
@@ -138,6 +138,7 @@ class RecordFile:
         self.path = path
         self.checksums = checksums
         try:
+            self._unchanged = Unchanged(path)
             self._bytes = np.asarray(np.memmap(path, np.uint8, "r"))
         except ValueError as e:  # an empty file cannot be mapped
             raise UserError(f"{path}: empty file, expected TFRecords") from e
@@ -238,13 +239,16 @@ class RecordFile:
         return len(self.offsets) - 1
 
     def __getitem__(self, i: int) -> np.ndarray:
-        """Return image i, uint8 [C,H,W], a read-only view of the file."""
+        """Return image i, uint8 [C,H,W], a read-only view of the file; raise UserError if the file was changed."""
+        self._unchanged.check()
         if not self._starts[i]:
             self._check(i, self.checksums)
         return self._images[self._starts[i]].reshape(self.shape)
 
     def batch(self, indices: np.ndarray) -> np.ndarray:
-        """Return a copy of the images of these indices, uint8 [n,C,H,W]."""
+        """Return a copy of the images of these indices, uint8 [n,C,H,W]; raise UserError if the file was changed."""
+        self._unchanged.check()
+
         # Most have been checked in an earlier epoch.
         for i in indices[self._starts[indices] == 0].tolist():
             self._check(i, self.checksums)

@@ -55,7 +55,8 @@ def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = (
         torch.set_num_threads(distributed.cores())
 
     choose_kernels(cfg.deterministic)
-    distributed.init(device)
+    # Where a process hangs, the watchdog says so before the others give up.
+    distributed.init(device, timeout=3 * cfg.hang_timeout)
     if distributed.world_size() != cfg.gpus:
         raise UserError(f"--gpus {cfg.gpus}: started with {distributed.world_size()} processes")
 

@@ -10,6 +10,7 @@ import torch
 
 from dnnlib import distributed
 from dnnlib.stop_request import StopRequest
+from dnnlib.watchdog import Watchdog
 from training.config import TrainConfig
 from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
@@ -18,12 +19,13 @@ from training.run.auto_precision import choose_precision
 from training.run.checkpoint import restore, save_checkpoint
 from training.run.hooks import Hook, LoadWeights, SavedSnapshot
 from training.run.micro_batch import choose_micro_batch
+from training.run.recovery import Diverged, check_divergence, check_steps, recover
 from training.run.report import Report
 from training.run.run_dir import Run, open_run
 from training.run.threads import RunThreads
 from training.spec import ImageSpec
 from training.state import TrainState
-from training.update import Updater
+from training.update import OutOfMemory, Updater
 
 
 def training_loop(
@@ -38,10 +40,36 @@ def training_loop(
     stop: asked after each step. load_weights: reads the networks of `cfg.init`.
     hooks: called with a snapshot after it was saved, e.g. to score it.
     """
-    # Where the run starts: its images, its folder, its networks and optimizers.
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
     run = distributed.on_main(lambda: open_run(cfg, dataset))
     stop.file = run.stop_file
+
+    # Usually one attempt is all; after a divergence, or if memory does not suffice, there are others.
+    with closing(Watchdog(cfg.hang_timeout)) as watchdog:
+        while True:
+            try:
+                return _attempt(cfg, run, dataset, device, stop, watchdog, load_weights, hooks)
+            except (Diverged, OutOfMemory) as e:
+                problem = e.with_traceback(None)  # which would keep the networks in memory
+            cfg, run = recover(problem, cfg, run, dataset.spec)
+
+
+def _attempt(
+    cfg: TrainConfig,
+    run: Run,
+    dataset: Dataset,
+    device: torch.device,
+    stop: StopRequest,
+    watchdog: Watchdog,
+    load_weights: LoadWeights,
+    hooks: Sequence[Hook],
+) -> None:
+    """Train from the checkpoint of a run, or from its start, as `training_loop` does.
+
+    Raise Diverged or OutOfMemory for what a further attempt may avoid.
+    """
+    # Where it starts: networks, optimizers, data.
+    watchdog.now("building the networks")
     with run.discarded_on_failure():
         state = _initial_state(cfg, run, dataset.spec, device, load_weights)
         cfg = state.cfg
@@ -50,26 +78,34 @@ def training_loop(
         report = Report(run, state, dataset, device)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
 
+    def asked_to_stop() -> bool:
+        watchdog.now(f"asking whether to stop at {state.where}")
+        return stop()
+
     with closing(report), closing(data):
+        watchdog.now("drawing the first sheets")
         report.start()
         distributed.barrier()
 
         clock = time.perf_counter()
         while not state.finished:
-            lr_factor = cfg.lr_factor(state.cur_nimg)
+            lr_factor = cfg.lr_factor(state.cur_nimg) / 2**state.rollbacks
 
             # D steps, each followed by the moving average of G, whose decay is per batch of real images. As in the
             # original, the average lags one G step behind.
             for _ in range(cfg.d_repeats):
+                watchdog.now(f"reading images at {state.where}")
                 wait_start = time.perf_counter()
                 images, labels = next(data)
                 state.wait_sec += time.perf_counter() - wait_start
 
+                watchdog.now(f"D step at {state.where}")
                 updater.d_update(images, labels, cfg.D_opt.lr * lr_factor)
                 state.cur_nimg += cfg.batch
                 update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, ema_beta(cfg, state.cur_nimg))
 
             # G step.
+            watchdog.now(f"G step at {state.where}")
             updater.g_update(cfg.G_opt.lr * lr_factor)
 
             # A tick lasts until its last step is done.
@@ -85,13 +121,15 @@ def training_loop(
 
             # Once a tick: statistics, sheets, snapshot, and last the checkpoint: where it exists, the others do too.
             if state.finished or state.tick_is_over:
+                watchdog.now(f"end of the tick at {state.where}")
                 tick = state.end_tick()
                 report.tick(tick, lr_factor)
+                check_divergence(state, tick, report.say)
                 threads.advise(report.say)
                 if state.finished or tick.completes(cfg.image_snapshot_ticks):
                     report.save_sheets()
                 if state.finished or tick.completes(cfg.network_snapshot_ticks):
-                    _save_networks(report, hooks, stop)
+                    _save_networks(report, hooks, asked_to_stop)
                 report.maintenance_sec = time.perf_counter() - clock
                 state.total_sec += report.maintenance_sec
                 clock = time.perf_counter()
@@ -99,10 +137,13 @@ def training_loop(
             threads.after_step()
 
             # If asked to stop, keep everything up to this step.
-            if not state.finished and stop():
+            if not state.finished and asked_to_stop():
                 save_checkpoint(run.path, state, off_tick=True)
                 break
 
+        watchdog.now(f"end of the run at {state.where}")
+        if state.finished:
+            check_steps(state)
         report.end()
         distributed.barrier()
 
@@ -126,6 +167,7 @@ def _initial_state(
             save_checkpoint(run.path, state, off_tick=True)
     elif cfg.init:
         run.messages += state.start_from(load_weights(cfg.init))
+    state.rollbacks = max(state.rollbacks, run.rollbacks)
     return state
 
 

@@ -19,14 +19,19 @@ USABLE = 0.9  # of the memory that is free: allocators and libraries take some, 
 def choose_micro_batch(cfg: TrainConfig, spec: ImageSpec, checkpoint: Path | None = None) -> TrainConfig:
     """Return the options with a number in place of `--micro-batch auto`; say which, and why.
 
-    A run that goes on from a checkpoint keeps the number that it has, which its random inputs depend on. All processes
-    must call it together: they take what fits on all of them.
+    A run that goes on from a checkpoint keeps the number that it has, which its random inputs depend on, unless another
+    one is asked for. All processes must call it together: they take what fits on all of them.
     """
+    if cfg.micro_batch in ("auto", None) and checkpoint is not None:
+        content = distributed.on_main(lambda: load_checkpoint(checkpoint)["config"])
+
+        # With another number of processes, the whole of a process's share is another number of images.
+        size = content["micro_batch"]
+        if size is None and content["gpus"] != cfg.gpus:
+            size = content["batch"] // content["gpus"]
+        return replace(cfg, micro_batch=size)
     if cfg.micro_batch != "auto":
         return cfg
-    if checkpoint is not None:
-        content = distributed.on_main(lambda: load_checkpoint(checkpoint)["config"])
-        return replace(cfg, micro_batch=content["micro_batch"])
 
     free = min(distributed.gather_objects(free_memory(cfg)))
     size, peak = distributed.on_main(lambda: largest_fitting(cfg, spec, free))

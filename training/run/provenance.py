@@ -27,6 +27,8 @@ SCRIPTS = (
     *("config.py", "train.py", "dataset_tool.py", "generate.py", "run_metrics.py", "report.py", "demo.py", "export.py"),
     *("pyproject.toml", "constraints.txt"),
 )
+# What is kept of each earlier session.
+SESSION = ("command", "started", "ended", "outcome", "from_kimg", "to_kimg", "host")
 GIT_SECONDS = 10  # that git may take on a slow disk
 
 
@@ -36,7 +38,11 @@ class Provenance:
     def __init__(self, run_dir: Path, cfg: TrainConfig, dataset: Dataset, device: torch.device, kimg: float) -> None:
         """Write the file for a session that starts now, at `kimg`."""
         self.path = run_dir / "run.json"
-        earlier = _sessions(self.path)
+        last = _read(self.path)
+        fingerprint = dataset.fingerprint()
+
+        # Whoever continues a run after the dataset was made anew may not know that.
+        self.dataset_has_changed = last is not None and last["data"].get("fingerprint") != fingerprint
         self.facts: dict[str, Any] = {
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "started": _now(),
@@ -49,8 +55,8 @@ class Provenance:
             "devices": f"{cfg.gpus} x {device_name(device)}",
             "versions": _versions(),
             "code": _code(),
-            "data": {"path": cfg.data, "images": len(dataset), "fingerprint": dataset.fingerprint()},
-            "earlier": earlier,
+            "data": {"path": cfg.data, "images": len(dataset), "fingerprint": fingerprint},
+            "earlier": [] if last is None else [*last["earlier"], {key: last[key] for key in SESSION}],
         }
         self._write()
 
@@ -84,15 +90,14 @@ def device_name(device: torch.device) -> str:
     return f"CPU with {threads} thread{'s' * (threads > 1)}"
 
 
-def _sessions(path: Path) -> list[dict[str, Any]]:
-    """Return what a run.json tells of its sessions, oldest first, without what is the same in all."""
-    # A damaged file is no reason not to go on.
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return the content of a run.json; None if there is none, or if it is damaged, which is no reason not to go on."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        last = {key: facts[key] for key in ("command", "started", "ended", "outcome", "from_kimg", "to_kimg", "host")}
-        return [*facts["earlier"], last]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        is_whole = {*SESSION, "earlier", "data"} <= facts.keys() and isinstance(facts["data"], dict)
+        return facts if is_whole and isinstance(facts["earlier"], list) else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _now() -> str:

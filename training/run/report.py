@@ -23,6 +23,7 @@ from training.run.sheets import Sheets
 from training.run.snapshot import save_snapshot
 from training.spec import shape_text
 from training.state import Tick, TrainState
+from training.update import OutOfMemory
 
 
 class Report:
@@ -98,6 +99,8 @@ class Report:
         self.sheets.save_reals(self.run.path)
         if self.run.checkpoint is None:
             self.save_sheets()
+        if self.provenance.dataset_has_changed:
+            self.say(f"warning: {cfg.data}: not the images and labels that the run has been trained with so far")
         if state.cur_nimg:
             verb = "starting" if self.run.checkpoint is None else "resuming"
             self.say(f"{verb} at {state.cur_nimg / 1000:.3f} kimg")
@@ -201,7 +204,7 @@ class Report:
             self.log.line(f"error: {reason}")
         self.provenance.end(self.outcome, self.state.cur_nimg / 1000)
         self.log.close()
-        if error is not None and self.state.cur_nimg == self.session_nimg:
+        if error is not None and self.state.cur_nimg == self.session_nimg and not isinstance(error, OutOfMemory):
             self.run.discard()
 
 

@@ -21,7 +21,8 @@ from training.run.checkpoint import check_architecture, load_checkpoint, newest_
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
         "image_snapshot_ticks", "network_snapshot_ticks", "metrics", "metric_every", "keep_last",
-        "keep_every", "save_code", "gradient_norms", "weight_histograms"}  # fmt: skip
+        "keep_every", "save_code", "gradient_norms", "weight_histograms", "on_divergence", "max_rollbacks",
+        "hang_timeout", "gpus"}  # fmt: skip
 
 
 @dataclass
@@ -38,6 +39,10 @@ class Run:
     """What the user should know about how the run was found."""
     is_new: bool = False
     """Whether the run dir was made by this process."""
+    rollbacks: int = 0
+    """Times that the run has gone back to a checkpoint since it diverged, if it did in this session."""
+    rolled_back_to: Path | None = None
+    """Where it went back to the last time."""
 
     @property
     def stop_file(self) -> Path:
@@ -64,8 +69,8 @@ class Run:
 
 
 def description(cfg: TrainConfig, dataset_name: str) -> str:
-    """Return what the name of a run dir says about the run."""
-    return f"{cfg.G.kind.replace('_', '-')}-{dataset_name}-{cfg.gpus}gpu"
+    """Return what the name of a run dir says about the run, but for its number of processes."""
+    return f"{cfg.G.kind.replace('_', '-')}-{dataset_name}"
 
 
 def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
@@ -76,7 +81,7 @@ def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
     # The newest unfinished run of the same description, or else a new one.
     messages: list[str] = []
     if cfg.resume == "auto":
-        name = re.compile(rf"\d+-{re.escape(description(cfg, dataset.name))}")
+        name = re.compile(rf"\d+-{re.escape(description(cfg, dataset.name))}-\d+gpu")
         paths = [path for path in Path(cfg.result_dir).glob("*") if name.fullmatch(path.name)]
         for path in sorted(paths, reverse=True):
             run = _unfinished_run(cfg, path, messages)
@@ -116,7 +121,7 @@ def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str]) -> Run:
     result_dir = make_dir(Path(cfg.result_dir))
     while True:
         numbers = [int(match[1]) for p in result_dir.iterdir() if (match := re.match(r"(\d+)-", p.name))]
-        path = result_dir / f"{max(numbers, default=-1) + 1:05d}-{description(cfg, dataset_name)}"
+        path = result_dir / f"{max(numbers, default=-1) + 1:05d}-{description(cfg, dataset_name)}-{cfg.gpus}gpu"
 
         # Another run may take the number meanwhile.
         try:
@@ -198,7 +203,7 @@ def _differences(cfg: TrainConfig, path: Path) -> list[str]:
 
         # A run that is continued keeps its micro-batch and precision, unless others are asked for.
         ours = vars(cfg)
-        kept = {name for name in ("micro_batch", "precision") if ours[name] == "auto"}
+        kept = {name for name in ("micro_batch", "precision") if ours[name] in ("auto", None)}
         return [name for name, value in ours.items() if name not in FREE | kept and theirs[name] != value]
     except (UserError, ValueError):
         return ["config.json (it is damaged)"]

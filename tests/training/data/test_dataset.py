@@ -206,3 +206,74 @@ def test_a_folder_with_both_forms_is_one_of_records(tmp_path):
     shutil.copytree(RGB32, folder)
     write_images(folder, RGB)
     assert open_dataset(folder).fingerprint() == open_dataset(RGB32).fingerprint()
+
+
+@pytest.fixture
+def running(forms, tmp_path):
+    """Start a run on a copy of a dataset: (process, path of the dataset), once it has begun to read."""
+    processes = []
+
+    def start(form):
+        data = tmp_path / forms[form].name
+        (shutil.copytree if forms[form].is_dir() else shutil.copy)(forms[form], data)
+        args = [*SMALL, "--total-kimg", 100, "--data", data, "--result-dir", tmp_path / "r"]
+        process = subprocess.Popen(
+            command(*args), cwd=ROOT, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        while not any(path.stat().st_size for path in tmp_path.glob("r/*/stats.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        return process, data
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("form", ["TFRecords", "zip"])
+@pytest.mark.parametrize("change", ["truncated", "overwritten"])
+def test_a_dataset_that_changes_during_a_run_ends_it_in_one_line(running, form, change):
+    process, data = running(form)
+    path = data / "tfrecords_rgb32-r04.tfrecords" if form == "TFRecords" else data
+    with path.open("r+b") as file:
+        if change == "truncated":
+            file.truncate(1000)
+        else:
+            file.write(b"x")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err
+    assert f"error: {path}: was changed while it was in use" in err
+
+
+def test_a_folder_of_images_that_is_removed_during_a_run_ends_it_in_one_line(running):
+    process, data = running("folder")
+    shutil.rmtree(data)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in err
+    assert f"error: {data}" in err and "no such file" in err
+
+
+@pytest.mark.parametrize("form", ["TFRecords", "zip"])
+def test_a_dataset_that_is_removed_stays_for_the_run_that_has_it_open(running, form, tmp_path):
+    process, data = running(form)
+    shutil.rmtree(data) if data.is_dir() else data.unlink()
+    [stats] = tmp_path.glob("r/*/stats.jsonl")
+    seen = stats.stat().st_size
+    while stats.stat().st_size < seen + 3 * 500:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_run_that_is_continued_on_other_images_says_so(forms, tmp_path):
+    data = tmp_path / "tfrecords_rgb32"
+    shutil.copytree(forms["folder"], data)
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path / "r", "--resume", "auto"]
+    assert "not the images" not in train(*args, "--total-kimg", 0.064).stdout
+    (data / "img00000003.png").write_bytes((data / "img00000004.png").read_bytes())
+    out = train(*args, "--total-kimg", 0.128).stdout
+    assert f"warning: {data}: not the images and labels that the run has been trained with so far" in out
