@@ -1,19 +1,18 @@
-"""Where the figures of a run go: averages over a tick, stats.jsonl, TensorBoard, log.txt."""
+"""The figures of a run: averages over a tick, and the files that they go to."""
 
 import contextlib
-import json
-import os
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.tensorboard import SummaryWriter
 
 from dnnlib import distributed
-from dnnlib.files import atomic
+from dnnlib.files import os_error
+from dnnlib.sinks import Sink, open_sinks
 
 
 class Averages:
@@ -69,62 +68,56 @@ class Averages:
 
 
 class RunLog:
-    """stats.jsonl, TensorBoard events and log.txt of a run dir; when resuming, rows past `kimg` are dropped first."""
+    """The figures of a run dir in all their sinks, and log.txt."""
 
-    def __init__(self, run_dir: Path, kimg: float) -> None:
-        path = run_dir / "stats.jsonl"
+    def __init__(
+        self,
+        run_dir: Path,
+        kimg: float,
+        trackers: Sequence[str] = (),
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the files for a run that goes on at `kimg`; raise UserError if they cannot be written.
 
-        # Keep what happened up to the point where the run goes on.
-        if path.exists():
-            kept = [row for row in read_stats(path) if row["kimg"] <= kimg]
-            with atomic(path) as temporary:
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        trackers: further sinks by name. options: those of the run, which trackers show.
+        """
+        self.path = run_dir / "log.txt"
+        self.text = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
+        self.sinks = open_sinks(run_dir, kimg, trackers, options or {})
 
-        # These stay open as long as the run.
-        self.text = open(run_dir / "log.txt", "a", encoding="utf-8")  # noqa: SIM115
-        self.rows = open(path, "a", encoding="utf-8")  # noqa: SIM115
-        self.events = SummaryWriter(str(run_dir), purge_step=max(0, int(kimg * 1000) + 1))
-
-    def write(self, row: dict[str, Any]) -> None:
-        """Append one object to stats.jsonl and its numbers to TensorBoard."""
-        # The row is on the disk before the checkpoint that vouches for it.
-        self.rows.write(json.dumps(row) + "\n")
-        self.rows.flush()
-        os.fsync(self.rows.fileno())
-
-        # TensorBoard counts images.
-        for name, value in row.items():
-            if isinstance(value, int | float):
-                self.events.add_scalar(name, value, global_step=int(row["kimg"] * 1000))
-        self.events.flush()
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write the figures of a tick: a name and a value for each, of which `kimg` is one."""
+        self._to_all(lambda sink: sink.write(row))
 
     def histograms(self, networks: Mapping[str, nn.Module], kimg: float) -> None:
-        """Add a histogram of every parameter of some networks to TensorBoard."""
-        for name, network in networks.items():
-            for key, parameter in network.named_parameters():
-                values = parameter.detach().float().cpu()
-                self.events.add_histogram(f"{name}/{key}", values, global_step=int(kimg * 1000))
-        self.events.flush()
+        """Write the distribution of every parameter of some networks."""
+        self._to_all(lambda sink: sink.histograms(networks, kimg))
 
     def line(self, text: str) -> None:
         """Append a line to log.txt."""
-        self.text.write(text + "\n")
-        self.text.flush()
+        try:
+            self.text.write(text + "\n")
+            self.text.flush()
+        except OSError as e:
+            raise os_error(e, self.path, "write") from e
 
     def close(self) -> None:
         """Close all files."""
-        self.rows.close()
-        self.text.close()
-        self.events.close()
+        self._to_all(lambda sink: sink.close())
+        with contextlib.suppress(OSError):  # what a full disk did not take has been reported before
+            self.text.close()
 
-
-def read_stats(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a stats.jsonl; a half-written last line is left out."""
-    rows = []
-    with contextlib.suppress(json.JSONDecodeError):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            rows.append(json.loads(line))
-    return rows
+    def _to_all(self, act: Callable[[Sink], None]) -> None:
+        """Do something with each sink, and go on without those of other packages that fail."""
+        for sink in list(self.sinks):
+            try:
+                act(sink)
+            except Exception as e:
+                if not sink.is_foreign:
+                    raise
+                self.sinks.remove(sink)
+                self.line(f"warning: {type(sink).__name__} takes no more figures: {type(e).__name__}: {e}")
+                print(f"warning: {type(sink).__name__} takes no more figures: {e}", file=sys.stderr)
 
 
 def format_time(seconds: float) -> str:

@@ -4,13 +4,18 @@ import contextlib
 import faulthandler
 import itertools
 import json
+import math
 import os
+import socket
 import sys
 import threading
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from dnnlib import distributed
+from dnnlib.files import PARTIAL
 
 LONGEST_LOOK = 5.0  # seconds between two looks
 PATIENCE = 3  # looks that a process which waits for others leaves to those, so that they can speak for themselves
@@ -21,16 +26,19 @@ class Watchdog:
     """A thread that looks whether the main thread moves, and ends the process if it has not for `limit` seconds.
 
     It prints which process hangs, what it was doing, and the stacks of all threads. A process that waits for others
-    leaves them the time to end first, and names those that it has waited for. With a limit of 0, there is no thread.
+    leaves them the time to end first, and names those that it has waited for. With a limit of 0, none is ended.
+
+    heartbeat: file in which the main process says every few seconds what each process is doing.
 
     The time in which all of a process was stopped (Ctrl-Z, a suspended machine) does not count.
 
     `distributed.init` must have been called, and all processes must have a watchdog.
     """
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
-        self.period = min(LONGEST_LOOK, limit / 10)
+    def __init__(self, limit: float, heartbeat: Path | None = None) -> None:
+        self.limit = limit or math.inf
+        self.period = min(LONGEST_LOOK, self.limit / 10)
+        self.heartbeat = heartbeat if distributed.is_main() else None
         self.doing = "starting"
         self.since = time.monotonic()
 
@@ -40,7 +48,8 @@ class Watchdog:
         # The connection between the processes may hang as well, so another thread uses it.
         self.ended = threading.Event()
         tasks = [self._watch, self._talk] if distributed.world_size() > 1 else [self._watch]
-        self.threads = [threading.Thread(target=task, name="watchdog", daemon=True) for task in tasks if limit]
+        is_needed = limit or heartbeat
+        self.threads = [threading.Thread(target=task, name="watchdog", daemon=True) for task in tasks if is_needed]
         for thread in self.threads:
             thread.start()
 
@@ -53,6 +62,8 @@ class Watchdog:
         self.ended.set()
         for thread in self.threads:
             thread.join(PATIENCE * self.period)
+        if self.heartbeat:
+            self._write(self.heartbeat)
 
     def _watch(self) -> None:
         """End this process when it has not moved for too long."""
@@ -65,11 +76,35 @@ class Watchdog:
                 self.since += lost
                 self.heard = {rank: (told, at + lost) for rank, (told, at) in dict(self.heard).items()}
             last = now
+            if self.heartbeat:
+                self._write(self.heartbeat)
 
             is_waiting = distributed.is_waiting()
             seconds = now - self.since
             if seconds > self.limit + PATIENCE * self.period * is_waiting:
                 self._end(seconds, is_waiting)
+
+    def _write(self, path: Path) -> None:
+        """Write the heartbeat."""
+        # What this process does is known best here; the others have told.
+        processes = {rank: (told["doing"], at) for rank, (told, at) in dict(self.heard).items()}
+        processes[0] = self.doing, self.since
+        now = time.monotonic()
+        facts = {
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "processes": [
+                {"rank": rank, "doing": doing, "seconds": round(now - since, 1)}
+                for rank, (doing, since) in sorted(processes.items())
+            ],
+        }
+
+        # Readers never see a part of it; it need not be on the disk, and a full disk must not end the run here.
+        temporary = path.with_name(f".{path.name}.{PARTIAL}")
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
 
     def _talk(self) -> None:
         """Tell the other processes what this one does, and hear what they do."""

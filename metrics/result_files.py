@@ -57,15 +57,12 @@ class ResultFiles:
     def _to_tensorboard(self, run_dir: Path, result: Result) -> None:
         """Add a result to the events of a run."""
         if self.events is None:
-            from torch.utils.tensorboard import SummaryWriter
+            from dnnlib.sinks import TensorBoard
 
-            self.events = SummaryWriter(str(run_dir), filename_suffix=".metrics")
+            self.events = TensorBoard(run_dir, suffix=".metrics")
 
-        # Steps are images, as in the events of training.
-        step = int((result.kimg or 0) * 1000)
-        for name, value in result.values.items():
-            self.events.add_scalar(f"Metrics/{result.metric}/{name}", value, global_step=step)
-        self.events.flush()
+        values = {f"Metrics/{result.metric}/{name}": value for name, value in result.values.items()}
+        self.events.scalars(values, result.kimg or 0)
 
 
 def append(path: Path, result: Result) -> None:

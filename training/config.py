@@ -178,8 +178,13 @@ class TrainConfig:
     sheet_channels: tuple[int, ...] = ()
     """Channels, counted from 0, that sheets show as gray (one number) or red, green and blue (three). Default: all; of
     more than four the first three."""
+    trackers: str = ""
+    """Where the figures of each tick go besides stats.jsonl and TensorBoard, separated by commas: wandb and trackio
+    (both need `pip install` of these names), prometheus (metrics.prom in the run dir, for node_exporter)."""
+    heartbeat: bool = False
+    """Keep a file heartbeat.json in the run dir that says, renewed every five seconds, what each process is doing."""
     weight_histograms: bool = False
-    """Add histograms of all weights to TensorBoard at every tick (TF: save_weight_histograms)."""
+    """Add histograms of all weights to TensorBoard (and wandb) at every tick (TF: save_weight_histograms)."""
     gradient_norms: bool = False
     """Report the norms of the gradients of G and D, means over the steps of a tick."""
     network_snapshot_ticks: int = 10

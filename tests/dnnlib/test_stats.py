@@ -5,7 +5,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dnnlib import distributed
-from dnnlib.stats import Averages, RunLog, format_time, read_stats
+from dnnlib.sinks import read_stats
+from dnnlib.stats import Averages, RunLog, format_time
 
 CPU = torch.device("cpu")
 

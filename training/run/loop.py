@@ -45,7 +45,8 @@ def training_loop(
     stop.file = run.stop_file
 
     # Usually one attempt is all; after a divergence, or if memory does not suffice, there are others.
-    with closing(Watchdog(cfg.hang_timeout)) as watchdog:
+    heartbeat = run.path / "heartbeat.json" if cfg.heartbeat else None
+    with closing(Watchdog(cfg.hang_timeout, heartbeat)) as watchdog:
         while True:
             try:
                 return _attempt(cfg, run, dataset, device, stop, watchdog, load_weights, hooks)

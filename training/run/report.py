@@ -12,6 +12,7 @@ from tqdm import tqdm
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.stats import RunLog, format_time
+from training.config import as_dict
 from training.data.dataset import Dataset
 from training.networks.base import Discriminator, Generator
 from training.precision import resolve_precision
@@ -43,7 +44,8 @@ class Report:
             save_code(run.path)
         self.provenance = Provenance(run.path, self.cfg, dataset, device, state.cur_nimg / 1000)
         self.outcome = "ended early"
-        self.log = RunLog(run.path, state.cur_nimg / 1000)
+        trackers = [name.strip() for name in self.cfg.trackers.split(",") if name.strip()]
+        self.log = RunLog(run.path, state.cur_nimg / 1000, trackers, as_dict(self.cfg))
         self.bar = tqdm(
             total=self.cfg.total_kimg,
             initial=state.cur_nimg / 1000,
@@ -127,7 +129,7 @@ class Report:
         skipped = int(state.G_opt.skipped.item() + state.D_opt.skipped.item())
         memory = peak_memory(self.device)
 
-        # The same numbers go to stats.jsonl and TensorBoard.
+        # The same numbers go to all sinks.
         row = {
             "kimg": state.cur_nimg / 1000,
             "tick": tick.number,

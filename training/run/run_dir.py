@@ -22,7 +22,7 @@ from training.run.checkpoint import check_architecture, load_checkpoint, newest_
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
         "image_snapshot_ticks", "network_snapshot_ticks", "metrics", "metric_every", "keep_last",
         "keep_every", "save_code", "gradient_norms", "weight_histograms", "on_divergence", "max_rollbacks",
-        "hang_timeout", "gpus"}  # fmt: skip
+        "hang_timeout", "gpus", "trackers", "heartbeat"}  # fmt: skip
 
 
 @dataclass
