@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dnnlib.errors import UserError
+from dnnlib.rank_lines import mark_lines
 
 INTERRUPTED = 130  # exit status after a second Ctrl-C
 STACK_SECONDS = 0.5  # in which a process prints its stacks
@@ -29,6 +30,7 @@ def launch(function: Callable[[Any], None], argument: Any, processes: int) -> in
     shows where a run hangs. Raises the UserError of a worker.
     """
     if processes == 1 or "WORLD_SIZE" in os.environ:
+        mark_lines()
         _print_stacks_when_asked()
         function(argument)
         return 0
@@ -112,6 +114,7 @@ def _ask_for_stacks(signum: int, frame: Any) -> None:
 def _worker(function: Callable[[Any], None], argument: Any) -> None:
     """Call the function in a worker process, which a signal ends like Ctrl-C unless the function handles signals."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    mark_lines()
     _print_stacks_when_asked()
 
     try:

@@ -9,6 +9,7 @@ import tyro
 
 from dnnlib import cli, distributed
 from dnnlib.cpu_threads import share_cores
+from dnnlib.errors import UserError
 from dnnlib.launch import INTERRUPTED, launch
 from metrics.networks import Load, find_target
 from metrics.options import Options
@@ -52,12 +53,23 @@ def evaluate(load: Load, options: Options) -> None:
 
 
 def score_all(load: Load, options: Options, device: torch.device) -> None:
-    """Measure all metrics of all networks, or of the images."""
+    """Measure all metrics of all networks, or of the images.
+
+    Raise UserError if one cannot be measured, of several networks after all others have been.
+    """
     # A run may be in progress: all processes must see the same snapshots of it.
     target = distributed.on_main(lambda: find_target(options))
 
-    # Networks may be of a smaller level than their dataset.
-    resolution = load(target.snapshots[0].network).spec.resolution if target.snapshots else None
+    # Networks may be of a smaller level than their dataset. Of several snapshots, one may be damaged.
+    several = len(target.snapshots) > 1
+    resolution = None
+    for snapshot in target.snapshots:
+        try:
+            resolution = load(snapshot.network).spec.resolution
+            break
+        except UserError:
+            if not several:
+                raise
     dataset = open_dataset(target.data, resolution, target.use_labels) if target.data else None
 
     session = Session(load, target.settings, device, dataset, target.run_dir)
@@ -65,4 +77,6 @@ def score_all(load: Load, options: Options, device: torch.device) -> None:
     if options.images is not None:
         session.score_images(open_dataset(options.images))
     for snapshot in target.snapshots:
-        session.score_network(snapshot)
+        session.score_network(snapshot, keep_going=several)
+    if session.failures and several:
+        raise UserError(f"not everything was measured, {len(session.failures)} times; first {session.failures[0]}")

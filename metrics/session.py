@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from metrics import cache
+from metrics.blocks import Stopped
 from metrics.catalog import Chosen, choose, several
 from metrics.context import Context
 from metrics.detectors.detector import Detectors
@@ -48,6 +49,9 @@ class Session:
         self.say = say if distributed.is_main() else lambda text: None
         self.stop = stop
 
+        # What was asked for and not measured.
+        self.failures: list[str] = []
+
         # Loaded and opened when they are first needed.
         self.detectors = Detectors(settings.detectors, device)
         self.files = ResultFiles(run_dir, settings.out, self.say)
@@ -59,9 +63,13 @@ class Session:
             if chosen.metric.detector:
                 self.detectors[chosen.metric.detector]
 
-    def score_network(self, snapshot: Snapshot) -> None:
-        """Measure all metrics of a network file."""
-        self.score_generator(self._open(snapshot.network), snapshot)
+    def score_network(self, snapshot: Snapshot, keep_going: bool = False) -> None:
+        """Measure all metrics of a network file.
+
+        Raise UserError if that fails; with `keep_going`, print a warning and add to `failures` instead.
+        """
+        with self._or_warn(keep_going, f"{Path(snapshot.network).name} is not scored"):
+            self.score_generator(self._open(snapshot.network), snapshot, keep_going)
 
     def score_images(self, dataset: Dataset) -> None:
         """Measure all metrics of a set of images."""
@@ -71,8 +79,8 @@ class Session:
     def score_generator(self, G: Any, snapshot: Snapshot, keep_going: bool = False) -> None:
         """Measure all metrics of a generator, of all classes together and of each if so asked.
 
-        Raise UserError if a metric fails; with `keep_going`, and for single classes, print a warning instead. Raise
-        UserError if the generator does not go with the dataset.
+        Raise UserError if a metric fails; with `keep_going`, and for single classes, print a warning and add to
+        `failures` instead. Raise UserError if the generator does not go with the dataset.
         """
         settings = self.settings
         name = Path(snapshot.network).name
@@ -95,9 +103,10 @@ class Session:
                 return Fakes(G, self.device, seed, labels, settings.trunc, class_idx)
 
             # A class may have too few images to be compared with.
-            is_optional = keep_going or (settings.per_class and class_idx is not None)
+            is_one_of_many = settings.per_class and class_idx is not None
+            is_optional = keep_going or is_one_of_many
             what = "it is" if class_idx is None else f"class {class_idx} is"
-            with self._or_warn(is_optional, f"{name}: {what} left out"):
+            with self._or_warn(is_optional, f"{name}: {what} left out", counts=not is_one_of_many):
                 self._score(snapshot, metrics, draw, class_idx, is_optional)
 
     def _open(self, network: str) -> Any:
@@ -146,7 +155,8 @@ class Session:
                 previous=partial(self._open, snapshot.previous) if snapshot.previous else None,
             )
             for chosen in metrics:
-                with self._or_warn(is_optional, f"{name}: {chosen.name} failed"):
+                counts = not (settings.per_class and class_idx is not None)
+                with self._or_warn(is_optional, f"{name}: {chosen.name} failed", counts):
                     result = self._measure(chosen, context, snapshot)
                     values.setdefault(result.metric, []).append(result.value)
 
@@ -157,14 +167,19 @@ class Session:
                 self.say(f"{metric}: {mean:.6g} ± {std:.3g} over {len(repeated)} seeds")
 
     @contextlib.contextmanager
-    def _or_warn(self, is_optional: bool, failure: str) -> Iterator[None]:
-        """Turn a UserError into a warning if what is computed is optional."""
+    def _or_warn(self, is_optional: bool, failure: str, counts: bool = True) -> Iterator[None]:
+        """Turn an error into a warning if what is computed is optional, and into a failure if it counts as one."""
         try:
             yield
-        except UserError as e:
+        except Stopped:
+            raise
+        except Exception as e:
             if not is_optional:
                 raise
-            self.say(f"warning: {failure}: {e}")
+            reason = str(e) if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
+            if counts:
+                self.failures.append(f"{failure}: {reason}")
+            self.say(f"warning: {failure}: {reason}")
 
     def _measure(self, chosen: Chosen, context: Context, snapshot: Snapshot) -> Result:
         """Measure one metric; keep the result and print it."""

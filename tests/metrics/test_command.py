@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,21 @@ def test_one_snapshot_and_all(run):
     assert len(rows(path, "swd16")) == 4 and "network-snapshot-000000.192" in again.stdout
     run_metrics("--network", path, "--metrics", "swd16", "--seed", 4)
     assert len(rows(path, "swd16")) == 5  # another seed is another result
+
+
+@pytest.mark.parametrize("damaged", ["000000.064", "000000.192"])
+def test_a_damaged_snapshot_does_not_keep_the_others_from_being_scored(run, tmp_path, damaged):
+    _, path, _ = run
+    copy = tmp_path / path.name
+    shutil.copytree(path, copy, ignore=shutil.ignore_patterns("metric-*"))
+    snapshot = copy / f"network-snapshot-{damaged}.safetensors"
+    snapshot.write_bytes(snapshot.read_bytes()[:1000])
+    out = run_metrics("--network", copy, "--snapshot", "all", "--metrics", "swd16,msssim16", check=False)
+    assert out.returncode == 2 and "Traceback" not in out.stderr
+    assert f"warning: {snapshot.name} is not scored: " in out.stdout
+    assert f"error: not everything was measured, 1 times; first {snapshot.name} is not scored" in out.stderr
+    kept = {r["kimg"] for r in rows(copy, "swd16")} & {r["kimg"] for r in rows(copy, "msssim16")}
+    assert kept == {0.064, 0.128, 0.192, 0.256} - {float(damaged)}
 
 
 def test_results_say_what_they_depend_on(run, tmp_path):

@@ -79,6 +79,7 @@ def test_classes_are_scored_by_themselves_and_small_ones_left_out(tmp_path):
     assert names == {"metric-swd4.jsonl", "metric-swd4-class0.jsonl", "metric-swd4-class2.jsonl"}
     (row,) = rows(tmp_path, "swd4-class2")
     assert row["class"] == 2 and row["dataset_images"] == 2
+    assert not measuring.failures, "small classes are left out as a matter of course"
 
 
 def test_a_network_that_does_not_fit_is_an_error(dataset, tmp_path):
@@ -98,6 +99,8 @@ def test_a_metric_that_fails_is_a_warning_only_where_asked():
         measuring.score_generator(Linear(), SNAPSHOT)
     measuring.score_generator(Linear(), SNAPSHOT, keep_going=True)
     assert said.having("swd16 failed: this metric compares with real images") and said.having("msssim8: msssim ")
+    [failure] = measuring.failures
+    assert "swd16 failed" in failure
 
 
 def test_a_measurement_can_be_stopped():

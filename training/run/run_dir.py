@@ -137,15 +137,22 @@ def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str]) -> Run:
             return Run(path, lock, messages=messages, is_new=True)
 
 
-def _reopen(path: Path) -> Run | None:
-    """Return the run at `path` with its newest whole checkpoint; return None if another process is training it."""
+def _reopen(path: Path, processes: int) -> Run | None:
+    """Return the run at `path`, to go on with this many processes from its newest whole checkpoint.
+
+    Return None if another process is training it.
+    """
     lock = take_lock(path, patience=5)
     if lock is None:
         return None
 
     remove_partial(path)
-    checkpoint, cur_nimg, problems = newest_whole(path)
-    return Run(path, lock, checkpoint, cur_nimg, problems)
+    checkpoint, cur_nimg, messages = newest_whole(path)
+    if checkpoint is not None:
+        before = load_checkpoint(checkpoint)["config"]["gpus"]
+        if before != processes:
+            messages.append(f"{path}: continued with --gpus {processes}, so far {before}")
+    return Run(path, lock, checkpoint, cur_nimg, messages)
 
 
 def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | None:
@@ -157,7 +164,7 @@ def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | 
             return None
 
     # Now that nobody else writes there, see how far it came.
-    run = _reopen(path)
+    run = _reopen(path, cfg.gpus)
     if run is None:
         messages.append(f"{path}: not continued: another process is training it")
         return None
@@ -184,7 +191,7 @@ def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
         raise UserError(f"{path}: not a run dir: no config.json in it, expected e.g. results/00000-...")
 
     differing = _differences(cfg, path)
-    run = _reopen(path)
+    run = _reopen(path, cfg.gpus)
     if run is None:
         raise UserError(f"{path}: another process is training this run")
     if run.checkpoint is None:

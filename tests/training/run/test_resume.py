@@ -1,6 +1,7 @@
 """A run that was killed, however often and whenever, ends in the bits of one that was not."""
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -91,6 +92,26 @@ def test_signal_checkpoints_and_exits_0(reference, tmp_path, sig, gpus):
     train(*args)
     train(*[a if a != tmp_path else tmp_path / "whole" for a in args])
     assert_same_run(run_dirs(tmp_path / "whole")[0], run)
+
+
+@pytest.mark.parametrize("moment", ["a step", "a metric"])
+def test_sigterm_to_all_processes_at_once_leaves_half_a_minute(reference, tmp_path, moment):
+    """What Slurm and containers do before they kill."""
+    data, _ = reference
+    args = [*SMALL, "--data", data, "--result-dir", tmp_path, "--gpus", 2, "--micro-batch", 4]
+    args += ["--total-kimg", 100, *(["--metrics", "msssim100000"] if moment == "a metric" else [])]
+    process = subprocess.Popen(
+        command(*args), cwd=ROOT, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    while process.poll() is None and not any(tmp_path.glob("*/checkpoint-000000.064.pt")):
+        time.sleep(0.02)
+    time.sleep(2 if moment == "a metric" else 0.1)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0 and b"stopped at" in out
+    [run] = run_dirs(tmp_path)
+    assert newest_checkpoint(run)["progress"]["cur_nimg"] >= 64
+    assert (b"not scored to the end" in out) == (moment == "a metric")
 
 
 def test_damaged_checkpoint_falls_back_and_says_so(reference, tmp_path):
