@@ -12,6 +12,7 @@ from typing import Any
 
 from dnnlib.errors import UserError
 from dnnlib.rank_lines import mark_lines
+from dnnlib.slurm_step import adopt_step
 
 INTERRUPTED = 130  # exit status after a second Ctrl-C
 STACK_SECONDS = 0.5  # in which a process prints its stacks
@@ -19,16 +20,18 @@ STACK_SECONDS = 0.5  # in which a process prints its stacks
 
 def is_first_process() -> bool:
     """Return whether an outer launcher, if there is one, started this process as the first; known before `init`."""
+    adopt_step()
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def launch(function: Callable[[Any], None], argument: Any, processes: int) -> int:
     """Call `function(argument)` in `processes` processes, each with its rank in the environment; return the status.
 
-    One process, or processes that an outer launcher (torchrun, Slurm) already started, call it here. SIGTERM and SIGINT
+    One process, or processes that an outer launcher (torchrun, srun) already started, call it here. SIGTERM and SIGINT
     are passed on to the workers, which end as they see fit. SIGUSR1 prints the stacks of all processes to stderr, which
     shows where a run hangs. Raises the UserError of a worker.
     """
+    adopt_step()
     if processes == 1 or "WORLD_SIZE" in os.environ:
         mark_lines()
         _print_stacks_when_asked()

@@ -28,17 +28,17 @@ def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int =
     return write_dataset(folder, images, np.eye(classes)[kinds])
 
 
-def script(name: str, *args: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def script(name: str, *args: object, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a root script to its end; with `check` it must succeed."""
     command = [sys.executable, name, *map(str, args)]
-    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
+    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=timeout)
     if check:
         assert out.returncode == 0, out.stderr
     return out
 
 
-def train(*args: object, check: bool = True) -> subprocess.CompletedProcess[str]:
-    return script("train.py", *args, check=check)
+def train(*args: object, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    return script("train.py", *args, check=check, timeout=timeout)
 
 
 def command(*args: object) -> list[str]:

@@ -22,9 +22,10 @@ from training.config import TrainConfig
 from training.data.dataset import Dataset
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("dnnlib", "training", "dataprep", "metrics", "pretrained", "generation", "sharing")
+PACKAGES = ("dnnlib", "cluster", "training", "dataprep", "metrics", "pretrained", "generation", "sharing")
 SCRIPTS = (
     *("config.py", "train.py", "dataset_tool.py", "generate.py", "run_metrics.py", "report.py", "demo.py", "export.py"),
+    *("submit.py", "sagemaker_train.py"),
     *("pyproject.toml", "constraints.txt"),
 )
 # What is kept of each earlier session.
