@@ -65,15 +65,17 @@ def main() -> int:
 
     # Images of any size are scaled first.
     from dataprep.prepare import needs_scaling, scaled
+    from dnnlib.object_store import local_copy
 
-    reason = needs_scaling(Path(cfg.data), cfg.resolution)
+    data = local_copy(Path(cfg.data))
+    reason = needs_scaling(data, cfg.resolution)
     if cfg.dry_run:
         from training.run.forecast import print_forecast
 
         print_forecast(cfg, is_scaled=reason is not None)
         return 0
     if reason is not None:
-        cfg = replace(cfg, data=str(scaled(Path(cfg.data), reason, cfg.resolution)))
+        cfg = replace(cfg, data=str(scaled(data, reason, cfg.resolution)))
 
     # Imports that take seconds come after the options are known to be right.
     from dnnlib.launch import is_first_process, launch

@@ -161,7 +161,10 @@ def gather_objects(value: T) -> list[T]:
 
 def broadcast_object(value: T) -> T:
     """Return the main process's value on all of them; the main process keeps its own, with open files and locks."""
-    values = gather_objects(value)
+    values = [value]
+    if world_size() > 1:
+        with _others():
+            dist.broadcast_object_list(values, src=0)
     return value if rank() == 0 else values[0]
 
 

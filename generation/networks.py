@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pretrained
 from dnnlib.errors import UserError
+from dnnlib.hub import is_hub
+from dnnlib.object_store import is_remote
 from metrics.networks import find_run, select_snapshots, snapshots_of
 from metrics.result_files import BEST
 from pretrained import warm_start
 from pretrained.loading import HUB_NAME
+from training.run.mirror import remote_network
 from training.warm_start import InitialWeights
 
 
@@ -57,6 +60,9 @@ def find_network(network: str | None, snapshot: str = "latest", result_dir: Path
         return str(DEFAULT)
     if not network:
         raise UserError("--network: empty, expected a network file, its URL, a run dir, or the number of a run")
+
+    if is_remote(network) and not is_hub(network):
+        return remote_network(network, snapshot)
 
     path = Path(network)
     if network.isdecimal() and not path.exists():

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
+from dnnlib.object_store import is_remote
 from metrics.options import Options
 from metrics.results import kimg_of
 from metrics.settings import Settings
@@ -48,7 +49,7 @@ def find_target(options: Options) -> Target:
         use_labels = config.get("use_labels", True)
 
         # Some metrics need no dataset.
-        if not data.exists():
+        if not is_remote(data) and not data.exists():
             tqdm.write(f"warning: {data}: the dataset of the run is not there; --data tells where it is", sys.stderr)
             data = None
 

@@ -9,6 +9,8 @@ from dnnlib.downloads import fetch, is_url
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from dnnlib.hub import fetch_from_hub, is_hub
+from dnnlib.object_store import fetch as fetch_object
+from dnnlib.object_store import is_remote
 from pretrained.bmsg_gan import load_bmsg_gan
 from pretrained.native import load_snapshot
 from pretrained.network_file import NetworkFile, join
@@ -88,6 +90,8 @@ def _local(path: str) -> Path:
     """Return the file of a path or address, and delete a web page that was sent in place of a file."""
     if is_hub(path):
         return fetch_from_hub(path, HUB_NAME, SUFFIXES)
+    if is_remote(path):
+        return fetch_object(path, "networks")
     if not is_url(path):
         return Path(path)
 

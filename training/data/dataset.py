@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dnnlib.errors import UserError
+from dnnlib.object_store import local_copy
 from training.data.archives import FolderFiles, ZipFiles, image_names, label_file
 from training.data.image_dataset import ImageDataset
 from training.data.labels import LabelTable, names_from_json
@@ -73,9 +74,10 @@ FORMATS = {
 def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = True) -> Dataset:
     """Return the dataset at `path`: the same images and labels, by index, from each form.
 
-    resolution: height of the images; None = the largest. Raises UserError if there is no dataset, or if it
-    is damaged or incomplete.
+    path: may also be a URL of an object store, of which a local copy is kept in the user's cache. resolution: height of
+    the images; None = the largest. Raises UserError if there is no dataset, or if it is damaged or incomplete.
     """
+    path = local_copy(path)
     for form in FORMATS.values():
         if form.is_it(path):
             return form.open(path, resolution, use_labels)

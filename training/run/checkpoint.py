@@ -1,7 +1,6 @@
 """Checkpoint files: everything that is needed to resume a run exactly."""
 
 import io
-import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -12,9 +11,10 @@ import torch
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, os_error
+from dnnlib.pickles import read_torch
 from training.config import TrainConfig, architecture, as_dict
 from training.spec import ImageSpec
-from training.state import TrainState, ticks_after
+from training.state import PROGRESS, TrainState, ticks_after
 
 VERSION = 3
 
@@ -22,6 +22,9 @@ VERSION = 3
 READABLE = (2, 3)
 VERSION_2_STATS = ("Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty", "Loss/r2_penalty",
                    "Loss/gradient_penalty")  # fmt: skip
+
+# Dicts that every version holds.
+PARTS = ("architecture", "config", "G", "D", "G_ema", "G_opt", "D_opt", "progress")
 
 
 class DamagedCheckpoint(UserError):
@@ -64,21 +67,20 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint to CPU memory after checking all of it against its checksums; raise UserError if damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            damaged_member = archive.testzip()
-        if damaged_member is not None:
-            raise zipfile.BadZipFile(f"wrong checksum of {damaged_member}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path):  # the older container of torch has no checksums
+            content = read_torch(path)
     except OSError as e:
         raise os_error(e, path, "read") from e
 
-    # All that zip files, pickles and torch raise on bytes that make no sense.
-    except (zipfile.BadZipFile, RuntimeError, EOFError, LookupError, ValueError, pickle.PickleError) as e:
+    # Zip files, pickles and torch raise nearly anything on bytes that make no sense.
+    except Exception as e:
         reason = str(e).partition("\n")[0] or type(e).__name__
         raise DamagedCheckpoint(f"{path}: damaged checkpoint, or none: {reason}, expected a whole file") from e
 
-    if not isinstance(content, dict) or content.get("version") not in READABLE:
+    version = content.get("version") if isinstance(content, dict) else None
+    if type(version) is not int or version not in READABLE:
         raise UserError(f"{path}: not a checkpoint of this program, expected version {VERSION}")
+    _check_parts(content, path)
 
     # Statistics of version 2 come as [processes,names,2]; now there is one tensor [processes,2] per name.
     if content["version"] == 2:
@@ -94,6 +96,27 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def _check_parts(content: dict[str, Any], path: Path) -> None:
+    """Raise UserError unless a checkpoint has all its parts, each of its type."""
+    for name in PARTS:
+        if not isinstance(content.get(name), dict) or not all(isinstance(key, str) for key in content[name]):
+            raise UserError(f"{path}: not a checkpoint of this program: {name} is missing, or not a dict by names")
+
+    # Progress becomes attributes of the state.
+    progress, averages = content["progress"], content.get("averages")
+    numbers = {name for name, value in progress.items() if value is None or type(value) in (int, float)}
+    if not numbers == progress.keys() <= set(PROGRESS) or type(progress.get("cur_nimg")) is not int:
+        raise UserError(f"{path}: not a checkpoint of this program: its progress is {progress!s:.100}")
+    for name, value in (("gpus", content["config"].get("gpus")), ("tick_kimg", content.get("tick_kimg"))):
+        if type(value) not in (int, float):
+            raise UserError(f"{path}: not a checkpoint of this program: {name} is {value!s:.100}, expected a number")
+
+    expected = (len(VERSION_2_STATS), 2)
+    is_table = isinstance(averages, torch.Tensor) and averages.ndim == 3 and averages.shape[1:] == expected
+    if not (is_table if content["version"] == 2 else isinstance(averages, dict)):
+        raise UserError(f"{path}: not a checkpoint of this program: its averages are {type(averages).__name__}")
+
+
 def check_architecture(content: dict[str, Any], cfg: TrainConfig, spec: ImageSpec, path: Path) -> None:
     """Raise UserError, naming the first difference, if the checkpoint read from `path` holds other networks."""
     ours, theirs = architecture(cfg, spec), content["architecture"]
@@ -105,10 +128,24 @@ def check_architecture(content: dict[str, Any], cfg: TrainConfig, spec: ImageSpe
 
 
 def restore(state: TrainState, path: Path) -> None:
-    """Load a checkpoint file into `state`; raise UserError if it is damaged or of another architecture."""
-    content = load_checkpoint(path)
+    """Load a checkpoint file into `state`; raise UserError if it is damaged or of another architecture.
+
+    All processes must call it together. Those that do not see the file are sent its content by the main process.
+    """
+    if distributed.any_rank(not path.exists()):
+        content = distributed.on_main(lambda: load_checkpoint(path))
+    else:
+        content = distributed.together(lambda: load_checkpoint(path))
     check_architecture(content, state.cfg, state.spec, path)
-    state.load_state_dict(content)
+
+    # The architecture is that of the state, so tensors that do not fit are those of a file that was made up.
+    try:
+        state.load_state_dict(content)
+    except torch.OutOfMemoryError:
+        raise
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as e:
+        reason = str(e).partition("\n")[0]
+        raise UserError(f"{path}: not a checkpoint of these networks: {type(e).__name__}: {reason}") from e
 
 
 def checkpoints(run_dir: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from dnnlib.distributed import pick_device
 from dnnlib.errors import UserError
+from dnnlib.object_store import is_remote
 from dnnlib.stats import format_time
 from training.config import Precision, TrainConfig, as_dict
 from training.data.dataset import open_dataset
@@ -107,7 +108,7 @@ def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operati
 
 def _spec(cfg: TrainConfig, is_scaled: bool) -> ImageSpec:
     """Return what the dataset's images are; if there is none yet, say so, and assume RGB without labels."""
-    if Path(cfg.data).exists() and not is_scaled:
+    if (is_remote(cfg.data) or Path(cfg.data).exists()) and not is_scaled:
         return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
 
     try:

@@ -19,9 +19,10 @@ from training.run.auto_precision import choose_precision
 from training.run.checkpoint import restore, save_checkpoint
 from training.run.hooks import Hook, LoadWeights, SavedSnapshot
 from training.run.micro_batch import choose_micro_batch
+from training.run.mirror import open_any_run, uploaded
 from training.run.recovery import Diverged, check_divergence, check_steps, recover
 from training.run.report import Report
-from training.run.run_dir import Run, open_run
+from training.run.run_dir import Run
 from training.run.threads import RunThreads
 from training.spec import ImageSpec
 from training.state import TrainState
@@ -41,12 +42,12 @@ def training_loop(
     hooks: called with a snapshot after it was saved, e.g. to score it.
     """
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
-    run = distributed.on_main(lambda: open_run(cfg, dataset))
+    run = distributed.on_main(lambda: open_any_run(cfg, dataset))
     stop.file = run.stop_file
 
     # Usually one attempt is all; after a divergence, or if memory does not suffice, there are others.
     heartbeat = run.path / "heartbeat.json" if cfg.heartbeat else None
-    with closing(Watchdog(cfg.hang_timeout, heartbeat)) as watchdog:
+    with uploaded(run.mirror), closing(Watchdog(cfg.hang_timeout, heartbeat)) as watchdog:
         while True:
             try:
                 return _attempt(cfg, run, dataset, device, stop, watchdog, load_weights, hooks)
@@ -131,6 +132,8 @@ def _attempt(
                     report.save_sheets()
                 if state.finished or tick.completes(cfg.network_snapshot_ticks):
                     _save_networks(report, hooks, asked_to_stop)
+                    if run.mirror:
+                        run.mirror.push()
                 report.maintenance_sec = time.perf_counter() - clock
                 state.total_sec += report.maintenance_sec
                 clock = time.perf_counter()

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dnnlib import files
 from dnnlib.errors import UserError
@@ -17,6 +17,9 @@ from dnnlib.files import atomic, make_dir, os_error, read_json, remove_partial
 from training.config import TrainConfig, as_dict, from_dict
 from training.data.dataset import Dataset
 from training.run.checkpoint import check_architecture, load_checkpoint, newest_whole
+
+if TYPE_CHECKING:
+    from training.run.mirror import Mirror
 
 # Options that may differ between a run and its continuation by `--resume auto`.
 FREE = {"preset", "result_dir", "resume", "dry_run", "device", "compile", "total_kimg", "tick_kimg",
@@ -43,6 +46,8 @@ class Run:
     """Times that the run has gone back to a checkpoint since it diverged, if it did in this session."""
     rolled_back_to: Path | None = None
     """Where it went back to the last time."""
+    mirror: "Mirror | None" = None
+    """What keeps a copy of the run dir in an object store; None on other processes."""
 
     @property
     def stop_file(self) -> Path:
@@ -65,7 +70,7 @@ class Run:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what other processes need; the lock and a new folder are the affair of this one."""
-        return {**vars(self), "lock": None, "is_new": False}
+        return {**vars(self), "lock": None, "is_new": False, "mirror": None}
 
 
 def description(cfg: TrainConfig, dataset_name: str) -> str:
@@ -73,10 +78,13 @@ def description(cfg: TrainConfig, dataset_name: str) -> str:
     return f"{cfg.G.kind.replace('_', '-')}-{dataset_name}"
 
 
-def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
-    """Return the run dir that `cfg.resume` asks for, locked and cleaned of half-written files."""
+def open_run(cfg: TrainConfig, dataset: Dataset, taken: Sequence[str] = ()) -> Run:
+    """Return the run dir that `cfg.resume` asks for, locked and cleaned of half-written files.
+
+    taken: names of run dirs elsewhere, whose numbers a new one must not have.
+    """
     if cfg.resume not in ("auto", "none"):
-        return _run_at(cfg, Path(cfg.resume), dataset)
+        return _run_at(cfg, Path(cfg.resume), dataset, taken)
 
     # The newest unfinished run of the same description, or else a new one.
     messages: list[str] = []
@@ -87,7 +95,7 @@ def open_run(cfg: TrainConfig, dataset: Dataset) -> Run:
             run = _unfinished_run(cfg, path, messages)
             if run:
                 return run
-    return _new_run(cfg, dataset.name, messages)
+    return _new_run(cfg, dataset.name, messages, taken)
 
 
 def take_lock(path: Path, patience: float = 0) -> IO[str] | None:
@@ -116,11 +124,12 @@ def write_config(run: Run, cfg: TrainConfig) -> None:
         temporary.write_text(json.dumps(as_dict(cfg), indent=1) + os.linesep, encoding="utf-8")
 
 
-def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str]) -> Run:
+def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str], taken: Sequence[str]) -> Run:
     """Create the run dir with the next free number."""
     result_dir = make_dir(Path(cfg.result_dir))
     while True:
-        numbers = [int(match[1]) for p in result_dir.iterdir() if (match := re.match(r"(\d+)-", p.name))]
+        names = [*(path.name for path in result_dir.iterdir()), *taken]
+        numbers = [int(match[1]) for name in names if (match := re.match(r"(\d+)-", name))]
         path = result_dir / f"{max(numbers, default=-1) + 1:05d}-{description(cfg, dataset_name)}-{cfg.gpus}gpu"
 
         # Another run may take the number meanwhile.
@@ -175,12 +184,12 @@ def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | 
     return None if is_finished else run
 
 
-def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset) -> Run:
+def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset, taken: Sequence[str]) -> Run:
     """Return the run of a run dir, or a new run that goes on from a checkpoint file."""
     # A checkpoint file: leave its run as it is, and go on in a new one.
     if path.is_file():
         check_architecture(load_checkpoint(path), cfg, dataset.spec, path)
-        new = _new_run(cfg, dataset.name, [f"continuing {path} in a new run dir"])
+        new = _new_run(cfg, dataset.name, [f"continuing {path} in a new run dir"], taken)
         new.checkpoint = path
         return new
 
