@@ -13,7 +13,9 @@ from tests.runs import ROOT, script
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Options of other programs that the pages mention.
-OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint"}
+OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint", "--shm-size", "--tag", "--nnodes",
+          "--node-rank", "--nproc-per-node", "--master-addr", "--master-port", "--ntasks-per-node",
+          "--gpus-per-node"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,8 @@ def options():
         texts.append(script("generate.py", command, "--help").stdout)
     for command in EXPORT_COMMANDS:
         texts.append(script("export.py", command, "--help").stdout)
-    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py", "demo.py")]
+    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py", "demo.py", "submit.py")]
+    texts.append(script("-m", "tests.soak", "--help").stdout)
 
     return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
 

@@ -22,9 +22,9 @@ def submit(folder, *args):
 
 def test_a_job_whose_time_is_up_goes_on_in_the_next_one(tmp_path):
     data = make_dataset(tmp_path / "blobs")
-    options = [*SMALL, "--total-kimg", 4, "--tick-kimg", 0.4, "--image-snapshot-ticks", 0, "--micro-batch", 4]
+    options = [*SMALL, "--total-kimg", 2, "--tick-kimg", 0.4, "--image-snapshot-ticks", 0, "--micro-batch", 4]
     options += ["--gpus", 2, "--data", data, "--result-dir"]
-    out = submit(tmp_path, "--nodes", 2, "--hours", "0.0167", "--grace-seconds", 40, "--folder", tmp_path / "logs",
+    out = submit(tmp_path, "--hours", "0.0167", "--grace-seconds", 48, "--folder", tmp_path / "logs",
                  "--no-gpus", "--", "train.py", *options, tmp_path / "jobs")  # fmt: skip
     assert out.returncode == 0, out.stderr
     [path] = (tmp_path / "logs").iterdir()
@@ -34,7 +34,7 @@ def test_a_job_whose_time_is_up_goes_on_in_the_next_one(tmp_path):
     log = path.read_text()
     attempts, status = (tmp_path / "attempts").read_text().split()
     assert int(attempts) >= 2 and status == "0", log
-    assert log.count("stopped at") == int(attempts) - 1 and log.count("finished 4.0 kimg") == 1
+    assert log.count("stopped at") == int(attempts) - 1 and log.count("finished 2.0 kimg") == 1
     train(*options, tmp_path / "whole", timeout=250)
     assert_same_run(run_dirs(tmp_path / "whole")[0], run_dirs(tmp_path / "jobs")[0])
 

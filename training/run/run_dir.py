@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import re
 import shutil
 import time
@@ -139,6 +140,13 @@ def _new_run(cfg: TrainConfig, dataset_name: str, messages: list[str], taken: Se
             continue
         except OSError as e:
             raise os_error(e, path, "create the folder") from e
+
+        # Of runs of several descriptions that start at once, each has made a folder of its own, with one number.
+        if len([p for p in result_dir.iterdir() if p.name.startswith(f"{path.name.partition('-')[0]}-")]) > 1:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+            time.sleep(random.uniform(0, 0.1))
+            continue
 
         # A run with `--resume auto` may have found and taken the new folder already.
         lock = take_lock(path)

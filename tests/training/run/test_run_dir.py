@@ -1,14 +1,16 @@
 """Which folder a run gets, and which run is continued."""
 
 import json
+import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from config import tiny
+from config import PRESETS, tiny
 from dnnlib.errors import UserError
 from training.run import run_dir
 from training.run.checkpoint import save_checkpoint
@@ -46,10 +48,15 @@ def test_auto_finds_the_newest_unfinished_run(cfg):
     make_run(cfg, 1000)
     second = make_run(cfg, 2000)
     make_run(cfg, 4000)  # finished
-    make_run(replace(cfg, gpus=2), 1000)  # of another description
     run = open_run(cfg, DATASET)
     assert (run.path, run.checkpoint, run.cur_nimg) == (second, second / "checkpoint-000002.pt", 2000)
     assert run.messages == []
+
+
+def test_auto_continues_a_run_of_another_number_of_processes(cfg):
+    other = make_run(replace(cfg, gpus=2), 1000)
+    run = open_run(cfg, DATASET)
+    assert run.path == other and run.messages == [f"{other}: continued with --gpus 1, so far 2"]
 
 
 def test_auto_starts_anew_if_all_runs_are_finished_or_differ(cfg):
@@ -146,3 +153,18 @@ def test_config_json_keeps_the_checkpoint_that_a_run_started_from(cfg, tmp_path)
     for resume, kept in (("auto", "none"), (str(tmp_path), "none"), (str(file), str(file))):
         write_config(run, replace(cfg, resume=resume))
         assert json.loads((run.path / "config.json").read_text())["resume"] == kept
+
+
+def start_runs(result_dir, kind, count):
+    """Start runs one after the other, as fast as possible; return their names."""
+    cfg = replace(PRESETS[kind](), result_dir=str(result_dir))
+    return [open_run(cfg, SimpleNamespace(name="blobs")).path.name for _ in range(count)]
+
+
+def test_runs_that_start_at_once_get_numbers_of_their_own(tmp_path):
+    kinds = ["tiny", "progan-robohash"] * 2
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as pool:
+        names = [name for part in pool.map(start_runs, [tmp_path] * 4, kinds, [10] * 4) for name in part]
+    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
+    assert sorted(int(name.partition("-")[0]) for name in names) == list(range(40))
+    assert len({name.partition("-")[2] for name in names}) == 2
