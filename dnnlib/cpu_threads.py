@@ -8,6 +8,7 @@ of the speed is left. A single thread keeps two thirds (docs/performance.md).
 import functools
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +77,7 @@ class CpuThreads:
     def _read(self) -> _Reading:
         """Return the present counts."""
         now = time.monotonic()
-        if self.fixed:
+        if self.fixed or sys.platform != "linux":
             return _Reading(now, 0)
 
         # Lines are "cpu0 user nice system idle iowait irq softirq steal guest guest_nice"; guests are users as well.

@@ -24,12 +24,26 @@ def os_error(e: OSError, path: Path, doing: str) -> UserError:
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    fd = os.open(path, os.O_RDONLY)
+    """Flush a file, or the names in a folder, to the disk."""
+    # Windows flushes what is open for writing, and has no way to flush a folder.
+    if sys.platform == "win32" and path.is_dir():
+        return
+    fd = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def fsync_all(folder: Path) -> None:
+    """Flush everything in a folder to the disk."""
+    # One call for all files, which may be a million; elsewhere, file by file.
+    if sys.platform != "win32":
+        os.sync()
+        return
+    for path in folder.rglob("*"):
+        if path.is_file():
+            fsync(path)
 
 
 @contextlib.contextmanager
@@ -47,7 +61,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
         # Everything is on the disk before the name changes, and the new name afterwards.
         if temporary.is_dir():
-            os.sync()  # one call for all files of the folder, which may be a million
+            fsync_all(temporary)
         else:
             fsync(temporary)
         os.replace(temporary, path)
@@ -99,9 +113,15 @@ def lock(file: IO[Any]) -> bool:
 
     Where there are no locks, as on some network file systems, return True.
     """
-    # Advisory locks are a part of POSIX, which Windows lacks.
+    # Windows locks a range of bytes, here the first one.
     if sys.platform == "win32":
-        return True
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            return True
+        except OSError:
+            return False
 
     import fcntl
 

@@ -1,10 +1,10 @@
 """What a run shows and writes besides checkpoints: progress bar, a line per tick, logs, sheets, network snapshots."""
 
-import resource
 import shlex
 import sys
 from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -212,9 +212,14 @@ class Report:
 
 def peak_memory(device: torch.device) -> dict[str, float]:
     """Return the most memory that this process has held so far, in GiB by name; that of a GPU comes last."""
-    # The kernel reports bytes on macOS, and KiB elsewhere.
-    unit = 1 if sys.platform == "darwin" else 2**10
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "win32":
+        peak_rss = psutil.Process().memory_info().peak_wset
+    else:
+        import resource
+
+        # The kernel reports bytes on macOS, and KiB elsewhere.
+        unit = 1 if sys.platform == "darwin" else 2**10
+        peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     memory = {"Resources/peak_cpu_mem_gb": peak_rss / 2**30}
     if device.type == "cuda":
         memory["Resources/peak_gpu_mem_gb"] = torch.cuda.max_memory_allocated(device) / 2**30
