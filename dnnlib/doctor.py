@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from typing import NamedTuple
 
 import psutil
 import torch
+import torch.nn.functional as F
 import tyro
 from packaging.requirements import Requirement
 
@@ -29,10 +31,12 @@ from dnnlib.pool import cpu_count
 
 PACKAGE = "msg-gan"
 NAMED = ("torch", "triton", "numpy", "pillow", "av")  # packages whose versions reports of errors need
-EXTRAS = ("datasets", "export", "demo", "hub")
+EXTRAS = ("datasets", "export", "demo", "hub", "trackers", "cloud")
 
 GIB = 2**30
 LEAST_MEMORY = 2 * GIB
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LARGEST_ERROR = 0.02  # relative, of a convolution; bf16 has 0.002
 LEAST_SHARED = 2**26  # bytes of /dev/shm, in which processes hand data over
 LEAST_DISK = GIB  # bytes: a few checkpoints of a large network
 WRITTEN = 2**26  # bytes that the speed of the disk is measured with
@@ -113,6 +117,32 @@ def check_devices() -> Iterator[Finding]:
         build = "built without CUDA" if torch.version.cuda is None else f"made for CUDA {torch.version.cuda}"
         advice = f"there seems to be a GPU, but this torch is {build}: install the torch that fits the driver"
     yield Finding("GPU", "none that torch can use", advice)
+
+
+def check_precisions() -> Iterator[Finding]:
+    """Yield how fast and how exact convolutions are in each precision, which are tried on one of 64 channels."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 64, 32, 32, generator=rng).to(device)
+    weight = torch.randn(64, 64, 3, 3, generator=rng).to(device)
+    expected = F.conv2d(x.double(), weight.double(), padding=1)
+
+    seconds: dict[str, float] = {}
+    for name, dtype in PRECISIONS.items():
+        # fp16 is made for GPUs.
+        if name == "fp16" and device.type == "cpu":
+            continue
+        a, b = (t.to(dtype).contiguous(memory_format=torch.channels_last) for t in (x, weight))
+
+        def convolve(a: torch.Tensor = a, b: torch.Tensor = b) -> float:
+            return F.conv2d(a, b, padding=1)[0, 0, 0, 0].item()  # a number on the host, so that a GPU has finished
+
+        seconds[name] = min(timeit.repeat(convolve, number=1, repeat=5))
+        error = ((F.conv2d(a, b, padding=1) - expected).norm() / expected.norm()).item()
+
+        speed = f"{seconds['fp32'] / seconds[name]:.1f} times as fast as fp32, " if name != "fp32" else ""
+        advice = f"do not train with --precision {name}" if error > LARGEST_ERROR else ""
+        yield Finding(name, f"{speed}relative error {error:.1e}", advice)
 
 
 def check_memory() -> Iterator[Finding]:
@@ -218,6 +248,7 @@ def diagnose(options: Options) -> int:
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_packages,
         check_devices,
+        check_precisions,
         check_memory,
         partial(check_disk, options.result_dir),
         check_weights,

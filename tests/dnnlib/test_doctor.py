@@ -34,12 +34,20 @@ def test_this_machine_can_train(tmp_path):
 
     said = {line[:14].strip(): line[15:] for line in result.stdout.splitlines()}
     assert f"torch {torch.__version__}" in said["packages"]
-    assert said["extras"] == "datasets, export, demo, hub"
+    assert said["extras"] == "datasets, export, demo, hub, trackers"
+    assert "for cloud: pip install '.[cloud]' adds gcsfs" in result.stdout
+    assert "relative error" in said["fp32"] and "times as fast as fp32, relative error" in said["bf16"]
     assert str(tmp_path) in said["disk"] and said["write speed"].endswith("MB/s")
     assert said["processes"] == "can be started" and said["torch.compile"].startswith("works")
 
     # Nothing stays of what was written to measure the speed.
     assert not list(tmp_path.iterdir())
+
+
+def test_a_precision_that_computes_wrongly_is_a_problem(monkeypatch):
+    monkeypatch.setattr(doctor, "LARGEST_ERROR", 1e-4)
+    found = findings(doctor.check_precisions)
+    assert not found["fp32"].advice and found["bf16"].advice == "do not train with --precision bf16"
 
 
 def test_without_a_compiler_it_says_what_to_install(tmp_path):
@@ -59,11 +67,11 @@ def test_missing_and_old_packages(monkeypatch):
     monkeypatch.setattr(doctor, "version", found)
     lines = list(doctor.check_packages())
     assert any(finding.text.startswith("needs torch>=") and "pip install ." in finding.advice for finding in lines)
-    assert any(finding.text == "datasets, hub" for finding in lines)
+    assert any(finding.text == "datasets, hub, trackers" for finding in lines)
 
     # Extras are nobody's problem.
     hints = [finding for finding in lines if "adds" in finding.text]
-    assert [finding.text.split(":")[0] for finding in hints] == ["for export", "for demo"]
+    assert [finding.text.split(":")[0] for finding in hints] == ["for export", "for demo", "for cloud"]
     assert not any(finding.advice for finding in hints)
 
 
