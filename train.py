@@ -18,6 +18,7 @@ import config
 from dnnlib import cli
 from dnnlib.errors import UserError
 from dnnlib.files import read_json
+from dnnlib.privacy import without_secrets
 from training.config import TrainConfig, from_dict
 
 
@@ -40,8 +41,10 @@ def parse(args: Sequence[str]) -> TrainConfig:
             from generation.networks import initial_files
             from pretrained.warm_start import with_networks_of
 
-            default = with_networks_of(default, cfg, initial_files(cfg.init))
-            cfg = _parse_options(default, args[named:])
+            # From here on the copy is found by the address without its password or token, which no file shall keep.
+            files, init = initial_files(cfg.init), tuple(map(without_secrets, cfg.init))
+            default = with_networks_of(default, replace(cfg, init=init), files)
+            cfg = replace(_parse_options(default, args[named:]), init=init)
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e

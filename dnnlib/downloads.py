@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import ipaddress
 import re
 import shutil
 import sys
@@ -10,17 +11,19 @@ import urllib.error
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlparse
-from urllib.request import Request, urlopen
+from urllib.parse import parse_qs, quote, urlencode, urlparse
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
 from tqdm import tqdm
 
 from dnnlib.errors import UserError, printable
 from dnnlib.files import atomic, make_dir
+from dnnlib.privacy import without_secrets
 
 # Seconds before each further try of a download that failed for a reason that may pass.
 WAITS = (1.0, 4.0, 15.0)
+SIGNS = "%/:=&?~#+!$,;'@()*[]"  # signs that urls may have, besides letters and digits
 TIMEOUT = 60.0  # seconds without an answer
 
 # Where Google Drive keeps files, and the largest page that it asks for a confirmation with.
@@ -38,7 +41,7 @@ class _Incomplete(ConnectionError):
 
 def is_url(path: str) -> bool:
     """Return whether `path` is to be fetched from the web."""
-    return urlparse(path).scheme in ("http", "https")
+    return re.match("https?:", path, re.IGNORECASE) is not None
 
 
 def fetch(url: str, path: Path | None = None) -> Path:
@@ -46,17 +49,21 @@ def fetch(url: str, path: Path | None = None) -> Path:
 
     path: default `<torch.hub dir>/msg-gan/<hash>-<name>`. The copy is whole or absent; `#sha256=<64 hex digits>` at the
     end of the url is checked. Links to files on Google Drive are followed to the file. Raise UserError if the download
-    fails, also in several tries, or if the checksum differs.
+    fails, also in several tries, if the checksum differs, or if the url is not of https, except on this machine.
+
+    Passwords and tokens in the url are neither part of the copy's name nor of messages.
     """
-    # A checksum may follow the url.
-    url, _, fragment = url.partition("#")
+    # A checksum may follow the url. Signs that urls cannot have are quoted.
+    url, _, fragment = quote(url, safe=SIGNS, errors="surrogateescape").partition("#")
+    shown = without_secrets(url)
+    _check_address(url)
     checksum = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
     if fragment and not checksum:
-        raise UserError(f"{url}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
+        raise UserError(f"{shown}#{fragment}: expected nothing after the url but #sha256= and 64 hex digits")
 
     # The name in the cache begins with a hash, since files of different sites may have the same name.
-    name = drive_id(url) or Path(urlparse(url).path).name or "file"
-    path = path or Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}-{name}"
+    name = (drive_id(url) or Path(urlparse(url).path).name or "file")[-100:]
+    path = path or Path(torch.hub.get_dir()) / "msg-gan" / f"{hashlib.sha256(shown.encode()).hexdigest()[:16]}-{name}"
 
     # A download with another checksum is not kept.
     if not path.exists():
@@ -64,10 +71,44 @@ def fetch(url: str, path: Path | None = None) -> Path:
         with atomic(path) as temporary:
             _download(url, temporary)
             if checksum:
-                _check_hash(temporary, checksum[1], url)
+                _check_hash(temporary, checksum[1], shown)
     elif checksum:
-        _check_hash(path, checksum[1], f"{url}: cached as {path}")
+        _check_hash(path, checksum[1], f"{shown}: cached as {path}")
     return path
+
+
+def _check_address(url: str) -> None:
+    """Raise UserError unless a url can be asked for safely: by https, or from this machine."""
+    shown = without_secrets(url)
+    try:
+        parts = urlparse(url)
+        host = parts.hostname or ""
+        _ = parts.port  # raises ValueError unless it is a number
+    except ValueError as e:
+        raise UserError(f"{shown}: not an address: {e}") from e
+
+    if "@" in parts.netloc:
+        raise UserError(f"{shown}: a user name or password is not sent, expected an address without")
+    if not re.fullmatch(r"[\w.:-]{1,253}", host, re.ASCII) or any(len(label) > 63 for label in host.split(".")):
+        raise UserError(f"{shown}: not an address: its host is {host!r:.100}")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_this_machine(host)):
+        raise UserError(f"{shown}: expected https://, so that nobody on the way can read or replace the file")
+
+
+def _is_this_machine(host: str) -> bool:
+    """Return whether a host is the loopback interface, on which nobody else listens."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows servers to other addresses only if these may be asked for as well."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def drive_id(url: str) -> str | None:
@@ -91,14 +132,15 @@ def _download(url: str, path: Path) -> None:
     for wait in (*WAITS, None):
         try:
             return _try_download(url, path)
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
-            reason = getattr(e, "reason", "") or repr(e)
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as e:
+            reason = printable(without_secrets(str(getattr(e, "reason", "") or repr(e))))
 
-            # A file that is not there will not be there in a moment.
+            # A file that is not there will not be there in a moment, and a wrong address stays wrong.
             may_pass = not isinstance(e, urllib.error.HTTPError) or e.code in (408, 429) or e.code >= 500
+            may_pass = may_pass and not isinstance(e, ValueError | http.client.InvalidURL)
             if wait is None or not may_pass:
-                raise UserError(f"{url}: cannot download: {reason}") from e
-            print(f"{url}: {reason}, another try in {wait:g} s", file=sys.stderr)
+                raise UserError(f"{without_secrets(url)}: cannot download: {reason}") from e
+            print(f"{without_secrets(url)}: {reason}, another try in {wait:g} s", file=sys.stderr)
             time.sleep(wait)
 
 
@@ -116,7 +158,8 @@ def _try_download(url: str, path: Path) -> None:
 
 def _open(url: str) -> Any:
     """Return the answer of a server."""
-    return urlopen(Request(url, headers={"User-Agent": "msg-gan"}), timeout=TIMEOUT)
+    request = Request(url, headers={"User-Agent": "msg-gan"})
+    return build_opener(_Redirects).open(request, timeout=TIMEOUT)
 
 
 def _open_drive(file_id: str, url: str) -> Any:

@@ -2,6 +2,8 @@
 
 The standard library's unpickler reads them, and `find_class` answers every name with a stand-in of an allow-list: no
 code of a file is imported or called. A pass over the opcodes before that bounds the memory that a file can ask for.
+
+Files of torch.save go through torch's own reader of weights, after their container has been checked.
 """
 
 import contextlib
@@ -11,11 +13,13 @@ import mmap
 import pickle
 import pickletools
 import re
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import torch
 
 from dnnlib.errors import UserError
 
@@ -27,6 +31,8 @@ FOREIGN = {
     "tfutil": "a pickle of Progressive GAN (NVIDIA 2017)",
     "torch": "a pickle of PyTorch objects",
 }
+BUFFER = b"bytearray\n"  # the end of the opcode that names this type, with which torch's reader knows it
+
 # What the unpickler, numpy and the stand-ins below raise when a file is damaged.
 DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, OverflowError, MemoryError, AttributeError
@@ -160,6 +166,30 @@ def read_arrays_pickle(data: bytes, where: str) -> Any:
         content = _Unpickler(io.BytesIO(data), ARRAYS).load()
 
     return {_text(key): value for key, value in content.items()} if isinstance(content, dict) else content
+
+
+def read_torch(path: Path) -> Any:
+    """Return the content of a file of torch.save: tensors on the CPU, and plain values; run no code.
+
+    Raise ValueError if the file is damaged, or if it could fill the memory with more than it holds. Torch's own errors,
+    of nearly any type, and OSError pass through.
+    """
+    # Tensors that are stored as they are cannot be larger than the file.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("compressed, expected a file as torch.save writes it")
+            if bad := archive.testzip():
+                raise ValueError(f"wrong checksum of {bad}")
+            pickles = [archive.read(name) for name in archive.namelist() if name.endswith("data.pkl")]
+    else:
+        # The older container begins with its pickles.
+        pickles = [path.read_bytes()]
+
+    # Torch's reader allows a few bytes to ask for an empty buffer of any size, which no weights need.
+    if any(BUFFER in pickled for pickled in pickles):
+        raise ValueError("it asks for an empty buffer")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 @contextlib.contextmanager

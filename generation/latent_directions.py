@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from dnnlib.arrays import array_names, check_expansion, read_member
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from generation.sampling import Sampler
@@ -73,10 +74,11 @@ def read_directions(path: Path, sampler: Sampler) -> Directions:
         data = path.read_bytes()
         if not zipfile.is_zipfile(io.BytesIO(data)):
             raise ValueError("not a file of arrays")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            if set(Directions._fields) - set(arrays):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_expansion(archive, len(data))
+            if set(Directions._fields) - array_names(archive):
                 raise ValueError("no directions in it")
-            found = Directions(*(arrays[name] for name in Directions._fields))
+            found = Directions(*(read_member(archive, name) for name in Directions._fields))
         k, w_dim = found.vectors.shape
         if found.deviations.shape != (k,) or found.layers.shape != (2,) or found.layers.dtype.kind not in "iu":
             raise ValueError("arrays of wrong shapes")

@@ -4,10 +4,11 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dnnlib.arrays import array_names, check_expansion, read_member
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
 from generation.sampling import Latent, Sample, Sampler
@@ -59,10 +60,13 @@ def read_latents(path: Path) -> StoredLatents:
     try:
         with zipfile.ZipFile(path) as archive:
             # A file of arrays is a zip as well.
-            if NAME in archive.namelist():
-                return _unpack(io.BytesIO(archive.read(NAME)), path)
-        with open(path, "rb") as file:
-            return _unpack(file, path)
+            check_expansion(archive, path.stat().st_size)
+            if NAME not in archive.namelist():
+                return _unpack(archive)
+            data = archive.read(NAME)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_expansion(archive, len(data))
+            return _unpack(archive)
     except OSError as e:
         raise os_error(e, path, "read") from e
     except Exception as e:  # damaged files raise errors of many kinds
@@ -84,17 +88,15 @@ def check_latents(stored: StoredLatents, path: Path, sampler: Sampler) -> None:
         raise UserError(f"{path}: latents of another network: w {found}, expected {G.synthesis.num_ws}x{expected[0]}")
 
 
-def _unpack(file: IO[bytes], path: Path) -> StoredLatents:
+def _unpack(archive: zipfile.ZipFile) -> StoredLatents:
     """Return the arrays of a file, or raise ValueError."""
-    with np.load(file, allow_pickle=False) as arrays:
-        # Pickled objects are refused.
-        names = StoredLatents._fields[:-1]
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            raise ValueError(f"no {', '.join(missing)} in it")
-        layers = sum(name.removeprefix("noise").isdecimal() for name in arrays if name.startswith("noise"))
-        noise = tuple(arrays[f"noise{i}"] for i in range(layers) if f"noise{i}" in arrays)
-        stored = StoredLatents._make([*(arrays[name] for name in names), noise])
+    names, found = StoredLatents._fields[:-1], array_names(archive)
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise ValueError(f"no {', '.join(missing)} in it")
+    layers = sum(name.removeprefix("noise").isdecimal() for name in found if name.startswith("noise"))
+    noise = tuple(read_member(archive, f"noise{i}") for i in range(layers) if f"noise{i}" in found)
+    stored = StoredLatents._make([*(read_member(archive, name) for name in names), noise])
 
     # One row for each image, of finite numbers.
     rows = [*stored[:-1], *noise]

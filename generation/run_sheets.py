@@ -13,7 +13,9 @@ from PIL import Image
 
 from dnnlib.errors import UserError
 from training.data.decode import decoding_error
+from training.spec import size_text
 
+FOLDER = re.compile(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}")
 SHEET_NAME = re.compile(r"fakes(\d+(?:\.\d+)?)\.png")
 
 
@@ -56,13 +58,16 @@ class RunSheets(NamedTuple):
 
         height, width = self.size
         rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+        if not rows or not columns:
+            found, expected = size_text(*pixels.shape[:2]), size_text(height, width)
+            raise UserError(f"{path}: a sheet of {found} pixels, expected images of {expected} in it")
         grid = pixels[: rows * height, : columns * width].reshape(rows, height, columns, width, -1)
         return grid.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1, height, width)
 
 
 def find_sheets(run_dir: Path) -> RunSheets:
     """Return the sheets of a run; raise UserError if there is none that is complete."""
-    folders = [path for path in run_dir.glob("*x*") if re.fullmatch(r"\d+x\d+", path.name)]
+    folders = [path for path in run_dir.glob("*x*") if FOLDER.fullmatch(path.name)]
     folders.sort(key=_size)
 
     # While a run goes on, the newest sheet may not be there for all levels yet.

@@ -104,7 +104,7 @@ class FeatureStore:
 
         # Processes on other machines may have other caches, so they use theirs only if all can.
         path = self._cache_file(drawn, detector, "npy")
-        cached = cache.load(path, partial(np.load, mmap_mode="r", allow_pickle=False))
+        cached = cache.load(path, partial(_read_table, n=drawn.n))
         available = distributed.gather_objects(cached is not None)
         if cached is not None and all(available):
             return cached
@@ -178,3 +178,11 @@ class FeatureStore:
         }
         key = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:32]
         return self.cache_dir / f"{detector.name}-{key}.{suffix}"
+
+
+def _read_table(path: Path, n: int) -> Table:
+    """Return features [n,F] from a file; raise ValueError, or whatever numpy raises, for a damaged file."""
+    table: Table = np.load(path, mmap_mode="r", allow_pickle=False)
+    if table.ndim != 2 or len(table) != n or table.dtype.kind != "f":
+        raise ValueError(f"{table.dtype} {list(table.shape)}, expected floats [{n},F]")
+    return table

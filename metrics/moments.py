@@ -1,10 +1,13 @@
 """Sums over features, and distances between the Gaussians that they describe, all in float64."""
 
+import zipfile
 from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+
+from dnnlib.arrays import read_member
 
 Gaussian = tuple[np.ndarray, np.ndarray]
 """Mean [F] and covariance [F,F]."""
@@ -49,13 +52,16 @@ class Moments:
 
     @staticmethod
     def load(path: Path) -> "Moments":
-        """Return what `save` wrote; raise whatever numpy raises for a damaged file."""
-        moments = Moments(0)
-        with np.load(path, allow_pickle=False) as f:
-            moments.n = f["n"]
-            moments.sum = f["sum"]
-            moments.outer = f["outer"]
+        """Return what `save` wrote; raise ValueError, or whatever numpy raises, for a damaged file."""
+        with zipfile.ZipFile(path) as archive:
+            n, total, outer = (read_member(archive, name) for name in ("n", "sum", "outer"))
 
+        # Another shape would end the computation of a distance.
+        moments = Moments(total.shape[-1])
+        for array, expected in ((n, moments.n), (total, moments.sum), (outer, moments.outer)):
+            if array.shape != expected.shape or array.dtype != expected.dtype or not np.isfinite(array).all():
+                raise ValueError(f"{array.dtype} {list(array.shape)}, expected float64 {list(expected.shape)}")
+        moments.n, moments.sum, moments.outer = n, total, outer
         return moments
 
 

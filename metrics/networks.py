@@ -40,7 +40,7 @@ class Target(NamedTuple):
 def find_target(options: Options) -> Target:
     """Find the networks, and complete the options from the run that the networks belong to."""
     snapshots, run_dir = find_snapshots(options)
-    config = read_json(run_dir / "config.json", "that of a run") if run_dir else {}
+    config = _read_options(run_dir / "config.json") if run_dir else {}
 
     # Without --data the reals are those that the run was trained with.
     data, use_labels = options.data, True
@@ -58,6 +58,17 @@ def find_target(options: Options) -> Target:
     seed = config.get("seed", 0) if settings.seed is None else settings.seed
     mirror = settings.mirror or bool(config.get("mirror"))
     return Target(snapshots, run_dir, data, use_labels, replace(settings, seed=seed, mirror=mirror))
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    """Return the options of a run; raise UserError if those that scores depend on are of wrong types."""
+    config = read_json(path, "that of a run")
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: found {type(config).__name__}, expected the options of a run")
+    for name, kind in {"data": str, "use_labels": bool, "mirror": bool, "seed": int}.items():
+        if name in config and type(config[name]) is not kind:
+            raise UserError(f"{path}: {name} is {type(config[name]).__name__}, expected {kind.__name__}")
+    return config
 
 
 def find_snapshots(options: Options) -> tuple[list[Snapshot], Path | None]:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import UserError
-from dnnlib.files import atomic, lock, make_dir
+from dnnlib.files import atomic, lock, make_dir, os_error
 from metrics.detectors.weights import Origin
 from metrics.results import Result, series
 
 # The link to the best snapshot in a run dir.
 BEST = "best.safetensors"
+MOST_PARTS = 100  # lists and objects in a row, which bounds how deeply they are nested
 
 
 @dataclass
@@ -94,13 +95,40 @@ def keep(run_dir: Path, result: Result) -> list[Result]:
 
 
 def read_results(path: Path) -> list[Result]:
-    """Return the results in a file; damaged lines are left out."""
+    """Return the results in a file; damaged lines are left out. Raise UserError if the file cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    except OSError as e:
+        raise os_error(e, path, "read") from e
+
     rows = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(text))
-    required = {"metric", "snapshot", "value"}
-    return [Result.from_row(row) for row in rows if isinstance(row, dict) and required <= row.keys()]
+    for text in lines:
+        with contextlib.suppress(ValueError, RecursionError):  # also numbers of thousands of digits
+            if text.count("[") + text.count("{") <= MOST_PARTS:
+                rows.append(json.loads(text))
+    return [Result.from_row(row) for row in rows if _is_result(row)]
+
+
+def _is_result(row: Any) -> bool:
+    """Return whether a row has what a result needs, each of its type."""
+    if not isinstance(row, dict) or not {"metric", "snapshot", "value"} <= row.keys():
+        return False
+
+    # Both are parts of names of files.
+    names = (row["metric"], row["snapshot"])
+    if not all(isinstance(name, str) and not re.search(r"[/\\\x00]|^\.", name) for name in names):
+        return False
+
+    values = row.get("results", {})
+    numbers = [row[name] for name in ("num_fakes", "num_reals") if name in row]
+    numbers += [row["value"], row.get("version", 1), row.get("seconds", 0.0)]
+    numbers += [number for number in (row.get("kimg"), row.get("seed")) if number is not None]
+    return isinstance(values, dict) and all(map(_is_number, [*numbers, *values.values()]))
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that a float can hold."""
+    return type(value) is float or (type(value) is int and abs(value) <= 2**1023)
 
 
 def link_best(run_dir: Path) -> None:

@@ -3,7 +3,6 @@
 import math
 import pickle
 import re
-import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import os_error
+from dnnlib.pickles import read_torch
 from pretrained.network_file import NetworkFile, Part, Row, layer_rows, translate
 from training.networks.base import Generator
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
@@ -147,19 +147,8 @@ def _is_equalised(arrays: dict[str, np.ndarray]) -> bool:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a .pth as arrays, without the `module.` of DataParallel in their names; run no code."""
-    size = path.stat().st_size
-
-    # Tensors that are stored as they are cannot be larger than the file.
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > size:
-                    raise UserError(f"{path}: compressed, expected a .pth as torch.save writes it")
-                if bad := archive.testzip():
-                    raise UserError(f"{path}: damaged: wrong checksum of {bad}")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
+        content = read_torch(path)
     except OSError as e:
         raise os_error(e, path, "read") from e
     except Exception as e:
@@ -181,7 +170,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     for name, t in content.items():
         if t.layout != torch.strided or t.device.type != "cpu" or not t.is_floating_point():
             raise UserError(f"{path}: {name} is not a plain tensor of real numbers")
-    if sum(t.numel() * t.element_size() for t in content.values()) > size:
+    if sum(t.numel() * t.element_size() for t in content.values()) > path.stat().st_size:
         raise UserError(f"{path}: its tensors claim more than the file holds")
 
     # Runs on several GPUs put `module.` before the names of a network or of its blocks.

@@ -11,6 +11,7 @@ from dnnlib.files import os_error
 from dnnlib.hub import fetch_from_hub, is_hub
 from dnnlib.object_store import fetch as fetch_object
 from dnnlib.object_store import is_remote
+from dnnlib.privacy import without_secrets
 from pretrained.bmsg_gan import load_bmsg_gan
 from pretrained.native import load_snapshot
 from pretrained.network_file import NetworkFile, join
@@ -99,5 +100,5 @@ def _local(path: str) -> Path:
     file = fetch(path)
     if format_of(file) == WEB_PAGE:
         file.unlink(missing_ok=True)
-        _refuse_html(Path(path))
+        _refuse_html(Path(without_secrets(path)))
     return file

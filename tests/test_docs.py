@@ -10,7 +10,7 @@ from generation.command import COMMANDS as GENERATE_COMMANDS
 from sharing.export.command import COMMANDS as EXPORT_COMMANDS
 from tests.runs import ROOT, script
 
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Options of other programs that the pages mention.
 OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint", "--shm-size", "--tag", "--nnodes",
@@ -64,8 +64,9 @@ def test_links_and_files_exist(path):
         assert (ROOT / name).exists(), name
 
 
-def test_tests_that_prove_promises_exist():
-    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["docs/reliability.md", "SECURITY.md"])
+def test_tests_that_prove_promises_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
     assert named
     for path, name in named:

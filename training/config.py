@@ -364,7 +364,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         # JSON has lists where options have tuples, and may have whole numbers where they have fractions.
         if origin is tuple and isinstance(value, list) and all(type(v) is arguments[0] for v in value):
             return tuple(value)
-        if alternative is float and type(value) in (int, float):
+        if alternative is float and (type(value) is float or (type(value) is int and abs(value) < 2**1023)):
             return float(value)
         if alternative in (int, bool, str, NoneType) and type(value) is alternative:
             return value

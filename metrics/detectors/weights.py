@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from torch import nn
 
 from dnnlib.downloads import fetch
 from dnnlib.errors import UserError
+from dnnlib.pickles import read_torch
 
 # Names the folder of weight files, unless --detector-dir does.
 ENVIRONMENT = "MSG_GAN_DETECTORS"
@@ -89,14 +91,18 @@ def _check_tensors(tensors: dict[str, torch.Tensor], module: nn.Module, name: st
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Return the state dict of a .pth file; no code in it is run."""
-    # torch raises all kinds of errors for a damaged file.
+    # torch raises all kinds of errors for a damaged file, and the text of one recommends opening it unsafely.
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = read_torch(path)
     except Exception as e:
-        raise UserError(f"{path}: not readable: {e!s:.200}") from e
+        reason = "it does not hold plain weights" if isinstance(e, pickle.UnpicklingError) else f"{e!s:.200}"
+        raise UserError(f"{path}: not readable: {reason}") from e
 
     if not isinstance(tensors, dict) or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
         raise UserError(f"{path}: not a state dict, expected tensors by name")
+    for key, tensor in tensors.items():
+        if not isinstance(key, str) or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+            raise UserError(f"{path}: {key!s:.100} is not a plain tensor of real numbers with a name")
     return tensors
 
 

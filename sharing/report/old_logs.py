@@ -9,8 +9,8 @@ from sharing.report.records import Curve, RunRecord, curves_of
 
 # `tick 1 kimg 140.3 minibatch 16 time 15m 04s sec/tick 840.2 sec/kimg 5.99 maintenance 63.9 gpumem 4.1`; that of
 # StyleGAN has `lod 7.00` too.
-TICK = re.compile(r"tick +\d+ +kimg +([\d.]+) +.*?time +((?:\d+[smhd] *)+)(.*)")
-FIELD = re.compile(r"(sec/kimg|gpumem) +([\d.]+)")
+TICK = re.compile(r"tick +\d+ +kimg +(\d+\.?\d*) +.*?time +((?:\d{1,9}[smhd] *)+)(.*)", re.ASCII)
+FIELD = re.compile(r"(sec/kimg|gpumem) +(\d+\.?\d*)", re.ASCII)
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

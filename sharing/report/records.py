@@ -10,6 +10,7 @@ import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.files import lock, os_error, read_json
+from dnnlib.privacy import without_home, without_secrets
 from metrics.result_files import read_results
 from metrics.results import Result, repeats_of, series
 
@@ -73,7 +74,7 @@ def read_run(run_dir: Path) -> RunRecord:
     """
     rows = _read_rows(run_dir / "stats.jsonl")
     config = read_json(run_dir / "config.json", "that of a run") if (run_dir / "config.json").exists() else {}
-    options = flatten(config)
+    options = _flat(config, run_dir / "config.json")
 
     # A run that was resumed for longer has a new config.json.
     total = _number(config.get("total_kimg")) if isinstance(config, dict) else None
@@ -103,6 +104,15 @@ def flatten(values: Any, prefix: str = "") -> dict[str, str]:
     for name, value in values.items():
         flat |= flatten(value, f"{prefix}.{name}" if prefix else name)
     return flat
+
+
+def _flat(values: Any, path: Path) -> dict[str, str]:
+    """Return what a JSON file holds as `flatten` does, without folders and secrets of who ran it; raise UserError if
+    that is nested too deeply."""
+    try:
+        return {name: without_home(without_secrets(text)) for name, text in flatten(values).items()}
+    except RecursionError as e:
+        raise UserError(f"{path}: nested too deeply, expected that of a run") from e
 
 
 def curves_of(rows: Rows) -> dict[str, Curve]:
@@ -199,15 +209,15 @@ def _read_provenance(run_dir: Path) -> dict[str, str]:
     path = run_dir / "run.json"
     found = read_json(path, "that of a run") if path.exists() else {}
     earlier = found.pop("earlier", []) if isinstance(found, dict) else []
-    facts = flatten(found)
-    if earlier:
+    facts = _flat(found, path)
+    if isinstance(earlier, list) and earlier:
         facts["sessions before this one"] = str(len(earlier))
 
     # A resumed run reports itself again; the newest session counts.
     log = run_dir / "log.txt"
-    if log.exists():
+    if log.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        facts |= {match[1]: match[2] for line in lines if (match := LOG_HEAD.fullmatch(line))}
+        facts |= {match[1]: without_home(match[2]) for line in lines if (match := LOG_HEAD.fullmatch(line))}
     return facts
 
 

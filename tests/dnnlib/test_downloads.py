@@ -26,16 +26,21 @@ QUOTA_PAGE = "<html><head><title>Google Drive -\n Quota exceeded</title></head><
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers /whole..., /short (which closes too early), /garbage, /flaky (the third time), /busy (never), and /drive
-    as Google Drive does; nothing else exists."""
+    """Answers /whole..., /short (which closes too early), /garbage, /flaky (the third time), /busy (never),
+    /moved (elsewhere), and /drive as Google Drive does; nothing else exists."""
 
     def do_GET(self):
         self.server.paths.append(self.path)
         if self.path.startswith("/drive"):
             self.drive()
             return
-        if self.path == "/busy" or (self.path == "/flaky" and self.server.paths.count("/flaky") < 3):
+        if self.path.startswith("/busy") or (self.path == "/flaky" and self.server.paths.count("/flaky") < 3):
             self.send_error(503)
+            return
+        if self.path == "/moved":
+            self.send_response(302)
+            self.send_header("Location", self.server.target)
+            self.end_headers()
             return
         if self.path == "/garbage":
             self.wfile.write(b"this is no HTTP\r\n\r\n")
@@ -204,3 +209,41 @@ def test_other_pages_of_google_drive_are_no_files(server):
         with pytest.raises(UserError, match=r"no file of Google Drive, expected a link such as"):
             fetch(url)
     assert not server.paths
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://example.com/x.pkl", "http://10.0.0.1/x.pkl", "http://localhost.example.com/x", "http://[2001:db8::1]/x",
+     "http://drive.google.com/uc?id=0123456789", "HTTP://example.com/x"],
+)  # fmt: skip
+def test_only_https_is_used_beyond_this_machine(server, url):
+    with pytest.raises(UserError, match="expected https://, so that nobody on the way can read or replace the file"):
+        fetch(url)
+
+
+@pytest.mark.parametrize("target", ["http://example.com/x", "ftp://127.0.0.1/x", "file:///etc/hostname"])
+def test_a_server_cannot_lead_to_other_protocols(server, tmp_path, target):
+    server.target = target
+    with pytest.raises(UserError, match=r"expected https://|is not allowed"):
+        fetch(f"{server.url}/moved")
+    assert not cached(tmp_path)
+
+
+def test_a_server_may_lead_elsewhere(server):
+    server.target = f"{server.url}/whole"
+    assert fetch(f"{server.url}/moved").read_bytes() == DATA
+
+
+def test_the_copy_is_found_without_the_token(server):
+    path = fetch(f"{server.url}/whole.pkl?id=3&token=s3cret")
+    assert fetch(f"{server.url}/whole.pkl?id=3") == path and server.paths == ["/whole.pkl?id=3&token=s3cret"]
+
+
+def test_messages_hold_no_token(server, capsys):
+    for path in ("missing", "busy"):
+        with pytest.raises(UserError, match=f"/{path}: cannot download") as e:
+            fetch(f"{server.url}/{path}?token=s3cret")
+        assert "s3cret" not in str(e.value)
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:1/x: a user name or password is not sent"):
+        fetch("http://me:s3cret@127.0.0.1:1/x")
+    assert "s3cret" not in capsys.readouterr().err

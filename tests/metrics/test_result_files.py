@@ -7,7 +7,7 @@ import sys
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from metrics.result_files import ResultFiles, keep
+from metrics.result_files import ResultFiles, keep, link_best, read_results
 from tests.metrics.helpers import rows
 from tests.metrics.keep_results import result
 from tests.runs import ENV, ROOT
@@ -82,3 +82,23 @@ def test_results_that_are_written_at_once_and_damaged_lines(tmp_path):
     file.write_text("\n".join([lines[0][:20], "[1, 2]", "{}", *lines[1:]]) + "\n")
     subprocess.run(commands[0], cwd=ROOT, env=PROGRAM_ENV, check=True)
     assert {r["snapshot"] for r in rows(tmp_path, "swd")} >= {json.loads(line)["snapshot"] for line in lines[1:]}
+
+
+def test_results_that_name_other_places_are_left_out(tmp_path):
+    run_dir, name = tmp_path / "run", "network-snapshot-000001.safetensors"
+    run_dir.mkdir()
+    for path in (tmp_path / "secret", run_dir / name):
+        path.write_text("x")
+    good = {"metric": "fid5k", "snapshot": name, "kimg": 1, "value": 2.0, "results": {}, "weights": "published"}
+    wrong = [
+        {"snapshot": "../secret"}, {"snapshot": str(tmp_path / "secret")}, {"snapshot": ".hidden"}, {"snapshot": 3},
+        {"metric": "../fid5k"}, {"value": "low"}, {"value": 10**400}, {"results": {"x": None}}, {"seed": [1]},
+        {"kimg": "1"}, {"num_fakes": "many"}, {"results": 1},
+    ]  # fmt: skip
+    lines = [json.dumps({**good, "kimg": 2, "value": 0.5, **change}) for change in wrong]
+    lines += ["[" * 100_000, '{"metric": ' + "9" * 5000 + "}", json.dumps(good)]
+    (run_dir / "metric-fid5k.jsonl").write_text("\n".join(lines) + "\n")
+
+    assert [one.value for one in read_results(run_dir / "metric-fid5k.jsonl")] == [2.0]
+    link_best(run_dir)
+    assert os.readlink(run_dir / "best.safetensors") == name

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, ImageOps
 
+from dnnlib.arrays import read_npy
 from dnnlib.extras import import_extra
 
 ANIMATED = "animated, its first frame taken"
@@ -81,7 +82,7 @@ def bands_of(data: bytes, channels: int | None = None) -> np.ndarray | None:
 
 def _array(data: bytes, channels: int | None = None) -> np.ndarray:
     """Return the image in a .npy file as uint8 [C,H,W]."""
-    array = np.load(io.BytesIO(data), allow_pickle=False)
+    array = read_npy(data)
     if array.ndim == 4 and len(array) == 1:
         array = array[0]
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or not array.size:

@@ -11,8 +11,8 @@ from dnnlib.errors import UserError
 from training.data.archives import Files, image_names, label_file
 from training.data.decode import bands_of, decode, decoding_error, planes, with_alpha
 from training.data.labels import LabelTable, channels_from_json, label_bytes, labels_from_json, no_labels
-from training.data.tfrecord import halvings
-from training.spec import ImageSpec, pyramid_sizes, shape_text, size_error
+from training.data.tfrecord import halvings, image_spec
+from training.spec import pyramid_sizes, shape_text, size_error
 
 DAMAGED_AT_ONCE = 100  # images that may be damaged at the start of a dataset before it counts as none
 
@@ -63,7 +63,7 @@ class ImageDataset:
             labels = labels_from_json(files.read(name), relative, f"{self.path}: {name}")
         self.labels = no_labels(len(self)) if labels is None else labels
         c_dim = self.labels.shape[1]
-        self.spec = ImageSpec(resolution=height, width=sizes[height], channels=channels, c_dim=c_dim)
+        self.spec = image_spec(self.path, height, sizes[height], channels, c_dim)
 
     def _first(self) -> tuple[tuple[int, ...], str]:
         """Return the shape and the name of the first image; those that are damaged are reported when they are read."""

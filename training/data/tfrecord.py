@@ -109,7 +109,7 @@ class TFRecordDataset:
         # Labels are optional.
         label_files = sorted(self.path.glob("*.labels")) if use_labels else []
         self.labels: LabelTable = read_labels(label_files[0], len(self)) if label_files else no_labels(len(self))
-        self.spec = ImageSpec(resolution=height, width=width, channels=channels, c_dim=self.labels.shape[1])
+        self.spec = image_spec(self.path, height, width, channels, self.labels.shape[1])
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A process that receives the dataset opens the files itself: pickling them would copy their content.
@@ -147,6 +147,14 @@ class TFRecordDataset:
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return copies of the images uint8 [n,C,H,W] and labels float32 [n,c_dim] of these indices."""
         return self.images.batch(indices), np.asarray(self.labels[indices])
+
+
+def image_spec(path: Path, height: int, width: int, channels: int, c_dim: int) -> ImageSpec:
+    """Return what the images of the dataset at `path` are; raise UserError if networks cannot be built for them."""
+    try:
+        return ImageSpec(resolution=height, width=width, channels=channels, c_dim=c_dim)
+    except ValueError as e:
+        raise UserError(f"{path}: images: {e}") from e
 
 
 def shards(folder: Path) -> list[list[Path]]:

@@ -18,6 +18,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.files import atomic
+from dnnlib.privacy import without_home, without_secrets
 from training.config import TrainConfig
 from training.data.dataset import Dataset
 
@@ -45,7 +46,7 @@ class Provenance:
         # Whoever continues a run after the dataset was made anew may not know that.
         self.dataset_has_changed = last is not None and last["data"].get("fingerprint") != fingerprint
         self.facts: dict[str, Any] = {
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": _private(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])),
             "started": _now(),
             "ended": None,
             "outcome": "running, or ended without a chance to say so",
@@ -56,7 +57,7 @@ class Provenance:
             "devices": f"{cfg.gpus} x {device_name(device)}",
             "versions": _versions(),
             "code": _code(),
-            "data": {"path": cfg.data, "images": len(dataset), "fingerprint": fingerprint},
+            "data": {"path": _private(cfg.data), "images": len(dataset), "fingerprint": fingerprint},
             "earlier": [] if last is None else [*last["earlier"], {key: last[key] for key in SESSION}],
         }
         self._write()
@@ -97,8 +98,13 @@ def _read(path: Path) -> dict[str, Any] | None:
         facts = json.loads(path.read_text(encoding="utf-8"))
         is_whole = {*SESSION, "earlier", "data"} <= facts.keys() and isinstance(facts["data"], dict)
         return facts if is_whole and isinstance(facts["earlier"], list) else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
+
+
+def _private(text: str) -> str:
+    """Return a text without what lets others in, and without the name of the user in paths."""
+    return without_home(without_secrets(text))
 
 
 def _now() -> str:

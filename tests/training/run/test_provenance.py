@@ -4,15 +4,19 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
 
 from dnnlib.images import save_image
-from tests.runs import ENV, ROOT, SMALL, command, make_dataset, run_dirs, train
+from tests.golden_data import GOLDEN
+from tests.runs import ENV, ROOT, SMALL, command, make_dataset, run_dirs, script, train
 from training.data.dataset import open_dataset
 from training.run import provenance
 
@@ -116,3 +120,44 @@ def test_the_version_of_the_code(tmp_path, monkeypatch):
     assert len(code["commit"]) == 40 and code["changed"] is False
     (tmp_path / "a.py").write_text("2")
     assert provenance._code()["changed"] is True
+
+
+class Files(SimpleHTTPRequestHandler):
+    """Serves a folder, without messages."""
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_run_dir_holds_no_secrets(tmp_path):
+    """Neither the token of a link, nor what the environment holds, nor, where it is not needed, the user's name."""
+    home = tmp_path / "home"
+    data = make_dataset(home / "blobs")
+    served = partial(Files, directory=GOLDEN)
+    with ThreadingHTTPServer(("127.0.0.1", 0), served) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/c2_network-final.pkl"
+        env = {**ENV, "HOME": str(home), "HF_TOKEN": "hf_s3cret", "WANDB_API_KEY": "s3cret"}
+        args = ["tiny", "--resolution", "16", "--data", data, "--result-dir", tmp_path / "results", "--batch", "8"]
+        args += ["--total-kimg", "0.008"]
+
+        def go(*more):
+            return subprocess.run(command(*args, *more), cwd=ROOT, env=env, capture_output=True, text=True)
+
+        out = go("--init", f"{url}?token=s3cret", "--save-code")
+        assert out.returncode == 0, out.stderr
+        [run] = run_dirs(tmp_path / "results")
+        server.shutdown()
+
+    # The run goes on, also with the link as it was given, and can be launched again while the copy is there.
+    for init, kimg in ((url, "0.016"), (f"{url}?token=s3cret", "0.024")):
+        out = go("--init", init, "--total-kimg", kimg, "--resume", "auto")
+        assert out.returncode == 0 and run_dirs(tmp_path / "results") == [run], out.stderr
+    assert json.loads((run / "config.json").read_text())["init"] == [url]
+
+    report = tmp_path / "report.html"
+    script("report.py", run, "--output", report)
+    for path in (*(path for path in run.rglob("*") if path.is_file()), report):
+        assert b"s3cret" not in path.read_bytes(), path
+    facts = read(run)
+    assert facts["data"]["path"] == "~/blobs" and "--data ~/blobs" in facts["command"] and url in facts["command"]
