@@ -22,19 +22,20 @@ def submit(folder, *args):
 
 def test_a_job_whose_time_is_up_goes_on_in_the_next_one(tmp_path):
     data = make_dataset(tmp_path / "blobs")
-    options = [*SMALL, "--total-kimg", 2, "--tick-kimg", 0.4, "--image-snapshot-ticks", 0, "--micro-batch", 4]
+    options = [*SMALL, "--total-kimg", 0.8, "--tick-kimg", 0.08, "--image-snapshot-ticks", 0, "--micro-batch", 4]
     options += ["--gpus", 2, "--data", data, "--result-dir"]
-    out = submit(tmp_path, "--hours", "0.0167", "--grace-seconds", 48, "--folder", tmp_path / "logs",
+    out = submit(tmp_path, "--hours", "0.0167", "--grace-seconds", 55, "--folder", tmp_path / "logs",
                  "--no-gpus", "--", "train.py", *options, tmp_path / "jobs")  # fmt: skip
     assert out.returncode == 0, out.stderr
-    [path] = (tmp_path / "logs").iterdir()
+    [path] = (tmp_path / "logs").glob("*.log")
     assert out.stdout == f"job {path.stem}: log in {path}\n"
 
     # The first attempt was stopped, the last one finished.
     log = path.read_text()
+    assert not list((tmp_path / "jobs").glob("00001*")), "a run that has finished is not started again"
     attempts, status = (tmp_path / "attempts").read_text().split()
-    assert int(attempts) >= 2 and status == "0", log
-    assert log.count("stopped at") == int(attempts) - 1 and log.count("finished 2.0 kimg") == 1
+    assert (attempts, status) == ("3", "0"), log
+    assert log.count("stopped at") == 2 and log.count("finished 0.8 kimg") == 1
     train(*options, tmp_path / "whole", timeout=250)
     assert_same_run(run_dirs(tmp_path / "whole")[0], run_dirs(tmp_path / "jobs")[0])
 

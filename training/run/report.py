@@ -1,5 +1,6 @@
 """What a run shows and writes besides checkpoints: progress bar, a line per tick, logs, sheets, network snapshots."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +26,9 @@ from training.run.snapshot import save_snapshot
 from training.spec import shape_text
 from training.state import Tick, TrainState
 from training.update import OutOfMemory
+
+# The variable that names a file which is to appear when a run stops before its end.
+STOPPED = "MSG_GAN_STOPPED"
 
 
 class Report:
@@ -185,6 +189,10 @@ class Report:
         if not state.finished:
             self.run.stop_file.unlink(missing_ok=True)  # so that the run can go on
             self.say(f"stopped at {state.cur_nimg / 1000:.3f} kimg; `--resume auto` goes on from here: {self.run.path}")
+
+            # The exit status is 0 as well, so that a job which wants to go on needs another sign.
+            if STOPPED in os.environ:
+                Path(os.environ[STOPPED]).touch()
             return
 
         # Where to look first.
