@@ -14,7 +14,8 @@ if not torch.cuda.is_available():
 # Under `make test &` in a script SIGINT is ignored, and programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("repeatable", derandomize=True)  # HYPOTHESIS_PROFILE=default: other examples
+# HYPOTHESIS_PROFILE=default: other examples. No deadline, since the machine may be busy.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 

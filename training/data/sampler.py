@@ -11,6 +11,10 @@ import numpy as np
 from dnnlib.errors import UserError
 from dnnlib.pool import WorkerDied, ordered_map
 from training.data.dataset import Dataset
+from training.data.permutation import Permutation, coins
+
+# Datasets of more images are shuffled without a permutation in memory: that of a billion images takes 8 GB.
+LARGE = 2**24
 
 
 # A permutation is kept until the next two epochs need others: a batch may lie in two.
@@ -33,6 +37,9 @@ class SampleOrder:
 
     def __getitem__(self, sample: int) -> tuple[int, bool]:
         """Return the index of an image, and whether it is mirrored."""
+        if self.length > LARGE:
+            indices, mirrored = self._take_large(sample, 1)
+            return int(indices[0]), bool(mirrored[0])
         epoch, i = divmod(sample, self.length)
 
         # Both are drawn whether images are mirrored or not, so that the order does not depend on it.
@@ -41,8 +48,20 @@ class SampleOrder:
 
     def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the images of samples start ... start+count-1, int64 [count], and which are mirrored, bool [count]."""
+        if self.length > LARGE:
+            return self._take_large(start, count)
         samples = [self[sample] for sample in range(start, start + count)]
         return np.array([i for i, _ in samples]), np.array([mirrored for _, mirrored in samples])
+
+    def _take_large(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Do what `take` does, in an order of which only this part is computed."""
+        epochs, places = np.divmod(np.arange(start, start + count), self.length)
+        indices, mirrored = [], []
+        for epoch in np.unique(epochs).tolist():
+            part = places[epochs == epoch]
+            indices.append(Permutation(self.length, (self.seed, epoch))(part))
+            mirrored.append(coins(part, (self.seed, epoch, 1)))
+        return np.concatenate(indices), np.concatenate(mirrored) & self.mirror
 
 
 def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:

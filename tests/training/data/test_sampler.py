@@ -2,6 +2,7 @@
 
 import os
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dnnlib.errors import UserError
+from training.data import sampler
 from training.data.sampler import SampleOrder, batches, crash, read_ahead, read_batch
 from training.spec import ImageSpec
 
@@ -55,6 +57,31 @@ def test_the_order_is_that_of_earlier_versions():
     rng = np.random.default_rng((5, 2))
     expected = list(zip(rng.permutation(6).tolist(), (rng.random(6) < 0.5).tolist(), strict=True))
     assert [order[12 + k] for k in range(6)] == expected
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_large_datasets_are_shuffled_as_a_whole_without_a_list(monkeypatch, mirror):
+    monkeypatch.setattr(sampler, "LARGE", 99)
+    order = SampleOrder(100, seed=3, mirror=mirror)
+    for epoch in range(2):
+        indices, mirrored = order.take(100 * epoch, 100)
+        assert sorted(indices.tolist()) == list(range(100)) != indices.tolist()
+        assert 25 < mirrored.sum() < 75 if mirror else not mirrored.any()
+    assert order.take(0, 100)[0].tolist() != order.take(100, 100)[0].tolist()
+
+    # Any part is what it is within the whole, also across two epochs.
+    whole = [array.tolist() for array in order.take(0, 200)]
+    assert [array.tolist() for array in order.take(90, 30)] == [array[90:120] for array in whole]
+    assert order[95] == (whole[0][95], whole[1][95])
+
+
+def test_a_billion_images_take_no_memory():
+    order = SampleOrder(10**9, seed=0, mirror=True)
+    tracemalloc.start()
+    indices, mirrored = order.take(10**12 + 5, 64)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+    assert len(set(indices.tolist())) == 64 and indices.max() > 10**8 and mirrored.any()
 
 
 def test_epochs_and_seeds_differ():
