@@ -103,6 +103,9 @@ def job_file(options: Options, command: list[str]) -> str:
     # preempted, or whose nodes have failed.
     per_node = processes // options.nodes
     minutes = max(1, round(options.hours * 60))
+
+    # Slurm may send the signal up to a minute early, and this file has begun after the job.
+    late = max(0, minutes * 60 - options.grace_seconds - 90)
     flags = [
         f"job-name={options.name}",
         f"nodes={options.nodes}",
@@ -129,7 +132,7 @@ def job_file(options: Options, command: list[str]) -> str:
             "status=$?",
             "",
             "# It has stopped because the time was nearly up: go on in a new job.",
-            f'if test -e "$MSG_GAN_STOPPED" && test $SECONDS -ge {minutes * 60 - options.grace_seconds}; then',
+            f'if test -e "$MSG_GAN_STOPPED" && test $SECONDS -ge {late}; then',
             '  scontrol requeue "$SLURM_JOB_ID"',
             "fi",
             "exit $status",
