@@ -411,7 +411,7 @@ def test_arrays_as_in_celeba_hq():
         assert np.array_equal(Rules()(array(stored)).image, x[:1])
     for stored in (x.astype(float), np.zeros((2, 3, 16, 16), np.uint8), x[:0]):
         assert "expected uint8 [C,H,W], [H,W,C] or [H,W]" in Rules()(array(stored)).reason
-    assert "allow_pickle=False" in Rules()(array(np.array([object()]))).reason
+    assert "they are pickles" in Rules()(array(np.array([object()]))).reason
 
 
 @pytest.mark.parametrize(("form", "suffix"), [("HEIF", "heic"), ("AVIF", "avif")])
