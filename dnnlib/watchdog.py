@@ -100,8 +100,9 @@ class Watchdog:
             ],
         }
 
-        # Readers never see a part of it; it need not be on the disk, and a full disk must not end the run here.
-        temporary = path.with_name(f".{path.name}.{PARTIAL}")
+        # Readers never see a part of it; it need not be on the disk, and a full disk must not end the run here. The
+        # number lets whoever continues the run clean up after a kill.
+        temporary = path.with_name(f".{path.name}.0{PARTIAL}")
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
             os.replace(temporary, path)

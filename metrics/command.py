@@ -79,4 +79,4 @@ def score_all(load: Load, options: Options, device: torch.device) -> None:
     for snapshot in target.snapshots:
         session.score_network(snapshot, keep_going=several)
     if session.failures and several:
-        raise UserError(f"not everything was measured, {len(session.failures)} times; first {session.failures[0]}")
+        raise UserError(f"not everything was measured ({len(session.failures)} failed): {session.failures[0]}")

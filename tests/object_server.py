@@ -1,4 +1,4 @@
-"""An S3 server on this machine, which can be told to fail."""
+"""An S3 server on this machine that fails on demand."""
 
 import contextlib
 import threading

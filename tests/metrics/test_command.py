@@ -39,7 +39,7 @@ def test_a_damaged_snapshot_does_not_keep_the_others_from_being_scored(run, tmp_
     out = run_metrics("--network", copy, "--snapshot", "all", "--metrics", "swd16,msssim16", check=False)
     assert out.returncode == 2 and "Traceback" not in out.stderr
     assert f"warning: {snapshot.name} is not scored: " in out.stdout
-    assert f"error: not everything was measured, 1 times; first {snapshot.name} is not scored" in out.stderr
+    assert f"error: not everything was measured (1 failed): {snapshot.name} is not scored" in out.stderr
     kept = {r["kimg"] for r in rows(copy, "swd16")} & {r["kimg"] for r in rows(copy, "msssim16")}
     assert kept == {0.064, 0.128, 0.192, 0.256} - {float(damaged)}
 
