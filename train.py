@@ -70,8 +70,10 @@ def main() -> int:
     from dataprep.prepare import needs_scaling, scaled
     from dnnlib.object_store import local_copy
 
-    data = local_copy(Path(cfg.data))
-    reason = needs_scaling(data, cfg.resolution)
+    reason = None
+    if not cfg.stream:
+        data = local_copy(Path(cfg.data))
+        reason = needs_scaling(data, cfg.resolution)
     if cfg.dry_run:
         from training.run.forecast import print_forecast
 

@@ -34,7 +34,18 @@ def is_remote(place: str | Path) -> bool:
 
 def local_copy(place: Path) -> Path:
     """Return a path as it is, or the local copy of what it names in an object store."""
-    return fetch(re.sub(":/+", "://", str(place), count=1), "datasets") if is_remote(place) else place
+    return fetch(url_of(place), "datasets") if is_remote(place) else place
+
+
+def url_of(place: Path) -> str:
+    """Return the URL that was made a path, in which two slashes became one."""
+    return re.sub(":/+", "://", str(place), count=1)
+
+
+def content_marks(files: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the names of files, and of each what changes when its content does, as `ObjectStore.files` gives it."""
+    marks = ("size", "ETag", "etag", "md5Hash", "mtime", "LastModified", "blob_id")
+    return sorted((name, *(str(entry.get(mark)) for mark in marks)) for name, entry in files.items())
 
 
 class ObjectStore:
@@ -63,6 +74,20 @@ class ObjectStore:
             return content
         except FileNotFoundError:
             return None
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Return bytes start ... stop-1 of a file."""
+
+        def read() -> bytes:
+            content: bytes = self.fs.cat_file(self._path(name), start=start, end=stop)
+            if len(content) != stop - start:
+                raise OSError(f"{len(content)} bytes, expected {stop - start}")
+            return content
+
+        try:
+            return self._try(read, name, "read")
+        except FileNotFoundError as e:
+            raise UserError(f"{self.url}/{name}: no such file") from e
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, whole or not at all."""
@@ -148,9 +173,7 @@ def fetch(url: str, kind: str = "objects") -> Path:
         raise UserError(f"{url}: no such file or folder")
 
     # Names, sizes and what the store tells of their content give the copy its place.
-    marks = ("size", "ETag", "etag", "md5Hash", "mtime", "LastModified", "blob_id")
-    facts = sorted((name, *(str(entry.get(mark)) for mark in marks)) for name, entry in files.items())
-    key = hashlib.sha256(f"{store.url} {facts}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{store.url} {content_marks(files)}".encode()).hexdigest()[:16]
     folder = make_dir(cache_folder(kind) / key)
     copy = folder / (store.root.rpartition("/")[2] or "root")
 

@@ -22,6 +22,8 @@ class ObjectServer:
         self.failed = 0
         self.bytes_sent: Counter[str] = Counter()
         """Bytes that were read of each object."""
+        self.ranges: list[tuple[str, str]] = []
+        """Each request to read an object: its path and the Range header."""
         self.lock = threading.Lock()
         self.server = make_server("127.0.0.1", 0, self, threaded=True)
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
@@ -41,6 +43,7 @@ class ObjectServer:
         if environ["REQUEST_METHOD"] == "GET":
             with self.lock:
                 self.bytes_sent[environ["PATH_INFO"]] += sum(map(len, chunks))
+                self.ranges.append((environ["PATH_INFO"], environ.get("HTTP_RANGE", "")))
         return chunks
 
     @property

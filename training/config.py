@@ -109,6 +109,9 @@ class TrainConfig:
     data: str
     """Dataset: a folder of TFRecords made by dataset_tool.py, or a folder or zip of images (PNG or another format,
     labels in dataset.json). Images of several sizes are cropped to squares and scaled to `resolution` first."""
+    stream: bool = False
+    """Read the images of a dataset in an object store when they are needed, rather than copy it to this machine first.
+    It must be one of TFRecords. Their order is random, but not that of training on the copy."""
     resolution: int | None = None
     """Train on the images of this height in pixels, a resolution of the dataset; None = its largest one."""
     use_labels: bool = True

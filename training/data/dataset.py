@@ -8,10 +8,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from dnnlib.errors import UserError
-from dnnlib.object_store import local_copy
+from dnnlib.object_store import is_remote, local_copy, url_of
 from training.data.archives import FolderFiles, ZipFiles, image_names, label_file
 from training.data.image_dataset import ImageDataset
 from training.data.labels import LabelTable, names_from_json
+from training.data.remote_records import RemoteRecords
 from training.data.tfrecord import TFRecordDataset
 from training.spec import ImageSpec
 
@@ -71,12 +72,18 @@ FORMATS = {
 }
 
 
-def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = True) -> Dataset:
+def open_dataset(path: Path, resolution: int | None = None, use_labels: bool = True, stream: bool = False) -> Dataset:
     """Return the dataset at `path`: the same images and labels, by index, from each form.
 
-    path: may also be a URL of an object store, of which a local copy is kept in the user's cache. resolution: height of
-    the images; None = the largest. Raises UserError if there is no dataset, or if it is damaged or incomplete.
+    path: may also be a URL of an object store, of which a local copy is kept in the user's cache, unless `stream`: then
+    images are read from the store when they are needed. resolution: height of the images; None = the largest. Raises
+    UserError if there is no dataset, or if it is damaged or incomplete.
     """
+    if stream:
+        if not is_remote(path):
+            raise UserError(f"{path}: cannot be streamed, expected the URL of an object store, e.g. s3://BUCKET/FOLDER")
+        return RemoteRecords(url_of(path), resolution, use_labels)
+
     path = local_copy(path)
     for form in FORMATS.values():
         if form.is_it(path):

@@ -19,6 +19,7 @@ from dnnlib.files import Unchanged, os_error
 _HEADER = struct.Struct("<QI")  # length of the payload, checksum of the length
 GZIP = b"\x1f\x8b"
 _FOOTER = struct.Struct("<I")  # checksum of the payload
+HEADER_BYTES, FOOTER_BYTES = _HEADER.size, _FOOTER.size
 
 # Wire types of protobuf: how the value of a field is encoded.
 _VARINT = 0
@@ -36,6 +37,14 @@ def frame(payload: bytes) -> bytes:
     """Return a record: header, payload, footer."""
     length = struct.pack("<Q", len(payload))
     return b"".join((length, _FOOTER.pack(masked_crc(length)), payload, _FOOTER.pack(masked_crc(payload))))
+
+
+def record_size(header: bytes) -> int:
+    """Return the number of bytes of the record that begins with this header; raise ValueError if it is damaged."""
+    length, expected = _HEADER.unpack(header)
+    if (actual := masked_crc(header[:8])) != expected:
+        raise ValueError(f"damaged: length checksum {actual:08x}, expected {expected:08x}")
+    return int(_HEADER.size + length + _FOOTER.size)
 
 
 def _varint(n: int) -> bytes:
@@ -186,16 +195,15 @@ class RecordFile:
         if not start and self._bytes[:2].tobytes() == GZIP:
             raise UserError(f"{self.path}: compressed by gzip, expected TFRecords that are not: gunzip it first")
 
-        length, expected = _HEADER.unpack(self._bytes[start : start + _HEADER.size].tobytes())
-        actual = masked_crc(self._bytes[start : start + 8])
-        if actual != expected:
-            raise self._error(i, f"damaged: length checksum {actual:08x}, expected {expected:08x}")
+        try:
+            size = record_size(self._bytes[start : start + _HEADER.size].tobytes())
+        except ValueError as e:
+            raise self._error(i, str(e)) from e
 
         # The length is as it was written, so the rest is missing.
-        record_size = int(_HEADER.size + length + _FOOTER.size)
-        if record_size > remaining:
-            raise self._error(i, f"truncated: {remaining} bytes left, expected {record_size}")
-        return start + record_size
+        if size > remaining:
+            raise self._error(i, f"truncated: {remaining} bytes left, expected {size}")
+        return start + size
 
     def _payload(self, i: int, checksum: bool) -> memoryview:
         """Return the payload of record i; compare its checksum if `checksum`."""

@@ -7,6 +7,7 @@ The images of a resolution may be in shards, e.g. NAME-r06-00000-of-00003.tfreco
 import hashlib
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ class TFRecordDataset:
         return self.images.batch(indices), np.asarray(self.labels[indices])
 
 
-def image_spec(path: Path, height: int, width: int, channels: int, c_dim: int) -> ImageSpec:
+def image_spec(path: Path | str, height: int, width: int, channels: int, c_dim: int) -> ImageSpec:
     """Return what the images of the dataset at `path` are; raise UserError if networks cannot be built for them."""
     try:
         return ImageSpec(resolution=height, width=width, channels=channels, c_dim=c_dim)
@@ -157,33 +158,36 @@ def image_spec(path: Path, height: int, width: int, channels: int, c_dim: int) -
         raise UserError(f"{path}: images: {e}") from e
 
 
-def shards(folder: Path) -> list[list[Path]]:
-    """Return the *.tfrecords of a folder, shards of one resolution together; raise UserError if shards are missing."""
-    groups: dict[tuple[str, int], list[Path]] = {}
-    for path in sorted(folder.glob("*.tfrecords")):
-        part = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords", path.name)
-        name, number, count = (part[1], int(part[2]), int(part[3])) if part else (path.name, 0, 1)
+def shard_groups(names: Iterable[str], folder: Path | str) -> list[list[str]]:
+    """Return the names of TFRecord files among these, shards of one resolution together, in their order.
+
+    Raise UserError, headed `folder`, if shards are missing or if there are no TFRecords.
+    """
+    groups: dict[tuple[str, int], list[str]] = {}
+    for file_name in sorted(name for name in names if name.endswith(".tfrecords")):
+        part = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords", file_name)
+        name, number, count = (part[1], int(part[2]), int(part[3])) if part else (file_name, 0, 1)
 
         # The order of the names is that of the shards, so the next one continues its group.
         group = groups.setdefault((name, count), [])
         if number != len(group):
-            raise UserError(f"{folder}: shard {len(group):05d} of {name} is missing, found {path.name}")
-        group.append(path)
+            raise UserError(f"{folder}: shard {len(group):05d} of {name} is missing, found {file_name}")
+        group.append(file_name)
     if not groups:
         raise UserError(f"{folder}: no *.tfrecords in it, expected a dataset folder made by dataset_tool.py")
 
     # Shards may also be missing at the end.
     for (_, count), group in groups.items():
         if len(group) != count:
-            raise UserError(f"{folder}: {len(group)} shards of {group[0].name}, expected {count}")
+            raise UserError(f"{folder}: {len(group)} shards of {group[0]}, expected {count}")
     return list(groups.values())
 
 
 def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
     """Open every resolution of a dataset folder; return its images by their height."""
     by_resolution: dict[int, ShardedImages] = {}
-    for paths in shards(folder):
-        images = ShardedImages(paths, checksums)
+    for names in shard_groups((path.name for path in folder.iterdir()), folder):
+        images = ShardedImages([folder / name for name in names], checksums)
 
         # Networks exist for some sizes only.
         _, height, width = images.shape

@@ -30,7 +30,7 @@ def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
     Raise UserError if the dataset is missing or damaged, if no networks can be built for it, or if the files of `init`
     hold nothing to start from.
     """
-    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels, cfg.stream)
     dataset.verify(VERIFY_BYTES)
     G = check_networks(cfg, dataset.spec)
 

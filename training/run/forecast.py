@@ -109,7 +109,7 @@ def _efficiency(cfg: TrainConfig, spec: ImageSpec, device: torch.device, operati
 def _spec(cfg: TrainConfig, is_scaled: bool) -> ImageSpec:
     """Return what the dataset's images are; if there is none yet, say so, and assume RGB without labels."""
     if (is_remote(cfg.data) or Path(cfg.data).exists()) and not is_scaled:
-        return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels).spec
+        return open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels, cfg.stream).spec
 
     try:
         spec = ImageSpec(resolution=cfg.resolution or 64)

@@ -14,6 +14,7 @@ from dnnlib.watchdog import Watchdog
 from training.config import TrainConfig
 from training.data.dataset import Dataset, open_dataset
 from training.data.sampler import SampleOrder, batches
+from training.data.streaming import StreamOrder, stream_batches, stretch_length
 from training.ema import ema_beta, update_ema
 from training.run.auto_precision import choose_precision
 from training.run.checkpoint import restore, save_checkpoint
@@ -41,7 +42,7 @@ def training_loop(
     stop: asked after each step. load_weights: reads the networks of `cfg.init`.
     hooks: called with a snapshot after it was saved, e.g. to score it.
     """
-    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels)
+    dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels, cfg.stream)
     run = distributed.on_main(lambda: open_any_run(cfg, dataset))
     stop.file = run.stop_file
 
@@ -179,11 +180,16 @@ def _batches_of_this_process(
     cfg: TrainConfig, dataset: Dataset, cur_nimg: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Yield this process's part of each batch, from image `cur_nimg` on: images and labels, read ahead."""
-    per_process = cfg.batch // cfg.gpus
-    order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
-
     # Processes take successive parts of each batch.
+    per_process = cfg.batch // cfg.gpus
     first = distributed.rank() * per_process
+    if cfg.stream:
+        spec = dataset.spec
+        stretch = stretch_length(len(dataset), spec.channels * spec.resolution * spec.width, cfg.batch)
+        stream_order = StreamOrder(len(dataset), cfg.seed, cfg.mirror, cfg.batch, stretch)
+        return stream_batches(dataset.batch, stream_order, cur_nimg, first, per_process)
+
+    order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
     return batches(dataset, order, cur_nimg, cfg.batch, first, per_process, distributed.cores())
 
 

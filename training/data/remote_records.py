@@ -1,0 +1,152 @@
+"""A folder of TFRecords in an object store as a dataset of which only the images that are asked for are read."""
+
+import hashlib
+import struct
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from dnnlib.errors import UserError
+from dnnlib.object_store import ObjectStore, content_marks, fetch
+from training.data.labels import LabelTable, label_bytes, no_labels, read_labels
+from training.data.records import FOOTER_BYTES, HEADER_BYTES, masked_crc, parse_example, record_size
+from training.data.tfrecord import image_spec, shard_groups
+from training.spec import size_error
+
+LARGEST = 2**28  # bytes of one record
+
+
+class _Level(NamedTuple):
+    """The images of one size: their files, and the first record, whose layout all others have."""
+
+    files: list[str]
+    starts: list[int]  # index of the first image of each file, and the number of all
+    first: np.ndarray  # uint8 [bytes of a record]
+    shape: tuple[int, ...]
+    pixels: slice  # in a record
+
+
+class RemoteRecords:
+    """Images uint8 [C,H,W] and labels float32 [c_dim] of a dataset folder in an object store, by index.
+
+    url: the folder. resolution: height of the images to read; None = the largest. All records of a file must have one
+    length, as those of dataset_tool.py do: so it is known where each image is. Checksums are compared whenever a record
+    is read. Raises UserError if the dataset is damaged or incomplete, or if the store does not answer.
+    """
+
+    decodes = False
+
+    def __init__(self, url: str, resolution: int | None = None, use_labels: bool = True) -> None:
+        self.store = ObjectStore(url)
+        self.name = self.store.root.rpartition("/")[2]
+        try:
+            found = self.store.files()
+        except FileNotFoundError:
+            found = {}
+        if not found:
+            raise UserError(f"{url}: no such folder, expected one of TFRecords to stream")
+        sizes = {name: int(entry["size"]) for name, entry in found.items() if "/" not in name}
+
+        # The first image of each resolution tells how its files are laid out.
+        levels = {level.shape[1]: level for level in (self._open(group, sizes) for group in shard_groups(sizes, url))}
+        if resolution is not None and resolution not in levels:
+            raise UserError(f"{url}: no images of height {resolution}, found {sorted(levels)}")
+        largest = levels[max(levels)]
+        for level in levels.values():
+            if level.starts[-1] != largest.starts[-1]:
+                counts = f"{level.starts[-1]} images, expected {largest.starts[-1]}"
+                raise UserError(f"{url}/{level.files[0]}: {counts} as in {largest.files[0]}")
+        self._level = largest if resolution is None else levels[resolution]
+
+        channels, height, width = self._level.shape
+        if problem := size_error(height, width):
+            raise UserError(f"{url}: images: {problem}")
+
+        # Labels are needed as a whole.
+        label_files = sorted(name for name in sizes if name.endswith(".labels")) if use_labels else []
+        self.labels: LabelTable = no_labels(len(self))
+        if label_files:
+            self.labels = read_labels(fetch(f"{url}/{label_files[0]}", "labels"), len(self))
+        self.spec = image_spec(url, height, width, channels, self.labels.shape[1])
+
+        marks = content_marks({name: found[name] for name in self._level.files})
+        facts = f"{self.spec} {marks}".encode() + label_bytes(self.labels)
+        self._fingerprint = hashlib.sha256(facts).hexdigest()[:32]
+
+    def _open(self, files: list[str], sizes: dict[str, int]) -> _Level:
+        """Return how the images of one size are laid out."""
+        place = f"{self.store.url}/{files[0]}"
+        if sizes[files[0]] < HEADER_BYTES:
+            raise UserError(f"{place}: {sizes[files[0]]} bytes, expected TFRecords")
+        try:
+            size = record_size(self.store.read_range(files[0], 0, HEADER_BYTES))
+            if size > LARGEST:
+                raise ValueError(f"a record of {size} bytes, expected at most {LARGEST}")
+            if size > sizes[files[0]]:
+                raise ValueError(f"truncated: {sizes[files[0]]} bytes, expected {size}")
+            first = np.frombuffer(self.store.read_range(files[0], 0, size), np.uint8)
+            shape, pixels = parse_example(first[HEADER_BYTES:-FOOTER_BYTES].data)
+        except ValueError as e:
+            raise UserError(f"{place}: record 0: {e}") from e
+
+        for name in files:
+            if not sizes[name] or sizes[name] % size:
+                raise UserError(
+                    f"{self.store.url}/{name}: {sizes[name]} bytes, expected a multiple of {size}: streaming needs "
+                    "records of one length; train without --stream, or write the dataset anew with dataset_tool.py"
+                )
+        starts = list(accumulate((sizes[name] // size for name in files), initial=0))
+        within = slice(HEADER_BYTES + pixels.start, HEADER_BYTES + pixels.stop)
+        return _Level(files, starts, first, shape, within)
+
+    def verify(self, limit: int) -> None:
+        """Do nothing: records are checked when they are read."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the store tells of the files, and of the labels."""
+        return self._fingerprint
+
+    def where(self, i: int) -> str:
+        """Return the file and record that hold image i, for messages."""
+        file = int(np.searchsorted(self._level.starts, i, "right")) - 1
+        return f"{self.store.url}/{self._level.files[file]}: record {i - self._level.starts[file]}"
+
+    def __len__(self) -> int:
+        return self._level.starts[-1]
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return image i and its label."""
+        images, labels = self.batch(np.array([i]))
+        return images[0], labels[0]
+
+    def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images uint8 [n,C,H,W] and labels float32 [n,c_dim] of these indices.
+
+        Each is read once, and neighbours of one file in one request.
+        """
+        wanted, places = np.unique(indices, return_inverse=True)
+        files = np.searchsorted(self._level.starts, wanted, "right") - 1
+        cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(files) != 0)) + 1
+        images = np.concatenate([self._read(neighbours) for neighbours in np.split(wanted, cuts)])
+        return images[places], np.asarray(self.labels[indices])
+
+    def _read(self, neighbours: np.ndarray) -> np.ndarray:
+        """Return consecutive images of one file, uint8 [n,C,H,W], a read-only view of what was read."""
+        level, first, count = self._level, int(neighbours[0]), len(neighbours)
+        file = int(np.searchsorted(level.starts, first, "right")) - 1
+        size, start = len(level.first), first - level.starts[file]
+        content = self.store.read_range(level.files[file], start * size, (start + count) * size)
+        records = np.frombuffer(content, np.uint8).reshape(count, size)
+
+        # All but the pixels and their checksum is as in the first record.
+        for part in (slice(0, level.pixels.start), slice(level.pixels.stop, size - FOOTER_BYTES)):
+            other = (records[:, part] != level.first[part]).any(1)
+            if other.any():
+                raise UserError(f"{self.where(first + int(other.argmax()))}: damaged, or of another form than record 0")
+        for i, record in enumerate(records):
+            (expected,) = struct.unpack("<I", record[-FOOTER_BYTES:].tobytes())
+            if (actual := masked_crc(record[HEADER_BYTES:-FOOTER_BYTES].data)) != expected:
+                where = self.where(first + i)
+                raise UserError(f"{where}: damaged: data checksum {actual:08x}, expected {expected:08x}")
+        return records[:, level.pixels].reshape(count, *level.shape)
