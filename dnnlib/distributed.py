@@ -143,6 +143,15 @@ def any_rank(flag: bool) -> bool:
     return bool(count)
 
 
+def main_flag(flag: bool) -> bool:
+    """Return the flag of the main process; all must ask together."""
+    value = torch.tensor(float(flag))
+    if world_size() > 1:
+        with _others():
+            dist.broadcast(value, src=0)
+    return bool(value)
+
+
 def barrier() -> None:
     """Wait until all processes are here."""
     all_reduce_sum(torch.zeros(1))

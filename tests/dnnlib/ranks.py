@@ -12,6 +12,7 @@ import torch
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.launch import launch
+from dnnlib.stop_request import StopRequest
 
 
 def failing(kind: type[Exception]) -> str:
@@ -46,7 +47,16 @@ def work(folder: str) -> None:
     mine = [rank]
     kept = [distributed.broadcast_object(mine) is mine, distributed.on_main(lambda: mine) is mine]
 
+    # A request to one process reaches all of them at the same time, the next time that they ask or the one after.
+    stop = StopRequest()
+    before = [stop(), stop()]
+    stop.asked = rank == 1
+    answers = [stop() for _ in range(3)]
+    stop.restore()
+
     results = {
+        "stop": [before, answers],
+        "main_flag": [distributed.main_flag(rank == 0), distributed.main_flag(rank == 1)],
         "kept": kept,
         "ranks": [rank, distributed.local_rank(), distributed.world_size(), distributed.is_main()],
         "sum": total.tolist(),

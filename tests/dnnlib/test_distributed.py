@@ -58,6 +58,13 @@ def test_work_is_shared_in_rounds(results):
     assert [result["calls"] for result in results] == [[0, 2, 4, "round", "round"], [1, 3, "round", "round"]]
 
 
+def test_a_request_to_stop_reaches_all_at_the_same_time(results):
+    assert results[0]["stop"] == results[1]["stop"]
+    before, answers = results[0]["stop"]
+    assert before == [False, False] and answers[1:] == [True, True]
+    assert [result["main_flag"] for result in results] == [[True, False]] * 2
+
+
 def test_one_process_needs_no_set_up():
     total = torch.ones(2)
     distributed.all_reduce_sum(total)
@@ -66,6 +73,7 @@ def test_one_process_needs_no_set_up():
     assert total.tolist() == [1, 1]
     assert (distributed.rank(), distributed.local_rank(), distributed.world_size()) == (0, 0, 1)
     assert distributed.is_main() and distributed.any_rank(True) and not distributed.any_rank(False)
+    assert distributed.main_flag(True) and not distributed.main_flag(False)
     assert distributed.gather(torch.tensor([2.0])).tolist() == [[2.0]]
     assert distributed.gather_objects("x") == ["x"] and distributed.broadcast_object("x") == "x"
     assert distributed.on_main(lambda: "x") == distributed.main_first(lambda: "x") == "x"

@@ -164,11 +164,14 @@ def shard_groups(names: Iterable[str], folder: Path | str) -> list[list[str]]:
     Raise UserError, headed `folder`, if shards are missing or if there are no TFRecords.
     """
     groups: dict[tuple[str, int], list[str]] = {}
-    for file_name in sorted(name for name in names if name.endswith(".tfrecords")):
-        part = re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})\.tfrecords", file_name)
+    records = [name for name in names if name.endswith(".tfrecords")]
+
+    # From 100,000 on, numbers are longer, and come before shorter ones in the order of names.
+    for file_name in sorted(records, key=lambda name: (len(name), name)):
+        part = re.fullmatch(r"(.+)-(\d{5,})-of-(\d{5,})\.tfrecords", file_name)
         name, number, count = (part[1], int(part[2]), int(part[3])) if part else (file_name, 0, 1)
 
-        # The order of the names is that of the shards, so the next one continues its group.
+        # They come in the order of their numbers, so each one continues its group.
         group = groups.setdefault((name, count), [])
         if number != len(group):
             raise UserError(f"{folder}: shard {len(group):05d} of {name} is missing, found {file_name}")

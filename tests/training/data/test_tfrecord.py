@@ -10,7 +10,7 @@ from dnnlib.errors import UserError
 from tests.datasets import write_dataset
 from tests.golden_data import GOLDEN
 from training.data.records import RecordFile, encode_example, frame
-from training.data.tfrecord import TFRecordDataset, halvings
+from training.data.tfrecord import TFRecordDataset, halvings, shard_groups
 
 NAME = "tfrecords_rgb32"
 
@@ -157,6 +157,11 @@ def test_shards_are_one_sequence(tmp_path):
     for outside in (-1, 7):
         with pytest.raises(IndexError):
             data[outside]
+
+
+def test_a_hundred_thousand_shards_are_in_the_order_of_their_numbers():
+    names = [f"x-r04-{k:05d}-of-100002.tfrecords" for k in range(100_002)]
+    assert shard_groups([*reversed(names), "x-r03.tfrecords", "x-rxx.labels"], "x") == [["x-r03.tfrecords"], names]
 
 
 @pytest.mark.parametrize(
