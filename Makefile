@@ -2,13 +2,14 @@
 # stopped.
 # make test: install, lint, types, tests.
 # make test-torch-2.11: the tests with the oldest PyTorch that is supported, in an environment of its own.
+# make lock: write requirements.lock anew. make audit: known vulnerabilities of the packages in it.
 # make gpu: what only a machine with a GPU can show: tests, then speed, memory and kernels, as tables and as JSON.
 PYTHON ?= python3
 BIN := .venv/bin
 # Where PyTorch brings no Triton, the tests take this one.
 TRITON := triton==3.6.0
 
-.PHONY: demo test test-torch-2.11 lint gpu clean
+.PHONY: demo test test-torch-2.11 lint lock audit gpu clean
 
 demo: .venv/.installed datasets/robohash64
 	$(BIN)/python train.py robohash --resume auto
@@ -69,6 +70,20 @@ lint: .venv/.installed-test
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
+lock: .venv-tools/.installed
+	.venv-tools/bin/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --python-version 3.11 --constraint constraints.txt pyproject.toml --output-file .venv-tools/packages
+	{ grep '^#' requirements.lock; grep -v '^#' .venv-tools/packages; } > .venv-tools/lock
+	mv .venv-tools/lock requirements.lock
+
+audit: .venv-tools/.installed
+	.venv-tools/bin/pip-audit --disable-pip --no-deps --requirement requirements.lock
+
+.venv-tools/.installed:
+	$(PYTHON) -m venv .venv-tools
+	.venv-tools/bin/pip install --quiet --disable-pip-version-check uv pip-audit
+	@touch $@
+
 datasets/robohash64: | .venv/.installed
 	$(BIN)/python dataset_tool.py create_robohash $@
 
@@ -87,4 +102,4 @@ datasets/robohash64: | .venv/.installed
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-torch-2.11 examples/onnx/node_modules .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-tools .venv-torch-2.11 examples/onnx/node_modules .pytest_cache .mypy_cache .ruff_cache *.egg-info

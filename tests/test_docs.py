@@ -1,6 +1,11 @@
 """Options, files, presets, losses and metrics that the documentation names exist, and none is missing from it."""
 
+import contextlib
+import io
 import re
+import runpy
+import sys
+from unittest import mock
 
 import pytest
 
@@ -8,30 +13,37 @@ from config import ABLATIONS, PRESETS
 from dataprep.command import COMMANDS as DATASET_COMMANDS
 from generation.command import COMMANDS as GENERATE_COMMANDS
 from sharing.export.command import COMMANDS as EXPORT_COMMANDS
-from tests.runs import ROOT, script
+from tests.runs import ROOT
 
 DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # Options of other programs that the pages mention.
 OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint", "--shm-size", "--tag", "--nnodes",
           "--node-rank", "--nproc-per-node", "--master-addr", "--master-port", "--ntasks-per-node",
-          "--gpus-per-node"}  # fmt: skip
+          "--gpus-per-node", "--require-hashes"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def options():
     """Return every option that the help of a command lists."""
-    texts = [script("train.py", preset, "--help").stdout for preset in ("robohash", "progan-robohash")]
-    for command in DATASET_COMMANDS:
-        texts.append(script("dataset_tool.py", command, "--help").stdout)
-    for command in GENERATE_COMMANDS:
-        texts.append(script("generate.py", command, "--help").stdout)
-    for command in EXPORT_COMMANDS:
-        texts.append(script("export.py", command, "--help").stdout)
-    texts += [script(name, "--help").stdout for name in ("run_metrics.py", "report.py", "demo.py", "submit.py")]
-    texts.append(script("-m", "tests.soak", "--help").stdout)
+    commands = [("train.py", preset) for preset in ("robohash", "progan-robohash")]
+    commands += [("dataset_tool.py", command) for command in DATASET_COMMANDS]
+    commands += [("generate.py", command) for command in GENERATE_COMMANDS]
+    commands += [("export.py", command) for command in EXPORT_COMMANDS]
+    commands += [(name,) for name in ("run_metrics.py", "report.py", "demo.py", "submit.py", "tests/soak.py")]
+    return set(re.findall(r"--[\w.-]+\w", " ".join(help_of(*command) for command in commands)))
 
-    return set(re.findall(r"--[\w.-]+\w", " ".join(texts)))
+
+def help_of(*command):
+    """Return what a script prints with --help; within this process, since there are many."""
+    with (
+        mock.patch.object(sys, "argv", [*command, "--help"]),
+        contextlib.redirect_stdout(io.StringIO()) as text,
+        pytest.raises(SystemExit) as end,
+    ):
+        runpy.run_path(str(ROOT / command[0]), run_name="__main__")
+    assert not end.value.code
+    return text.getvalue()
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
