@@ -86,6 +86,7 @@ def tiny() -> TrainConfig:
         network_snapshot_ticks=1,
         batch=16,
         ema_kimg=1,
+        precision="fp32",  # what `auto` would choose after some seconds of counting
         G=GeneratorConfig(z_dim=16, w_dim=16, mapping_layers=2, mapping_fmaps=16, fmap_base=128, fmap_max=16),
         D=DiscriminatorConfig(fmap_base=128, fmap_max=16),
         loss=LossConfig(r1_gamma=1.0),

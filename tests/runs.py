@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from tests.datasets import write_dataset
+from tests.warm_python import WarmPython
 
 ROOT = Path(__file__).parent.parent
 # One thread a process: sums inside a convolution depend on the number of threads, and 1 rank is compared with 2.
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+WARM = WarmPython(ENV)
 SMALL = ["tiny", "--resolution", "16", "--batch", "8", "--total-kimg", "0.4", "--tick-kimg", "0.064", "--seed", "3"]
 
 
@@ -30,8 +32,7 @@ def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int =
 
 def script(name: str, *args: object, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a root script to its end; with `check` it must succeed."""
-    command = [sys.executable, name, *map(str, args)]
-    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=timeout)
+    out = WARM.run([name, *map(str, args)], timeout)
     if check:
         assert out.returncode == 0, out.stderr
     return out

@@ -11,6 +11,7 @@ from training.spec import ImageSpec
 from training.state import TrainState
 
 CPU = torch.device("cpu")
+TINY = replace(tiny(), precision="auto")
 SPEC = ImageSpec(resolution=64, c_dim=5)
 
 
@@ -25,16 +26,16 @@ def chosen(cfg, device=CPU):
 
 @pytest.mark.usefixtures("bf16_cpu")
 def test_on_a_cpu_large_networks_are_faster_in_bf16():
-    assert chosen(tiny()) == "fp32"
+    assert chosen(TINY) == "fp32"
     assert chosen(PRESETS["progan-robohash"]()) == "bf16"
 
     # Compiled networks are in any case.
-    assert chosen(replace(tiny(), compile=True)) == "bf16"
+    assert chosen(replace(TINY, compile=True)) == "bf16"
 
 
 @pytest.mark.usefixtures("bf16_cpu")
 def test_a_precision_that_is_given_stays():
-    assert chosen(replace(tiny(), precision="bf16")) == "bf16"
+    assert chosen(replace(TINY, precision="bf16")) == "bf16"
     assert chosen(replace(PRESETS["progan-robohash"](), precision="fp32")) == "fp32"
 
 
@@ -47,16 +48,16 @@ def test_hardware_without_bf16_takes_fp32(monkeypatch):
 def test_gpus_that_have_fp16_only_take_it_unless_a_run_began_in_fp32(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     gpu = torch.device("cuda")
-    assert chosen(tiny(), gpu) == "fp16"
+    assert chosen(TINY, gpu) == "fp16"
     for kept, expected in (("fp32", "fp32"), ("fp16", "fp16"), ("auto", "fp16")):
-        save_checkpoint(tmp_path, TrainState(replace(tiny(), precision=kept), SPEC, CPU))
+        save_checkpoint(tmp_path, TrainState(replace(TINY, precision=kept), SPEC, CPU))
         [path] = tmp_path.glob("checkpoint-*.pt")
-        assert choose_precision(tiny(), SPEC, gpu, path).precision == expected
+        assert choose_precision(TINY, SPEC, gpu, path).precision == expected
 
 
 def test_on_a_gpu_all_networks_take_bf16(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
-    assert chosen(tiny(), torch.device("cuda")) == "bf16"
+    assert chosen(TINY, torch.device("cuda")) == "bf16"
 
 
 def test_a_run_keeps_its_precision(tmp_path, monkeypatch):
@@ -70,12 +71,13 @@ def test_a_run_keeps_its_precision(tmp_path, monkeypatch):
     checkpoint = min(run.glob("checkpoint-*.pt"))
     for capabilities, expected in (({"amx_bf16": True}, "bf16"), ({}, "fp32")):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found)
-        assert choose_precision(tiny(), SPEC, CPU, checkpoint).precision == expected
+        assert choose_precision(TINY, SPEC, CPU, checkpoint).precision == expected
 
 
 def test_a_run_says_and_records_what_was_chosen(tmp_path):
     data = make_dataset(tmp_path / "data")
-    train(*SMALL, "--data", data, "--result-dir", tmp_path / "results", "--total-kimg", 0.064)
+    options = [*SMALL, "--precision", "auto", "--data", data, "--result-dir", tmp_path / "results"]
+    train(*options, "--total-kimg", 0.064)
     [run] = run_dirs(tmp_path / "results")
     assert newest_checkpoint(run)["config"]["precision"] == "fp32"
     assert "thread, fp32, torch" in (run / "log.txt").read_text()
