@@ -6,7 +6,7 @@ The processes of a run import this module as well, so that the fault reaches the
 nan: the gradients of D are not finite in this step. diverge: neither are they in this and all later steps, unless the
 run has been rolled back. hang: the step of D does not end. freeze: the process is stopped like by Ctrl-Z. memory: the
 step of D runs out of memory with more than 4 images a pass; memory-always: with any number. clock: the clock is set
-back by a day.
+back by a day. impatient: the tries of an object store follow each other at once.
 """
 
 import os
@@ -17,7 +17,7 @@ import time
 import torch
 
 import train
-from dnnlib import cli
+from dnnlib import cli, object_store
 from training.run import provenance
 from training.update import Updater
 
@@ -55,6 +55,8 @@ def faulty(self, images, labels):
 
 
 Updater._d_gradients = faulty
+if kind == "impatient":
+    object_store.WAITS = (0.0,) * len(object_store.WAITS)
 
 if __name__ == "__main__":
     cli.run(train.main)

@@ -16,7 +16,7 @@ from tests.warm_python import WarmPython
 ROOT = Path(__file__).parent.parent
 # One thread a process: sums inside a convolution depend on the number of threads, and 1 rank is compared with 2.
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-WARM = WarmPython(ENV)
+WARM = WarmPython()
 SMALL = ["tiny", "--resolution", "16", "--batch", "8", "--total-kimg", "0.4", "--tick-kimg", "0.064", "--seed", "3"]
 
 
@@ -30,9 +30,14 @@ def make_dataset(folder: Path, n: int = 40, resolution: int = 16, classes: int =
     return write_dataset(folder, images, np.eye(classes)[kinds])
 
 
+def python(*args: object, env: dict[str, str] = ENV, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a script, or `-m` and a module, to its end, from the root of the repository."""
+    return WARM.run([*map(str, args)], env, timeout)
+
+
 def script(name: str, *args: object, check: bool = True, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a root script to its end; with `check` it must succeed."""
-    out = WARM.run([name, *map(str, args)], timeout)
+    out = python(name, *args, timeout=timeout)
     if check:
         assert out.returncode == 0, out.stderr
     return out

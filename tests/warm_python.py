@@ -23,17 +23,16 @@ ROOT = Path(__file__).parent.parent
 class WarmPython:
     """The client of the program. It starts it when it is first needed, and ends it with this process."""
 
-    def __init__(self, env: dict[str, str]) -> None:
-        self.env = env
+    def __init__(self) -> None:
         self.lock = threading.Lock()
         self.server: subprocess.Popen[str] | None = None
 
-    def run(self, args: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a script with its arguments to its end, as `subprocess.run` does."""
+    def run(self, args: list[str], env: dict[str, str], timeout: float) -> subprocess.CompletedProcess[str]:
+        """Run a script, or `-m` and a module, with its arguments to its end, as `subprocess.run` does."""
         with self.lock, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            server = self._server()
+            server = self._server(env)
             paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (out, err)]
-            server.stdin.write(json.dumps({"args": args, "env": self.env, "paths": paths}) + "\n")
+            server.stdin.write(json.dumps({"args": args, "env": env, "paths": paths}) + "\n")
             server.stdin.flush()
 
             pid = int(server.stdout.readline())
@@ -51,12 +50,12 @@ class WarmPython:
                 raise subprocess.TimeoutExpired(args, timeout, *texts)
             return subprocess.CompletedProcess(args, status, *texts)
 
-    def _server(self) -> subprocess.Popen[str]:
+    def _server(self, env: dict[str, str]) -> subprocess.Popen[str]:
         """Return the program, running."""
         if self.server is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
             command = [sys.executable, "-m", "tests.warm_python"]
-            self.server = subprocess.Popen(command, cwd=ROOT, env=self.env, text=True, **pipes)
+            self.server = subprocess.Popen(command, cwd=ROOT, env=env, text=True, **pipes)
             atexit.register(self.server.kill)
         return self.server
 

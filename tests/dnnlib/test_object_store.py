@@ -1,15 +1,12 @@
 """Datasets and networks in an object store: an S3 server on this machine."""
 
-import subprocess
-import sys
-
 import pytest
 
 from dnnlib import object_store
 from dnnlib.errors import UserError
 from dnnlib.object_store import ObjectStore, fetch, is_remote
 from tests.object_server import BUCKET, object_server
-from tests.runs import ENV, ROOT, SMALL, assert_same_run, make_dataset, run_dirs, train
+from tests.runs import ENV, SMALL, assert_same_run, make_dataset, python, run_dirs, train
 
 server = pytest.fixture(object_server)
 
@@ -68,9 +65,7 @@ def test_what_is_not_what_was_promised_is_refused(server, cache, tmp_path):
 
 def command(server, home, *args):
     env = {**ENV, **server.env, "XDG_CACHE_HOME": str(home)}
-    out = subprocess.run(
-        [sys.executable, *map(str, args)], cwd=ROOT, env=env, capture_output=True, text=True, timeout=200
-    )
+    out = python(*args, env=env)
     assert out.returncode == 0, out.stderr
     return out
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.runs import ENV, ROOT, SMALL, make_dataset, run_dirs
+from tests.runs import ENV, ROOT, SMALL, make_dataset, python, run_dirs
 
 SCRIPT = """
 import time
@@ -67,8 +67,7 @@ def test_time_in_which_a_process_was_stopped_does_not_count():
 def test_one_of_two_processes_hangs(tmp_path, fault, texts):
     data = make_dataset(tmp_path / "blobs")
     options = [*SMALL, "--gpus", "2", "--micro-batch", "4", "--hang-timeout", "15", "--tick-kimg", "0.016"]
-    command = [sys.executable, "-m", "tests.faults", f"{fault}:1:5", *options, "--data", data, "--result-dir", tmp_path]
-    out = subprocess.run([*map(str, command)], cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=200)
+    out = python("-m", "tests.faults", f"{fault}:1:5", *options, "--data", data, "--result-dir", tmp_path)
     assert out.returncode == 75, out.stderr
     assert [text for text in texts if text not in out.stderr] == []
     [folder] = run_dirs(tmp_path)

@@ -148,7 +148,7 @@ def test_metrics_rank_reals_trained_and_untrained(tmp_path):
     other = make_dataset(tmp_path / "other", n=200, seed=1)
     args = ["tiny", "--resolution", 16, "--batch", 16, "--data", data, "--result-dir", tmp_path / "r", "--seed", 1]
     train(*args, "--total-kimg", 0.016)
-    train(*args, "--total-kimg", 6, "--tick-kimg", 2)
+    train(*args, "--total-kimg", 6, "--tick-kimg", 6, "--loss.reg-interval", 4)
     untrained, trained = run_dirs(tmp_path / "r")
     options = ["--metrics", "swd100,fid100", "--random-detectors", "--data", data]
     outs = [run_metrics("--images", other, *options).stdout]

@@ -1,7 +1,5 @@
 """`python -m pretrained` and generate.py on every kind of file."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from dnnlib.errors import UserError
 from pretrained import load_network
 from pretrained.command import convert, inspect
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT
+from tests.runs import python
 
 BMSG = GOLDEN / "bmsg_gan" / "depth4_latent16"
 FILES = {
@@ -23,14 +21,7 @@ FILES = {
 
 
 def command(*args, check=True):
-    out = subprocess.run(
-        [sys.executable, "-m", "pretrained", *map(str, args)],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    out = python("-m", "pretrained", *args)
     assert not check or out.returncode == 0, out.stderr
     return out
 

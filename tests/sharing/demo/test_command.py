@@ -1,23 +1,20 @@
 """The command line of demo.py."""
 
 import socket
-import subprocess
-import sys
 import urllib.request
 
 import pytest
 
 from tests.browser import free_port
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT
+from tests.runs import python
 from tests.sharing.demo.served import demo
 from tests.sharing.report.written_runs import write_run
 
 
 def refused(*args):
     free = [] if "--port" in args or "--host" in args else ["--port", str(free_port())]
-    command = [sys.executable, "demo.py", *free, *map(str, args)]
-    out = subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=120)
+    out = python("demo.py", *free, *args)
     assert out.returncode == 2 and not out.stdout, out
     assert out.stderr.startswith("error: ") and out.stderr.count("\n") == 1, out.stderr
     return out.stderr

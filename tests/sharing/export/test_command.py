@@ -15,7 +15,7 @@ from generation.sampling import Sampler, SamplingOptions
 from pretrained import load_network
 from sharing.export import command
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT
+from tests.runs import ENV, ROOT, script
 from training.networks.architectures import build_generator
 from training.networks.config import ProGANGeneratorConfig
 from training.run.snapshot import save_snapshot
@@ -29,10 +29,7 @@ TORCH_NAMES = {"fp32": "torch.float32", "fp16": "torch.float16", "bf16": "torch.
 
 
 def export(*args, check=True):
-    program = [sys.executable, "export.py", *map(str, args)]
-    out = subprocess.run(program, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=300)
-    assert not check or out.returncode == 0, out.stderr
-    return out
+    return script("export.py", *args, check=check)
 
 
 def test_onnx_is_written_and_compared(tmp_path):

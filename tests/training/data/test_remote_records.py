@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import subprocess
 from collections import Counter
 
 import numpy as np
@@ -12,7 +11,7 @@ from dataprep.writers import TFRecordFiles, pack
 from dnnlib.errors import UserError
 from dnnlib.object_store import ObjectStore
 from tests.object_server import BUCKET, object_server
-from tests.runs import ENV, ROOT, SMALL, assert_same_run, command, run_dirs, train
+from tests.runs import ENV, SMALL, assert_same_run, python, run_dirs, train
 from training.data.dataset import open_dataset
 from training.data.labels import OneHot
 from training.data.streaming import StreamOrder, stream_batches
@@ -107,8 +106,7 @@ def test_a_run_that_streams_goes_on_within_an_epoch_to_the_bit(server, folder, t
 
     def run(name, *more):
         env = {**ENV, **objects.env, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-        args = command(*options, "--result-dir", tmp_path / name, *more)
-        result = subprocess.run(args, cwd=ROOT, env=env, capture_output=True, text=True, timeout=200)
+        result = python("train.py", *options, "--result-dir", tmp_path / name, *more, env=env)
         assert result.returncode == 0, result.stderr
         [path] = run_dirs(tmp_path / name)
         return path

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -121,7 +122,22 @@ def assert_same_run_in_store(whole, copy):
 def test_a_store_that_fails_does_not_end_the_run(reference, server, tmp_path):
     data, whole = reference
     moto, fs = server
-    process = launch(moto, tmp_path / "home", "--data", data, "--resume", "auto", "--total-kimg", 0.192)
+    env = {**ENV, **moto.env, "XDG_CACHE_HOME": str(tmp_path / "home")}
+    args = [
+        *OPTIONS,
+        "--result-dir",
+        f"s3://{BUCKET}/results",
+        "--data",
+        data,
+        "--resume",
+        "auto",
+        "--total-kimg",
+        0.192,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults", "impatient:*:*", *map(str, args)], cwd=ROOT, env=env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     while process.poll() is None and not fs.exists(f"{BUCKET}/results/{RUN}/manifest.json"):
         time.sleep(0.05)
     moto.fail_every = 1

@@ -16,7 +16,7 @@ import torch
 
 from dnnlib.images import save_image
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, SMALL, command, make_dataset, run_dirs, script, train
+from tests.runs import ENV, ROOT, SMALL, command, make_dataset, python, run_dirs, script, train
 from training.data.dataset import open_dataset
 from training.run import provenance
 
@@ -142,7 +142,7 @@ def test_a_run_dir_holds_no_secrets(tmp_path):
         args += ["--total-kimg", "0.008"]
 
         def go(*more):
-            return subprocess.run(command(*args, *more), cwd=ROOT, env=env, capture_output=True, text=True)
+            return python("train.py", *args, *more, env=env)
 
         out = go("--init", f"{url}?token=s3cret", "--save-code")
         assert out.returncode == 0, out.stderr

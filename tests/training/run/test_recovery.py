@@ -9,7 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.runs import ENV, ROOT, SMALL, assert_same_run, losses, make_dataset, newest_checkpoint, run_dirs, train
+from tests.runs import (
+    ENV,
+    ROOT,
+    SMALL,
+    assert_same_run,
+    losses,
+    make_dataset,
+    newest_checkpoint,
+    python,
+    run_dirs,
+    train,
+)
 from training.run.recovery import sign_of_divergence
 
 SHORT = [*SMALL, "--total-kimg", 0.192, "--micro-batch", 4]
@@ -25,9 +36,8 @@ def faulty(fault, *args):
     return [sys.executable, "-m", "tests.faults", fault, *map(str, args)]
 
 
-def finish(fault, *args, timeout=120):
-    command = faulty(fault, *args)
-    return subprocess.run(command, cwd=ROOT, env=ENV, capture_output=True, text=True, timeout=timeout)
+def finish(fault, *args):
+    return python("-m", "tests.faults", fault, *args)
 
 
 def sessions(run):
