@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from dnnlib.errors import UserError
@@ -25,10 +25,10 @@ THREADS = 8  # files that are downloaded at once
 FINAL = (FileNotFoundError, PermissionError, IsADirectoryError)  # trying again does not help
 
 
-def is_remote(place: str | Path) -> bool:
+def is_remote(place: str | PurePath) -> bool:
     """Return whether a place is in an object store: a URL, but not one of the web."""
-    # A Path makes one slash of two.
-    scheme = re.match(r"([a-z][a-z0-9+.-]+):/", str(place))
+    # A Path makes one slash of two, or on Windows a backslash.
+    scheme = re.match(r"([a-z][a-z0-9+.-]+):/", place if isinstance(place, str) else place.as_posix())
     return scheme is not None and scheme[1] not in ("http", "https", "file")
 
 
@@ -37,9 +37,9 @@ def local_copy(place: Path) -> Path:
     return fetch(url_of(place), "datasets") if is_remote(place) else place
 
 
-def url_of(place: Path) -> str:
+def url_of(place: PurePath) -> str:
     """Return the URL that was made a path, in which two slashes became one."""
-    return re.sub(":/+", "://", str(place), count=1)
+    return re.sub(":/+", "://", place.as_posix(), count=1)
 
 
 def content_marks(files: dict[str, dict[str, Any]]) -> list[tuple[str, ...]]:

@@ -114,7 +114,8 @@ def open_files(path: Path) -> Files:
 
     # What another command is for, and what has to be downloaded first.
     require(
-        not str(path).startswith(("http:/", "https:/")), f"{path}: a URL, expected a folder or zip on this computer"
+        not path.as_posix().startswith(("http:/", "https:/")),
+        f"{path}: a URL, expected a folder or zip on this computer",
     )
     for suffixes, command in COMMANDS_OF.items():
         is_other = path.is_file() and path.name.lower().endswith(suffixes)

@@ -1,10 +1,12 @@
 """Datasets and networks in an object store: an S3 server on this machine."""
 
+from pathlib import PurePosixPath, PureWindowsPath
+
 import pytest
 
 from dnnlib import object_store
 from dnnlib.errors import UserError
-from dnnlib.object_store import ObjectStore, fetch, is_remote
+from dnnlib.object_store import ObjectStore, fetch, is_remote, url_of
 from tests.object_server import BUCKET, object_server
 from tests.runs import ENV, SMALL, assert_same_run, make_dataset, python, run_dirs, train
 
@@ -21,6 +23,12 @@ def cache(tmp_path, monkeypatch):
 def test_which_places_are_remote():
     assert all(map(is_remote, ("s3://b/x", "gs://b", "hf://user/repo", "s3:/b/x")))
     assert not any(map(is_remote, ("x", "/x", "C:/x", r"C:\x", "http://x/y", "https://x", "file:///x", "results")))
+
+
+@pytest.mark.parametrize("path_class", [PurePosixPath, PureWindowsPath])
+def test_urls_that_became_paths(path_class):
+    assert is_remote(path_class("s3://b/x/y")) and not is_remote(path_class("C:/x")) and not is_remote(path_class("x"))
+    assert url_of(path_class("s3://b/x/y")) == "s3://b/x/y"
 
 
 def test_a_file_is_fetched_once_and_again_when_it_changes(server, cache, capsys):
