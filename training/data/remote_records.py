@@ -70,6 +70,7 @@ class RemoteRecords:
             self.labels = read_labels(fetch(f"{url}/{label_files[0]}", "labels"), len(self))
         self.spec = image_spec(url, height, width, channels, self.labels.shape[1])
 
+        # The store's marks stand for the pixels, which would take an epoch to read.
         marks = content_marks({name: found[name] for name in self._level.files})
         facts = f"{self.spec} {marks}".encode() + label_bytes(self.labels)
         self._fingerprint = hashlib.sha256(facts).hexdigest()[:32]
@@ -77,6 +78,8 @@ class RemoteRecords:
     def _open(self, files: list[str], sizes: dict[str, int]) -> _Level:
         """Return how the images of one size are laid out."""
         place = f"{self.store.url}/{files[0]}"
+
+        # The layout of the first record.
         if sizes[files[0]] < HEADER_BYTES:
             raise UserError(f"{place}: {sizes[files[0]]} bytes, expected TFRecords")
         try:
@@ -90,12 +93,14 @@ class RemoteRecords:
         except ValueError as e:
             raise UserError(f"{place}: record 0: {e}") from e
 
+        # Where all others are follows from the sizes of the files.
         for name in files:
             if not sizes[name] or sizes[name] % size:
                 raise UserError(
                     f"{self.store.url}/{name}: {sizes[name]} bytes, expected a multiple of {size}: streaming needs "
                     "records of one length; train without --stream, or write the dataset anew with dataset_tool.py"
                 )
+
         starts = list(accumulate((sizes[name] // size for name in files), initial=0))
         within = slice(HEADER_BYTES + pixels.start, HEADER_BYTES + pixels.stop)
         return _Level(files, starts, first, shape, within)
@@ -126,6 +131,8 @@ class RemoteRecords:
         Each is read once, and neighbours of one file in one request.
         """
         wanted, places = np.unique(indices, return_inverse=True)
+
+        # A request ends where neighbours or their file do.
         files = np.searchsorted(self._level.starts, wanted, "right") - 1
         cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(files) != 0)) + 1
         images = np.concatenate([self._read(neighbours) for neighbours in np.split(wanted, cuts)])
@@ -144,6 +151,7 @@ class RemoteRecords:
             other = (records[:, part] != level.first[part]).any(1)
             if other.any():
                 raise UserError(f"{self.where(first + int(other.argmax()))}: damaged, or of another form than record 0")
+
         for i, record in enumerate(records):
             (expected,) = struct.unpack("<I", record[-FOOTER_BYTES:].tobytes())
             if (actual := masked_crc(record[HEADER_BYTES:-FOOTER_BYTES].data)) != expected:

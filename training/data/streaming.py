@@ -54,7 +54,7 @@ class StreamOrder:
         indices, mirrored = self._sequence(positions)
 
         # Neighbours are not shown in their order.
-        shuffled = np.random.default_rng((self.seed, number, place)).permutation(self.stretch)
+        shuffled = np.random.default_rng((self.seed, number, place, 3)).permutation(self.stretch)
         return indices[shuffled], mirrored[shuffled]
 
     def _sequence(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
