@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_images_and_labels_are_those_of_the_files(server, folder):
     _, fs = server
     upload(fs, folder)
     for resolution in (None, 16):
-        local, remote = open_dataset(folder, resolution), open_dataset(URL, resolution, stream=True)
+        local, remote = open_dataset(folder, resolution), open_dataset(Path(URL), resolution, stream=True)
         assert (len(remote), remote.spec, remote.name) == (len(local), local.spec, "tiny")
         np.testing.assert_array_equal(np.asarray(remote.labels), np.asarray(local.labels))
 
@@ -58,7 +59,7 @@ def test_images_and_labels_are_those_of_the_files(server, folder):
         for found, expected in zip(remote.batch(indices), local.batch(indices), strict=True):
             np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(remote[7][0], local[7][0])
-    assert open_dataset(URL, use_labels=False, stream=True).spec.c_dim == 0
+    assert open_dataset(Path(URL), use_labels=False, stream=True).spec.c_dim == 0
     assert remote.where(99).startswith(f"{URL}/tiny-r04")
 
 
@@ -75,7 +76,7 @@ def records_read(objects, size):
 def test_an_epoch_reads_each_byte_once_whatever_the_number_of_processes(server, folder, ranks):
     objects, fs = server
     upload(fs, folder)
-    data = [open_dataset(URL, stream=True) for _ in range(ranks)]
+    data = [open_dataset(Path(URL), stream=True) for _ in range(ranks)]
     objects.ranges.clear()
     objects.bytes_sent.clear()
 
@@ -141,7 +142,7 @@ def test_a_damaged_record_is_named(server, folder, tmp_path):
     damage(largest, int(3 * size + 1))
     upload(fs, copy)
 
-    remote = open_dataset(URL, stream=True)
+    remote = open_dataset(Path(URL), stream=True)
     remote.batch(np.arange(first + 2))
     for i, message in ((2, "damaged: data checksum"), (3, "damaged, or of another form than record 0")):
         with pytest.raises(UserError, match=f"{largest.name}: record {i}: {message}"):
@@ -174,7 +175,7 @@ def test_what_cannot_be_streamed_is_one_line(server, folder, tmp_path, change, m
     if copy.exists():
         upload(fs, copy)
     with pytest.raises(UserError, match=message):
-        open_dataset(URL, stream=True)
+        open_dataset(Path(URL), stream=True)
 
 
 def test_a_folder_of_this_machine_is_not_streamed(folder, tmp_path):
