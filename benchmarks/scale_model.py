@@ -213,13 +213,13 @@ def upload(plan: Plan, path: Path, url: str) -> None:
 
 
 def count_reading(plan: Plan, server: Any, url: str) -> dict[str, Any]:
-    """Stream one epoch as all processes do together; return what was asked for, and what the model says.
+    """Stream as all processes do together; return what was asked for, and what the model says.
 
-    The epoch has six turns of each place in the batch, and up to one turn more is read ahead. A turn is a request, or
-    two where the epoch begins within it.
+    Each place in the batch has thirteen turns, which are two epochs and a part of the third, and up to one turn more is
+    read ahead. A turn is a request, and a few more where the dataset or an epoch ends within it.
     """
-    turns = 6
-    stretch = plan.images // plan.config.batch // turns
+    turns = 13
+    stretch = plan.images // plan.config.batch // 6 - 1
     datasets = [RemoteRecords(url) for _ in range(plan.gpus)]
     server.ranges.clear()
     server.bytes_sent.clear()
@@ -233,13 +233,13 @@ def count_reading(plan: Plan, server: Any, url: str) -> dict[str, Any]:
         batches.close()
     seconds = time.perf_counter() - start
 
-    batch, epoch = plan.config.batch, plan.images * plan.record_bytes
+    batch, turn_bytes = plan.config.batch, stretch * plan.record_bytes
     return {
         "requests": len(server.ranges),
-        "requests of the model": [turns * batch, (turns + 1) * batch + 2],
+        "requests of the model": [turns * batch, (turns + 1) * batch + 3 * 3],
         "bytes": sum(server.bytes_sent.values()),
-        "bytes of the model": [epoch, round(epoch * (turns + 1) / turns)],
-        "img/s": round(plan.images / seconds),
+        "bytes of the model": [turns * batch * turn_bytes, (turns + 1) * batch * turn_bytes],
+        "img/s": round(turns * stretch * batch / seconds),
     }
 
 

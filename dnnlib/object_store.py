@@ -59,8 +59,12 @@ class ObjectStore:
         fsspec = import_extra("fsspec", url)
         try:
             # Other machines write as well, so what was listed once may be out of date.
-            options = {"use_listings_cache": False, "skip_instance_cache": True}
+            options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+            # Tries are made here, and not inside of each other.
+            if self.url.startswith("s3"):
+                options["config_kwargs"] = {"retries": {"max_attempts": 0}}
             self.fs, root = fsspec.core.url_to_fs(self.url, **options)
+            self.fs.retries = 1
         except ImportError as e:
             raise UserError(f"{url}: {e}: pip install 'msg-gan[cloud]'") from e
         except ValueError as e:
@@ -79,7 +83,12 @@ class ObjectStore:
         """Return bytes start ... stop-1 of a file."""
 
         def read() -> bytes:
-            content: bytes = self.fs.cat_file(self._path(name), start=start, end=stop)
+            if self.fs.async_impl:
+                content: bytes = self.fs.cat_file(self._path(name), start=start, end=stop)
+            else:  # whose files would read ahead
+                with self.fs.open(self._path(name), "rb", cache_type="none") as file:
+                    file.seek(start)
+                    content = file.read(stop - start)
             if len(content) != stop - start:
                 raise OSError(f"{len(content)} bytes, expected {stop - start}")
             return content

@@ -1,12 +1,13 @@
 """A Python that has imported what every command imports, and becomes a command in a moment: most of the time of a test
 that runs one would otherwise be spent on importing PyTorch.
 
-As a program, it reads requests from stdin and answers each with a process of its own, a fork of this one. Beyond what
-was imported, such a process is as any other: its files, arguments, environment and exit are its own.
+As a program, it reads requests from stdin and answers each with a process of its own, a fork of this one, whose files,
+arguments, environment and exit are its own. What Python and libraries read from the environment when they are imported,
+such as PYTHONHASHSEED and OMP_NUM_THREADS, is that of the first request.
 """
 
 import atexit
-import contextlib
+import importlib
 import json
 import os
 import runpy
@@ -18,6 +19,10 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+
+# What commands import, with all that this imports; and what PyTorch imports when it is first used. No thread starts.
+WARM = ("generation.networks", "metrics.command", "training.run.entry", "torch._dynamo",
+        "torch.distributed.launcher.api", "torch.fx.experimental.symbolic_shapes")  # fmt: skip
 
 
 class WarmPython:
@@ -81,7 +86,7 @@ def become(request: dict) -> None:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    os.closerange(3, 64)
+    os.closerange(3, 1024)
 
     args = request["args"]
     if args[0] == "-m":
@@ -94,10 +99,6 @@ def become(request: dict) -> None:
 
 
 if __name__ == "__main__":
-    # What all commands import. None of it starts a thread.
-
-    with contextlib.suppress(ImportError):
-        pass
-    import training.run.entry  # noqa: F401
-
+    for module in WARM:
+        importlib.import_module(module)
     become(serve())

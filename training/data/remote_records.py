@@ -2,29 +2,36 @@
 
 import hashlib
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 
 from dnnlib.errors import UserError
 from dnnlib.object_store import ObjectStore, content_marks, fetch
 from training.data.labels import LabelTable, label_bytes, no_labels, read_labels
-from training.data.records import FOOTER_BYTES, HEADER_BYTES, masked_crc, parse_example, record_size
-from training.data.tfrecord import image_spec, shard_groups
+from training.data.records import FOOTER_BYTES, GZIP, HEADER_BYTES, masked_crc, parse_example, record_size
+from training.data.tfrecord import by_height, image_spec, shard_groups
 from training.spec import size_error
 
 LARGEST = 2**28  # bytes of one record
+THREADS = 16  # requests at a time
 
 
-class _Level(NamedTuple):
+@dataclass(frozen=True)
+class _Level:
     """The images of one size: their files, and the first record, whose layout all others have."""
 
+    place: str  # URL of the first file
     files: list[str]
     starts: list[int]  # index of the first image of each file, and the number of all
     first: np.ndarray  # uint8 [bytes of a record]
     shape: tuple[int, ...]
     pixels: slice  # in a record
+
+    def __len__(self) -> int:
+        return self.starts[-1]
 
 
 class RemoteRecords:
@@ -49,15 +56,10 @@ class RemoteRecords:
         sizes = {name: int(entry["size"]) for name, entry in found.items() if "/" not in name}
 
         # The first image of each resolution tells how its files are laid out.
-        levels = {level.shape[1]: level for level in (self._open(group, sizes) for group in shard_groups(sizes, url))}
+        levels = by_height([self._open(group, sizes) for group in shard_groups(sizes, url)])
         if resolution is not None and resolution not in levels:
             raise UserError(f"{url}: no images of height {resolution}, found {sorted(levels)}")
-        largest = levels[max(levels)]
-        for level in levels.values():
-            if level.starts[-1] != largest.starts[-1]:
-                counts = f"{level.starts[-1]} images, expected {largest.starts[-1]}"
-                raise UserError(f"{url}/{level.files[0]}: {counts} as in {largest.files[0]}")
-        self._level = largest if resolution is None else levels[resolution]
+        self._level = levels[max(levels) if resolution is None else resolution]
 
         channels, height, width = self._level.shape
         if problem := size_error(height, width):
@@ -83,12 +85,16 @@ class RemoteRecords:
         if sizes[files[0]] < HEADER_BYTES:
             raise UserError(f"{place}: {sizes[files[0]]} bytes, expected TFRecords")
         try:
-            size = record_size(self.store.read_range(files[0], 0, HEADER_BYTES))
+            header = self.store.read_range(files[0], 0, HEADER_BYTES)
+            if header.startswith(GZIP):
+                raise ValueError("compressed by gzip, expected TFRecords that are not")
+            size = record_size(header)
             if size > LARGEST:
                 raise ValueError(f"a record of {size} bytes, expected at most {LARGEST}")
             if size > sizes[files[0]]:
                 raise ValueError(f"truncated: {sizes[files[0]]} bytes, expected {size}")
             first = np.frombuffer(self.store.read_range(files[0], 0, size), np.uint8)
+            _check_record(first)
             shape, pixels = parse_example(first[HEADER_BYTES:-FOOTER_BYTES].data)
         except ValueError as e:
             raise UserError(f"{place}: record 0: {e}") from e
@@ -103,7 +109,7 @@ class RemoteRecords:
 
         starts = list(accumulate((sizes[name] // size for name in files), initial=0))
         within = slice(HEADER_BYTES + pixels.start, HEADER_BYTES + pixels.stop)
-        return _Level(files, starts, first, shape, within)
+        return _Level(place, files, starts, first, shape, within)
 
     def verify(self, limit: int) -> None:
         """Do nothing: records are checked when they are read."""
@@ -118,7 +124,7 @@ class RemoteRecords:
         return f"{self.store.url}/{self._level.files[file]}: record {i - self._level.starts[file]}"
 
     def __len__(self) -> int:
-        return self._level.starts[-1]
+        return len(self._level)
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Return image i and its label."""
@@ -135,26 +141,48 @@ class RemoteRecords:
         # A request ends where neighbours or their file do.
         files = np.searchsorted(self._level.starts, wanted, "right") - 1
         cuts = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(files) != 0)) + 1
-        images = np.concatenate([self._read(neighbours) for neighbours in np.split(wanted, cuts)])
+        groups = np.split(wanted, cuts)
+        if len(groups) == 1:
+            return self._read(wanted)[places], np.asarray(self.labels[indices])
+        with ThreadPoolExecutor(min(THREADS, len(groups))) as pool:
+            images = np.concatenate(list(pool.map(self._read, groups)))
         return images[places], np.asarray(self.labels[indices])
 
     def _read(self, neighbours: np.ndarray) -> np.ndarray:
-        """Return consecutive images of one file, uint8 [n,C,H,W], a read-only view of what was read."""
+        """Return consecutive images of one file, uint8 [n,C,H,W]."""
         level, first, count = self._level, int(neighbours[0]), len(neighbours)
         file = int(np.searchsorted(level.starts, first, "right")) - 1
         size, start = len(level.first), first - level.starts[file]
         content = self.store.read_range(level.files[file], start * size, (start + count) * size)
         records = np.frombuffer(content, np.uint8).reshape(count, size)
 
-        # All but the pixels and their checksum is as in the first record.
-        for part in (slice(0, level.pixels.start), slice(level.pixels.stop, size - FOOTER_BYTES)):
-            other = (records[:, part] != level.first[part]).any(1)
-            if other.any():
-                raise UserError(f"{self.where(first + int(other.argmax()))}: damaged, or of another form than record 0")
-
+        images = np.empty((count, *level.shape), np.uint8)
         for i, record in enumerate(records):
-            (expected,) = struct.unpack("<I", record[-FOOTER_BYTES:].tobytes())
-            if (actual := masked_crc(record[HEADER_BYTES:-FOOTER_BYTES].data)) != expected:
-                where = self.where(first + i)
-                raise UserError(f"{where}: damaged: data checksum {actual:08x}, expected {expected:08x}")
-        return records[:, level.pixels].reshape(count, *level.shape)
+            try:
+                _check_record(record)
+                images[i] = record[self._pixels(record)].reshape(level.shape)
+            except ValueError as e:
+                raise UserError(f"{self.where(first + i)}: {e}") from e
+        return images
+
+    def _pixels(self, record: np.ndarray) -> slice:
+        """Return where the pixels of a record are; raise ValueError if it holds no image of the common shape."""
+        # Usually a record is as the first one around its pixels.
+        first, pixels = self._level.first, self._level.pixels
+        around = (slice(0, pixels.start), slice(pixels.stop, len(first) - FOOTER_BYTES))
+        if all(np.array_equal(record[part], first[part]) for part in around):
+            return pixels
+
+        shape, found = parse_example(record[HEADER_BYTES:-FOOTER_BYTES].data)
+        if shape != self._level.shape:
+            raise ValueError(f"shape {shape}, expected {self._level.shape} as in record 0")
+        return slice(HEADER_BYTES + found.start, HEADER_BYTES + found.stop)
+
+
+def _check_record(record: np.ndarray) -> None:
+    """Raise ValueError unless a record, uint8 [bytes], has the length and the checksum that it says."""
+    if record_size(record[:HEADER_BYTES].tobytes()) != len(record):
+        raise ValueError(f"another length than record 0, expected {len(record)} bytes")
+    (expected,) = struct.unpack("<I", record[-FOOTER_BYTES:].tobytes())
+    if (actual := masked_crc(record[HEADER_BYTES:-FOOTER_BYTES].data)) != expected:
+        raise ValueError(f"damaged: data checksum {actual:08x}, expected {expected:08x}")

@@ -31,8 +31,9 @@ class StreamOrder:
     """The image that each global sample index stands for.
 
     In each epoch the dataset, as a ring, is cut at a random image into stretches, and these are shuffled. One after
-    another, they are the sequence of which the places of a batch take successive parts, each as long as a stretch.
-    Where the dataset is no multiple of that, one such round of the batch shows images of two epochs.
+    another, the epochs are a sequence of which the places of a batch take successive parts, each a stretch. Where the
+    dataset is no multiple of that, the first and the last part of an epoch are shorter, and one round of the batch
+    shows images of two epochs.
     """
 
     length: int
@@ -61,15 +62,18 @@ class StreamOrder:
         """Return the images at these positions of the sequence of stretches, and which are mirrored."""
         epochs, places = np.divmod(positions, self.length)
         indices, mirrored = np.zeros_like(places), np.zeros(len(places), bool)
-        stretches = self.length // self.stretch
         for epoch in np.unique(epochs).tolist():
             here = epochs == epoch
             ring = places[here]
 
-            # What is left over at the end of the ring stays there; it is another part of the dataset each time.
-            whole = ring < stretches * self.stretch
-            number, offset = np.divmod(ring[whole], self.stretch)
-            ring[whole] = Permutation(stretches, (self.seed, epoch))(number) * self.stretch + offset
+            # Stretches begin where parts of the sequence do. What is left over at the ends of the ring stays there; it
+            # is another piece of the dataset each time.
+            lead = -epoch * self.length % self.stretch
+            count = (self.length - lead) // self.stretch
+            whole = (ring >= lead) & (ring < lead + count * self.stretch)
+            if whole.any():
+                number, offset = np.divmod(ring[whole] - lead, self.stretch)
+                ring[whole] = lead + Permutation(count, (self.seed, epoch))(number) * self.stretch + offset
             cut = int(np.random.default_rng((self.seed, epoch, 2)).integers(self.length))
 
             indices[here] = (ring + cut) % self.length
@@ -89,7 +93,7 @@ def stream_batches(
     read: returns the images and labels of an array of indices, as Dataset.batch does; called by several threads.
     The first batch holds samples start+offset ... start+offset+count-1, each further one those `order.batch` later.
     start: rounded down to a multiple of the batch. The stretches after those in use are read meanwhile, so that two for
-    each place are held in memory.
+    each place are held in memory, and those that are being read.
     """
     first_turn, first_t = divmod(start // order.batch, order.stretch)
     places = range(offset, offset + count)
@@ -102,8 +106,10 @@ def stream_batches(
         return images, labels
 
     tasks = ((turn, place) for turn in itertools.count(first_turn) for place in places)
-    with contextlib.closing(ordered_map(read_turn, tasks, workers=0, ahead=count, threads=THREADS)) as turns:
+    with contextlib.closing(ordered_map(read_turn, tasks, workers=0, ahead=count + 1, threads=THREADS)) as turns:
+        # The reader starts its next task when it is asked for a result, so it has one more than there are places.
         while True:
+            stretches: list[tuple[np.ndarray, np.ndarray]] = []  # lets go of those that were shown
             stretches = list(itertools.islice(turns, count))
             for t in range(first_t, order.stretch):
                 yield np.stack([images[t] for images, _ in stretches]), np.stack([rows[t] for _, rows in stretches])

@@ -7,10 +7,10 @@ The images of a resolution may be in shards, e.g. NAME-r06-00000-of-00003.tfreco
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class ShardedImages:
     def __init__(self, paths: list[Path], checksums: bool) -> None:
         self.files = [RecordFile(path, checksums) for path in paths]
         self.path = paths[0]
+        self.place = str(self.path)
         self.shape = self.files[0].shape
         for file in self.files:
             if file.shape != self.shape:
@@ -86,15 +87,7 @@ class TFRecordDataset:
         # Every resolution is opened, whichever is read.
         self.files_by_resolution = open_resolutions(self.path, checksums)
 
-        # All resolutions must hold the same images.
         largest = self.files_by_resolution[max(self.files_by_resolution)]
-        for images in self.files_by_resolution.values():
-            for unit, count, expected in (
-                ("images", len(images), len(largest)),
-                ("channels", images.shape[0], largest.shape[0]),
-            ):
-                if count != expected:
-                    raise UserError(f"{images.path}: {count} {unit}, expected {expected} as in {largest.path.name}")
 
         # Choose a resolution that networks can be built for.
         if resolution is not None and resolution not in self.files_by_resolution:
@@ -188,31 +181,60 @@ def shard_groups(names: Iterable[str], folder: Path | str) -> list[list[str]]:
 
 def open_resolutions(folder: Path, checksums: bool) -> dict[int, ShardedImages]:
     """Open every resolution of a dataset folder; return its images by their height."""
-    by_resolution: dict[int, ShardedImages] = {}
-    for names in shard_groups((path.name for path in folder.iterdir()), folder):
-        images = ShardedImages([folder / name for name in names], checksums)
+    groups = shard_groups((path.name for path in folder.iterdir()), folder)
+    return by_height([ShardedImages([folder / name for name in names], checksums) for names in groups])
 
+
+class Level(Protocol):
+    """The images of one size of a dataset."""
+
+    @property
+    def place(self) -> str:
+        """The path or URL of the first file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape [C,H,W] of each image."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+
+LevelType = TypeVar("LevelType", bound=Level)
+
+
+def by_height(levels: Sequence[LevelType]) -> dict[int, LevelType]:
+    """Return the levels by the height of their images; raise UserError unless all are of one dataset."""
+    found: dict[int, LevelType] = {}
+    for level in levels:
         # Networks exist for some sizes only.
-        _, height, width = images.shape
+        _, height, width = level.shape
         if problem := size_error(height, width, levels=1):
-            raise UserError(f"{images.path}: images: {problem}")
+            raise UserError(f"{level.place}: images: {problem}")
 
         # Two files of one size may be the remains of another dataset.
-        if height in by_resolution:
-            other = by_resolution[height].path.name
-            raise UserError(f"{images.path}: a second file of images of height {height} besides {other}")
-        by_resolution[height] = images
+        if height in found:
+            other = PurePath(found[height].place).name
+            raise UserError(f"{level.place}: a second file of images of height {height} besides {other}")
+        found[height] = level
 
-    # All are levels of one pyramid.
-    _, height, width = by_resolution[max(by_resolution)].shape
-    sizes = pyramid_sizes(height, width)
-    for images in by_resolution.values():
-        if images.shape[1:] not in sizes:
-            actual, expected = size_text(*images.shape[1:]), size_text(height, width)
+    largest = found[max(found)]
+    channels, height, width = largest.shape
+    for level in levels:
+        if level.shape[1:] not in pyramid_sizes(height, width):
+            actual, expected = size_text(*level.shape[1:]), size_text(height, width)
             raise UserError(
-                f"{images.path}: images of {actual}, expected halves of {expected}, the largest of the dataset"
+                f"{level.place}: images of {actual}, expected halves of {expected}, the largest of the dataset"
             )
-    return by_resolution
+
+    # All hold the same images.
+    for level in levels:
+        for unit, number, wanted in (("images", len(level), len(largest)), ("channels", level.shape[0], channels)):
+            if number != wanted:
+                raise UserError(
+                    f"{level.place}: {number} {unit}, expected {wanted} as in {PurePath(largest.place).name}"
+                )
+    return found
 
 
 def halvings(image: np.ndarray) -> list[np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dnnlib import distributed
+from dnnlib.errors import UserError
 from dnnlib.stop_request import StopRequest
 from dnnlib.watchdog import Watchdog
 from training.config import TrainConfig
@@ -43,6 +44,8 @@ def training_loop(
     hooks: called with a snapshot after it was saved, e.g. to score it.
     """
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels, cfg.stream)
+    if cfg.stream and len(set(distributed.gather_objects(dataset.fingerprint()))) > 1:
+        raise UserError(f"{cfg.data}: changed while the processes opened it")
     run = distributed.on_main(lambda: open_any_run(cfg, dataset))
     stop.file = run.stop_file
 
