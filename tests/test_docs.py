@@ -20,7 +20,7 @@ DOCS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("
 # Options of other programs that the pages mention.
 OTHERS = {"--bind", "--transform", "--sha256", "--run_stylegan", "--constraint", "--shm-size", "--tag", "--nnodes",
           "--node-rank", "--nproc-per-node", "--master-addr", "--master-port", "--ntasks-per-node",
-          "--gpus-per-node", "--require-hashes"}  # fmt: skip
+          "--gpus-per-node", "--require-hashes", "--delete"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
