@@ -33,7 +33,7 @@ def test_this_machine_can_train(tmp_path):
     assert "PROBLEM" not in result.stdout and result.stdout.endswith("\nNo problems.\n")
 
     said = {line[:14].strip(): line[15:] for line in result.stdout.splitlines()}
-    assert f"torch {torch.__version__}" in said["packages"]
+    assert f"torch {torch.__version__.partition('+')[0]}" in said["packages"]
     assert said["extras"] == "datasets, export, demo, hub, trackers"
     assert "for cloud: pip install '.[cloud]' adds gcsfs" in result.stdout
     assert "relative error" in said["fp32"] and "times as fast as fp32, relative error" in said["bf16"]

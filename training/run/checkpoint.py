@@ -60,7 +60,10 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
         # Through memory, because torch.save hides that a disk is full; a plain write raises OSError.
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        temporary.write_bytes(buffer.getbuffer())
+
+        # A view that outlives a failure would keep the buffer from being freed, which ends some Pythons.
+        with buffer.getbuffer() as view:
+            temporary.write_bytes(view)
     _remove_old(run_dir, state.cfg, path)
 
 

@@ -69,4 +69,6 @@ def train(cfg: TrainConfig, load_weights: LoadWeights, hooks: Sequence[Hook] = (
         raise os_error(e, Path(e.filename or cfg.result_dir), "write") from e
     finally:
         stop.restore()
-        distributed.shutdown()
+
+    # Not after an error: the others would fail for the lack of this process before its error is known.
+    distributed.shutdown()
