@@ -31,7 +31,7 @@ def write_program(model: ExportedGenerator, path: Path) -> None:
     buffer = io.BytesIO()
     torch.export.save(_program(model), buffer, extra_files={METADATA: json.dumps(facts(model))})
     with atomic(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(buffer.getvalue())
 
 
 def write_onnx(model: ExportedGenerator, path: Path, opset: int) -> None:

@@ -61,9 +61,8 @@ def save_checkpoint(run_dir: Path, state: TrainState, off_tick: bool = False) ->
         buffer = io.BytesIO()
         torch.save(content, buffer)
 
-        # A view that outlives a failure would keep the buffer from being freed, which ends some Pythons.
-        with buffer.getbuffer() as view:
-            temporary.write_bytes(view)
+        # This is no copy; and a view that a failure keeps alive would end Python 3.12 when it exits.
+        temporary.write_bytes(buffer.getvalue())
     _remove_old(run_dir, state.cfg, path)
 
 
