@@ -147,6 +147,7 @@ def needs(plan: Plan) -> list[Need]:
         Need("requests, all", speed / plan.stretch, REQUESTS_PER_S, "/s"),
         Need("requests at the start, all", at_start, START_S * REQUESTS_PER_S, ""),
         Need("stretches, a process", 2 * plan.batch_per_gpu * plan.stretch * plan.image_bytes / GIB, memory, "GiB"),
+        Need("metrics: order of reals, a process", 32 * plan.images / GIB, memory, "GiB"),
         Need("list of files, a process", names * 1000 / GIB, memory, "GiB"),
         Need("labels, a machine's disk", 4 * plan.images * plan.classes / GIB, disk, "GiB"),
         Need("sum of gradients, a step", 4 * values / plan.reduce_gb_per_s * 1e-9, plan.step_s, "s"),
@@ -215,8 +216,8 @@ def upload(plan: Plan, path: Path, url: str) -> None:
 def count_reading(plan: Plan, server: Any, url: str) -> dict[str, Any]:
     """Stream as all processes do together; return what was asked for, and what the model says.
 
-    Each place in the batch has thirteen turns, which are two epochs and a part of the third, and up to one turn more is
-    read ahead. A turn is a request, and a few more where the dataset or an epoch ends within it.
+    Each place in the batch has thirteen turns, which are a little less than two epochs, and up to one turn more is read
+    ahead. A turn is a request, or a few where the dataset or an epoch ends within it.
     """
     turns = 13
     stretch = plan.images // plan.config.batch // 6 - 1
