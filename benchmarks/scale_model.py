@@ -122,8 +122,11 @@ class Need(NamedTuple):
 
 def gradient_values(plan: Plan) -> tuple[int, int]:
     """Return how many numbers are summed over all processes in a D step and in a G step: gradients and a mean of w."""
+    # Tensors on this device have shapes only.
     with torch.device("meta"):
         networks = build_discriminator(plan.config.D, plan.spec), build_generator(plan.config.G, plan.spec)
+
+    # Each parameter takes a multiple of ALIGNMENT values in the buffer that is summed.
     d, g = (sum(-(-p.numel() // ALIGNMENT) * ALIGNMENT for p in net.parameters()) for net in networks)
     w_dim = len(networks[1].mapping.w_avg)
     return d + w_dim, g + w_dim
@@ -202,6 +205,7 @@ def upload(plan: Plan, path: Path, url: str) -> None:
 
     rng = np.random.default_rng(0)
     writer = TFRecordFiles(path, "data")
+
     for i in range(plan.images):
         image = rng.integers(256, size=(plan.spec.channels, *plan.spec.sizes[-1]), dtype=np.uint8)
         writer.add(i, pack(image, "tfrecords"))
@@ -221,11 +225,13 @@ def count_reading(plan: Plan, server: Any, url: str) -> dict[str, Any]:
     """
     turns = 13
     stretch = plan.images // plan.config.batch // 6 - 1
+    # What opening the dataset takes does not count.
     datasets = [RemoteRecords(url) for _ in range(plan.gpus)]
     server.ranges.clear()
     server.bytes_sent.clear()
     order = StreamOrder(plan.images, 0, False, plan.config.batch, stretch)
 
+    # One process after another, in this one.
     start = time.perf_counter()
     for process, dataset in enumerate(datasets):
         batches = stream_batches(dataset.batch, order, 0, process * plan.batch_per_gpu, plan.batch_per_gpu)
@@ -249,13 +255,14 @@ def count_operations(plan: Plan, results: Path, data: Path) -> dict[str, Any]:
     results.mkdir()
     cfg = replace(plan.config, data=str(data), result_dir=str(results), device="cpu", micro_batch=plan.batch_per_gpu,
                   tick_kimg=1, total_kimg=1, metrics="", hang_timeout=0)  # fmt: skip
+
+    # Two runs that differ by four steps.
     found = []
     for steps in (2, 6):
         short = replace(cfg, total_kimg=steps * cfg.batch / 1000, tick_kimg=steps * cfg.batch / 1000)
         launch(partial(counted, path=results / f"{steps}.json"), short, plan.gpus)
         found.append(Counter({tuple(key): n for key, n in json.loads((results / f"{steps}.json").read_text())}))
 
-    # The difference is what four steps take.
     per_step = {f"{name} of {size:,} numbers": n / 4 for (name, size), n in sorted((found[1] - found[0]).items())}
     model = Counter(f"all_reduce of {size:,} numbers" for size in gradient_values(plan))
     model["broadcast of 1 numbers"] = 1
@@ -264,11 +271,11 @@ def count_operations(plan: Plan, results: Path, data: Path) -> dict[str, Any]:
 
 def counted(cfg: TrainConfig, path: Path) -> None:
     """Train, and write how often each operation between processes was called, with the number of values."""
-    counts: Counter[tuple[str, int]] = Counter()
+    calls: Counter[tuple[str, int]] = Counter()
 
     def count(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            counts[name, tensor.numel()] += 1
+            calls[name, tensor.numel()] += 1
             return function(tensor, *args, **kwargs)
 
         return call
@@ -279,7 +286,7 @@ def counted(cfg: TrainConfig, path: Path) -> None:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         train(cfg, load_initial)
     if int(os.environ.get("RANK", 0)) == 0:
-        path.write_text(json.dumps(list(counts.items())))
+        path.write_text(json.dumps(list(calls.items())))
 
 
 def main(

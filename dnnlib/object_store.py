@@ -60,7 +60,8 @@ class ObjectStore:
         try:
             # Other machines write as well, so what was listed once may be out of date.
             options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-            # Tries are made here, and not inside of each other.
+
+            # Tries are made by `_try` alone: s3fs and botocore would make as many for each of them.
             if self.url.startswith("s3"):
                 options["config_kwargs"] = {"retries": {"max_attempts": 0}}
             self.fs, root = fsspec.core.url_to_fs(self.url, **options)
@@ -89,6 +90,8 @@ class ObjectStore:
                 with self.fs.open(self._path(name), "rb", cache_type="none") as file:
                     file.seek(start)
                     content = file.read(stop - start)
+
+            # A connection that broke off counts as a failure.
             if len(content) != stop - start:
                 raise OSError(f"{len(content)} bytes, expected {stop - start}")
             return content
