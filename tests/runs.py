@@ -89,7 +89,9 @@ def assert_same_run(a: Path, b: Path) -> None:
     for name, t in first.items():
         assert torch.equal(t, second[name]), name
     assert losses(a) == losses(b)
-    sheets = sorted(p.relative_to(a) for p in a.rglob("*.png") if not p.name.startswith("metric-"))
-    assert sheets and sheets == sorted(p.relative_to(b) for p in b.rglob("*.png"))
+    sheets, others = (
+        sorted(p.relative_to(run) for p in run.rglob("*.png") if not p.name.startswith("metric-")) for run in (a, b)
+    )
+    assert sheets and sheets == others
     for p in sheets:
         assert (a / p).read_bytes() == (b / p).read_bytes(), p

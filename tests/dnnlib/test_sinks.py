@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -44,7 +45,12 @@ def test_wandb_keeps_one_run_of_a_run_that_is_continued(tmp_path, monkeypatch):
         assert wandb.run.project == "msg-gan" and wandb.run.config["batch"] == 8
         log.close()
     assert ids[0] == ids[1] == (tmp_path / "tracker-id").read_text().strip()
+
+    # A process of wandb's own writes the files, and may still be at it.
     files = list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    deadline = time.monotonic() + 60
+    while not all(b"Loss/D" in file.read_bytes() for file in files) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert len(files) == 2 and all(b"Loss/D" in file.read_bytes() for file in files)
 
 

@@ -1,6 +1,8 @@
 """Training scores its snapshots, and goes on whatever happens to their metrics."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +60,25 @@ def test_a_run_that_is_asked_to_stop_does_not_wait_for_its_metrics(run, tmp_path
     assert process.returncode == 0 and "not scored to the end" in stdout and "stopped at 0.064 kimg" in stdout
     (found,) = run_dirs(tmp_path)
     assert len(rows(found, "consistency5")) == 1 and not list(found.glob("metric-msssim*"))
+
+
+def test_a_run_that_was_killed_while_its_end_was_scored_comes_to_its_end(run, tmp_path):
+    base, whole, _ = run
+    copy = tmp_path / whole.name
+    shutil.copytree(whole, copy)
+    (copy / "metric-swd16.jsonl").unlink()
+    facts = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**facts, "outcome": "running, or ended without a chance to say so"}))
+
+    config = json.loads((copy / "config.json").read_text())
+    args = ["--data", base / "set", "--total-kimg", config["total_kimg"], "--result-dir", tmp_path, "--resume", "auto"]
+    rhythm = ["--network-snapshot-ticks", 1, "--metric-every", config["metric_every"], "--metrics", config["metrics"]]
+    out = train(*SMALL, *args, *rhythm)
+    assert run_dirs(tmp_path) == [copy] and "finished" in out.stdout
+    assert json.loads((copy / "run.json").read_text())["outcome"] == "finished"
+    last = rows(whole, "swd16")[-1]
+    assert [(r["snapshot"], r["value"]) for r in rows(copy, "swd16")] == [(last["snapshot"], last["value"])]
+    assert_same_run(copy, whole)
 
 
 def test_a_metric_that_cannot_be_had_does_not_end_training(run, tmp_path, monkeypatch):

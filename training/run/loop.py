@@ -93,6 +93,10 @@ def _attempt(
         report.start()
         distributed.barrier()
 
+        # A run that was killed after its last checkpoint has only this left to do.
+        if state.finished and distributed.on_main(report.snapshot_path.exists):
+            _call_hooks(report, hooks, asked_to_stop)
+
         clock = time.perf_counter()
         while not state.finished:
             lr_factor = cfg.lr_factor(state.cur_nimg) / 2**state.rollbacks
@@ -198,16 +202,20 @@ def _batches_of_this_process(
 
 def _save_networks(report: Report, hooks: Sequence[Hook], stop: Callable[[], bool]) -> None:
     """Write a network snapshot and its checkpoint; call the hooks if this snapshot is to be scored."""
-    cfg, state, run_dir = report.cfg, report.state, report.run.path
+    cfg, state = report.cfg, report.state
     report.save_snapshot()
-    save_checkpoint(run_dir, state)
+    save_checkpoint(report.run.path, state)
 
     # The number of this snapshot, since there is one every so many ticks.
     number = state.tick // max(1, cfg.network_snapshot_ticks)
     if state.finished or number % cfg.metric_every == 0:
-        distributed.barrier()  # hooks may read the files that the main process writes
-        snapshot = SavedSnapshot(
-            cfg, run_dir, report.snapshot_path, state.G_ema, report.dataset, report.device, report.say, stop
-        )
-        for hook in hooks:
-            hook(snapshot)
+        _call_hooks(report, hooks, stop)
+
+
+def _call_hooks(report: Report, hooks: Sequence[Hook], stop: Callable[[], bool]) -> None:
+    """Call the hooks with the network snapshot of this moment."""
+    distributed.barrier()  # hooks may read the files that the main process writes
+    cfg, run_dir, G_ema = report.cfg, report.run.path, report.state.G_ema
+    snapshot = SavedSnapshot(cfg, run_dir, report.snapshot_path, G_ema, report.dataset, report.device, report.say, stop)
+    for hook in hooks:
+        hook(snapshot)

@@ -115,6 +115,14 @@ def take_lock(path: Path, patience: float = 0) -> IO[str] | None:
     return None
 
 
+def has_ended(path: Path) -> bool:
+    """Return whether the last session of a run came to its end, after the last checkpoint and what follows it."""
+    try:
+        return read_json(path / "run.json", "that of a run")["outcome"] == "finished"
+    except (UserError, KeyError, TypeError):
+        return True  # nothing says otherwise
+
+
 def write_config(run: Run, cfg: TrainConfig) -> None:
     """Write config.json, from which the run can be launched again, as a new run."""
     # A checkpoint to start from is part of what the run is; anything else to resume is not.
@@ -188,8 +196,8 @@ def _unfinished_run(cfg: TrainConfig, path: Path, messages: list[str]) -> Run | 
 
     if run.messages and not run.checkpoint:
         run.messages.append(f"{path}: no whole checkpoint is left: starting over")
-    is_finished = run.cur_nimg >= round(cfg.total_kimg * 1000)
-    return None if is_finished else run
+    is_trained = run.cur_nimg >= round(cfg.total_kimg * 1000)
+    return None if is_trained and has_ended(path) else run
 
 
 def _run_at(cfg: TrainConfig, path: Path, dataset: Dataset, taken: Sequence[str]) -> Run:

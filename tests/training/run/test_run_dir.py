@@ -67,6 +67,15 @@ def test_auto_starts_anew_if_all_runs_are_finished_or_differ(cfg):
     assert run.messages == [f"{other}: not continued: started with another mirror, seed"]
 
 
+def test_auto_finds_a_run_that_was_killed_between_its_last_checkpoint_and_its_end(cfg):
+    path = make_run(cfg, 4000)
+    for outcome, is_found in (("running, or ended without a chance to say so", True), ("finished", False)):
+        (path / "run.json").write_text(json.dumps({"outcome": outcome}))
+        run = open_run(cfg, DATASET)
+        run.lock.close()
+        assert (run.path == path) == is_found
+
+
 def test_options_about_length_and_rhythm_may_change(cfg):
     path = make_run(cfg, 4000)
     assert open_run(replace(cfg, total_kimg=8, tick_kimg=2, keep_last=5, compile=True), DATASET).path == path
