@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import TimeoutError
 
 from generation.latent_files import read_latents
 from generation.sampling import Sampler, SamplingOptions
@@ -67,9 +68,12 @@ def changes(page, action):
     """Do something and wait until the picture is another one."""
     before = source(page)
     action()
-    page.wait_for_function(
-        "old => document.querySelector('#picture img')?.getAttribute('src') !== old", arg=before, timeout=60000
-    )
+    try:
+        page.wait_for_function(
+            "old => document.querySelector('#picture img')?.getAttribute('src') !== old", arg=before, timeout=60000
+        )
+    except TimeoutError as e:
+        raise AssertionError(f"the same picture, on a page that says {page.locator('body').inner_text()!r}") from e
     page.wait_for_function("document.querySelector('#picture img')?.complete")
 
 
@@ -103,6 +107,7 @@ def choose(page, name, option):
 
 def unfold(page, title):
     page.get_by_role("button", name=title).click()
+    page.wait_for_timeout(1000)  # what has unfolded listens a moment after it can be seen
 
 
 def upload(page, button, path):
