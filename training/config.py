@@ -21,6 +21,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 RETIRED = {"minibatch_repeats"}
 RENAMED = {"levels": "resolutions"}
 
+# What each kind of augmentation changes.
+AUGMENT_PARTS = {
+    "none": (),
+    "ada": ("blit", "geometry", "color"),
+    "diffaugment": ("color", "translation", "cutout"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamConfig:
@@ -99,6 +106,52 @@ class LossConfig:
 
         # Seldom but stronger, the penalty has the same effect on average (lazy regularisation: StyleGAN2, section 3.1).
         return self.reg_interval * self.gamma_factor(nimg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Random changes of all images that D sees, so that it cannot learn few reals by heart."""
+
+    kind: Literal["none", "ada", "diffaugment"] = "none"
+    """none; ada = flips, turns, scaling, shifts and colours, as often as D needs it (Karras et al. 2020); diffaugment =
+    colours, shifts and cutout, always (Zhao et al. 2020)."""
+    parts: str = "all"
+    """What to change, separated by commas: of ada blit, geometry, color; of diffaugment color, translation, cutout."""
+    p: float | None = None
+    """Probability of each change; None = ada adapts it, diffaugment takes 1. Above 0.8, generated images may begin to
+    show the changes."""
+    target: float = 0.6
+    """Mean sign of D's scores of reals that ada aims at: the higher, the more certain D may become."""
+    kimg: float = 500.0
+    """Thousands of images in which ada can raise p from 0 to 1."""
+    interval: int = 4
+    """D steps after which ada changes p."""
+
+    def __post_init__(self) -> None:
+        check(self.p is None or 0 <= self.p <= 1, f"p: found {self.p}, expected 0 to 1")
+        check_range(self, "target", -1, 1, "-1 to 1")
+        check_range(self, "kimg", 0.001, 1e9, "0.001 to 10^9")
+        check_range(self, "interval", 1)
+
+        known = ("all", *AUGMENT_PARTS[self.kind])
+        is_known = all(name in known for name in self.parts.split(","))
+        check(is_known, f"parts: found {self.parts}, expected some of {', '.join(known)}")
+
+    @property
+    def chosen_parts(self) -> tuple[str, ...]:
+        """Return the names of the changes, in the order in which the kind has them."""
+        names = self.parts.split(",")
+        return tuple(name for name in AUGMENT_PARTS[self.kind] if name in names or "all" in names)
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether p follows D."""
+        return self.kind == "ada" and self.p is None
+
+    @property
+    def first_p(self) -> float:
+        """Probability that a run starts with."""
+        return self.p if self.p is not None else float(self.kind == "diffaugment")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +287,8 @@ class TrainConfig:
     """Optimizer of D."""
     loss: LossConfig = field(default_factory=LossConfig)
     """Loss and regularisation."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Augmentation, for small datasets."""
 
     def __post_init__(self) -> None:
         # Ranges of single options.

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dnnlib.seeds import seed_of
+from training.augment.steps import Augmentation
 from training.data.labels import LabelTable
 from training.networks.base import Generator
 
@@ -24,6 +25,7 @@ class GeneratorInputs(NamedTuple):
     noise: tuple[torch.Tensor, ...]  # [N,1,h,w] per layer, empty without noise
     z_mix: torch.Tensor | None = None  # [N,z_dim], for style mixing
     mix_from: torch.Tensor | None = None  # [], first layer that follows z_mix
+    augmentation: Augmentation = ()  # of the images before D sees them
 
 
 def generator_inputs(G: Generator, labels: torch.Tensor, key: Key, style_mixing_prob: float = 0.0) -> GeneratorInputs:

@@ -116,6 +116,8 @@ class Loss(NamedTuple):
     twice."""
     g_compares: bool = False
     """Whether G's loss compares fakes with reals."""
+    undecided: float | None = 0.0
+    """The score of an image that D takes for real and for fake alike; None = a score means nothing by itself."""
     compares_means: bool = False
     """Whether a score is compared with means over the micro-batch, which then is part of the mathematics."""
     penalties: tuple[Callable[[PenaltyInputs], Penalty], ...] = ()
@@ -144,17 +146,18 @@ LOSSES = {
     "logistic": Loss(d_logistic, _of_fakes(g_logistic_nonsaturating)),
     "logistic-saturating": Loss(d_logistic, _of_fakes(g_logistic_saturating)),
     "standard-gan": Loss(d_standard_gan, _of_fakes(g_logistic_nonsaturating)),
-    "wgan": Loss(d_wgan, _of_fakes(g_wgan), penalties=(drift_penalty,)),
-    "wgan-gp": Loss(d_wgan, _of_fakes(g_wgan), penalties=(interpolation_penalty, drift_penalty)),
+    "wgan": Loss(d_wgan, _of_fakes(g_wgan), undecided=None, penalties=(drift_penalty,)),
+    "wgan-gp": Loss(d_wgan, _of_fakes(g_wgan), undecided=None, penalties=(interpolation_penalty, drift_penalty)),
     "hinge": Loss(d_hinge, _of_fakes(g_wgan)),
     "hinge-gp": Loss(d_hinge, _of_fakes(g_wgan), penalties=(interpolation_penalty,)),
     # As BMSG-GAN computes them, on mean scores; the forms of the paper are named `-per-sample`.
     "lsgan": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real), _batch_mean(fake)),
         lambda real, fake: g_lsgan(_batch_mean(fake)),
+        undecided=0.5,
         compares_means=True,
     ),
-    "lsgan-per-sample": Loss(d_lsgan, _of_fakes(g_lsgan)),
+    "lsgan-per-sample": Loss(d_lsgan, _of_fakes(g_lsgan), undecided=0.5),
     "lsgan-sigmoid": Loss(
         lambda real, fake: d_lsgan(_batch_mean(real.sigmoid()), _batch_mean(fake.sigmoid())),
         lambda real, fake: g_lsgan(_batch_mean(fake.sigmoid())),
@@ -169,10 +172,14 @@ LOSSES = {
         d_relativistic_hinge,
         lambda real, fake: d_relativistic_hinge(fake, real),
         g_compares=True,
+        undecided=None,
         compares_means=True,
     ),
     "relativistic-pairing": Loss(
-        d_relativistic_pairing, lambda real, fake: d_relativistic_pairing(fake, real), g_compares=True
+        d_relativistic_pairing,
+        lambda real, fake: d_relativistic_pairing(fake, real),
+        g_compares=True,
+        undecided=None,
     ),
 }
 

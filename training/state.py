@@ -7,6 +7,7 @@ import torch
 
 from dnnlib.errors import UserError
 from dnnlib.stats import Averages
+from training.augment.augmenter import Augmenter
 from training.config import TrainConfig
 from training.losses import LOSSES
 from training.networks.architectures import build_discriminator, build_generator
@@ -53,11 +54,12 @@ class TrainState:
         self.D = build_discriminator(cfg.D, spec).train().to(device)
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
 
-        # Optimizers; the batch mean of w travels with the gradients.
+        # Optimizers; the batch mean of w travels with the gradients, and after it what D thinks of the reals.
         w_dim = len(self.G.mapping.w_avg)
         scales_loss = resolve_precision(cfg.precision, device) == "fp16"
         self.G_opt = Adam(self.G, cfg.G_opt, extra=w_dim, scales_loss=scales_loss)
-        self.D_opt = Adam(self.D, cfg.D_opt, extra=w_dim, scales_loss=scales_loss)
+        self.D_opt = Adam(self.D, cfg.D_opt, extra=w_dim + 1, scales_loss=scales_loss)
+        self.augmenter = Augmenter(cfg.augment, spec, device)
         self.ema_flat = flatten_parameters(self.G_ema.parameters())
 
         # Progress.
@@ -135,7 +137,8 @@ class TrainState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` returned."""
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if name in state or name != "augmenter":  # older checkpoints have none
+                part.load_state_dict(state[name])
 
         for name, value in state["progress"].items():
             setattr(self, name, value)
@@ -153,6 +156,7 @@ class TrainState:
             "G_opt": self.G_opt,
             "D_opt": self.D_opt,
             "averages": self.averages,
+            "augmenter": self.augmenter,
         }
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 
+from training.augment.steps import Augmentation, augmented
 from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import LOSSES, PenaltyInputs, Scores, scores_and_gradients, squared_gradient_norm
@@ -11,12 +12,15 @@ from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid, total_gradients
 
+REAL_SIGNS = "Loss/signs/real"  # name of a statistic
+
 
 class RealBatch(NamedTuple):
     """What a step sees of the dataset."""
 
     pyramid: Pyramid
     c: torch.Tensor  # [N,c_dim]
+    augmentation: Augmentation = ()  # before D sees the images
 
 
 class StepResult(NamedTuple):
@@ -41,13 +45,14 @@ def run_generator(G: Generator, inputs: GeneratorInputs) -> tuple[Pyramid, torch
 
 
 def scores_and_penalty(
-    D: Discriminator, pyramid: Pyramid, c: torch.Tensor, pooled: bool
+    D: Discriminator, pyramid: Pyramid, c: torch.Tensor, augmentation: Augmentation, pooled: bool
 ) -> tuple[Scores, torch.Tensor]:
-    """Return the scores [N,1] of a pyramid, and its gradient penalty per sample [N].
+    """Return the scores [N,1] of a pyramid that is augmented first, and its gradient penalty per sample [N].
 
+    The penalty is that of the images before augmentation (Karras et al. 2020, appendix B).
     pooled: whether the levels were pooled from one another, as those of reals are, so that total derivatives count.
     """
-    scores, gradients = scores_and_gradients(lambda levels: D(levels, c), pyramid)
+    scores, gradients = scores_and_gradients(lambda levels: D(augmented(levels, augmentation), c), pyramid)
     if pooled:
         gradients = total_gradients(gradients)
     return at_least_fp32(scores), squared_gradient_norm(gradients)
@@ -78,23 +83,24 @@ def d_step(
 
     # Scores of reals, with R1.
     if cfg.r1_gamma and reg_weight is not None:
-        real_scores, r1 = scores_and_penalty(D, reals.pyramid, c, pooled=True)  # [N,1], [N]
+        real_scores, r1 = scores_and_penalty(D, reals.pyramid, c, reals.augmentation, pooled=True)  # [N,1], [N]
         penalty = penalty + r1.mean() * (cfg.r1_gamma / 2 * reg_weight)
         stats["Loss/r1_penalty"] = r1.detach()
     else:
-        real_scores = at_least_fp32(D(reals.pyramid, c))  # [N,1]
+        real_scores = at_least_fp32(D(augmented(reals.pyramid, reals.augmentation), c))  # [N,1]
 
     # Scores of fakes, with R2.
     if cfg.r2_gamma and reg_weight is not None:
-        fake_scores, r2 = scores_and_penalty(D, fakes, c, pooled=False)  # [N,1], [N]
+        fake_scores, r2 = scores_and_penalty(D, fakes, c, inputs.augmentation, pooled=False)  # [N,1], [N]
         penalty = penalty + r2.mean() * (cfg.r2_gamma / 2 * reg_weight)
         stats["Loss/r2_penalty"] = r2.detach()
     else:
-        fake_scores = at_least_fp32(D(fakes, c))  # [N,1]
+        fake_scores = at_least_fp32(D(augmented(fakes, inputs.augmentation), c))  # [N,1]
 
     # Further penalties that this loss has.
     if loss_functions.penalties:
-        penalty_inputs = PenaltyInputs(lambda levels: D(levels, c), reals.pyramid, fakes, real_scores, share, cfg)
+        seen = augmented(reals.pyramid, reals.augmentation), augmented(fakes, inputs.augmentation)
+        penalty_inputs = PenaltyInputs(lambda levels: D(levels, c), *seen, real_scores, share, cfg)
         for compute in loss_functions.penalties:
             values, weight, statistic = compute(penalty_inputs)
             penalty = penalty + values.mean() * weight
@@ -106,6 +112,11 @@ def d_step(
     stats["Loss/scores/real"] = real_scores.detach().flatten()
     stats["Loss/scores/fake"] = fake_scores.detach().flatten()
     stats["Loss/D"] = loss.detach().flatten()
+
+    # How sure D is of the reals, which ADA follows.
+    if reals.augmentation:
+        undecided = fake_scores if loss_functions.undecided is None else loss_functions.undecided
+        stats[REAL_SIGNS] = (real_scores - undecided).detach().sign().flatten()
     return StepResult(loss.mean(), stats, w_mean)
 
 
@@ -116,13 +127,13 @@ def g_step(
     loss_functions = LOSSES[cfg.name]
 
     fakes, w_mean = run_generator(G, inputs)
-    fake_scores = at_least_fp32(D(fakes, inputs.c))  # [N,1]
+    fake_scores = at_least_fp32(D(augmented(fakes, inputs.augmentation), inputs.c))  # [N,1]
 
     # Losses that do not compare look at the scores of fakes only.
     real_scores = fake_scores
     if loss_functions.g_compares:
         assert reals is not None
-        real_scores = at_least_fp32(D(reals.pyramid, reals.c))  # [N,1]
+        real_scores = at_least_fp32(D(augmented(reals.pyramid, reals.augmentation), reals.c))  # [N,1]
 
     loss = loss_functions.g(real_scores, fake_scores)  # [N,1]
     return StepResult(loss.mean(), {"Loss/G": loss.detach().flatten()}, w_mean)

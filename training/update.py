@@ -15,7 +15,7 @@ from training.ops.opaque import tell_compiler
 from training.optimizer import Adam
 from training.precision import autocast
 from training.state import TrainState
-from training.step import RealBatch, StepResult, d_step, g_step
+from training.step import REAL_SIGNS, RealBatch, StepResult, d_step, g_step
 
 
 class OutOfMemory(Exception):
@@ -60,6 +60,7 @@ class Updater:
         """
         self._within_memory("D", lambda: self._d_gradients(images, labels))
         self._finish("D", self.state.D_opt, lr)
+        self._adapt_augmentation()
 
     def g_update(self, lr: float) -> None:
         """Take one step of G; raise OutOfMemory if it does not fit.
@@ -104,13 +105,15 @@ class Updater:
         image_parts = self._to_device(images).split(cfg.images_per_pass)
         label_parts = self._to_device(labels).split(cfg.images_per_pass)
         for x, c, key in zip(image_parts, label_parts, self._keys("D"), strict=True):
-            reals = RealBatch(pyramid.from_uint8(x), c)
-            inputs = generator_inputs(state.G, reals.c, key, cfg.loss.style_mixing_prob)
+            reals = RealBatch(pyramid.from_uint8(x), c, state.augmenter.draw(len(x), (*key, "reals")))
+            inputs = self._random_inputs(c, key)
             share = mixing_factors(cfg.images_per_pass, key, self.device) if self.loss.penalties else None
 
             with autocast(cfg.precision, self.device):
                 result = self.run_d(state.G, state.D, cfg.loss, reals, inputs, reg_weight, share)
             self._accumulate(state.D_opt, result)
+            if REAL_SIGNS in result.stats:
+                state.D_opt.extra[-1] += result.stats[REAL_SIGNS].mean() * self._share
 
             if self.keeps_inputs:
                 self.last_inputs.append((reals, inputs))
@@ -128,6 +131,14 @@ class Updater:
                 result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
             self._accumulate(state.G_opt, result)
         state.D.requires_grad_(True)
+
+    def _adapt_augmentation(self) -> None:
+        """Let the probability of augmentations follow what D thought of the reals in its last step."""
+        state, cfg = self.state, self.cfg
+        if cfg.augment.kind == "none":
+            return
+        state.averages.add({"Progress/augment_p": state.augmenter.p})
+        state.augmenter.adapt(state.D_opt.extra[-1], state.cur_nimg // cfg.batch, cfg.batch)
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         """Return an array as a tensor on the device, without waiting for the copy."""
@@ -151,7 +162,7 @@ class Updater:
 
         Labels are those of the reals, or else drawn from the dataset's.
         """
-        cfg, G = self.cfg, self.state.G
+        cfg = self.cfg
         reals = self.last_inputs[j][0] if self.loss.g_compares else None
 
         # BMSG-GAN trains G on the very fakes that D has just seen.
@@ -159,14 +170,23 @@ class Updater:
             return self.last_inputs[j][1], reals
 
         c = reals.c if reals is not None else self._to_device(random_labels(self.labels, cfg.images_per_pass, key))
-        return generator_inputs(G, c, key, cfg.loss.style_mixing_prob), reals
+        return self._random_inputs(c, key), reals
+
+    def _random_inputs(self, c: torch.Tensor, key: Key) -> GeneratorInputs:
+        """Draw the inputs of G for labels [N,c_dim], and how its images are augmented."""
+        inputs = generator_inputs(self.state.G, c, key, self.cfg.loss.style_mixing_prob)
+        return inputs._replace(augmentation=self.state.augmenter.draw(len(c), key))
 
     def _accumulate(self, opt: Adam, result: StepResult) -> None:
         """Add a micro-batch's share of the gradients, of the mean of w, and of the statistics."""
-        share = 1 / (self.cfg.micro_batches * distributed.world_size())
-        (result.loss * (share * opt.loss_scale)).backward()  # type: ignore[no-untyped-call]
-        opt.extra.add_(result.w_mean, alpha=share)  # the mean of w, which is summed with the gradients
+        (result.loss * (self._share * opt.loss_scale)).backward()  # type: ignore[no-untyped-call]
+        opt.extra[: len(result.w_mean)].add_(result.w_mean, alpha=self._share)  # summed with the gradients
         self.state.averages.add(result.stats)
+
+    @property
+    def _share(self) -> float:
+        """Return the share that a micro-batch has in a step."""
+        return 1 / (self.cfg.micro_batches * distributed.world_size())
 
     def _finish(self, name: str, opt: Adam, lr: float) -> None:
         """Bring gradients and means of w of all processes together, update the weights, and move w_avg."""
@@ -175,7 +195,8 @@ class Updater:
             self.state.averages.add_finite(f"Gradients/{name}", opt.grad.norm() / opt.loss_scale)
         skipped = opt.step(lr)
         self.state.averages.add({f"Progress/skipped_share_{name}": skipped})
-        self.state.G.mapping.w_avg.lerp_(opt.extra, 1 - self.cfg.G.w_avg_beta)
+        w_avg = self.state.G.mapping.w_avg
+        w_avg.lerp_(opt.extra[: len(w_avg)], 1 - self.cfg.G.w_avg_beta)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
