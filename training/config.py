@@ -112,11 +112,11 @@ class LossConfig:
 class AugmentConfig:
     """Random changes of all images that D sees, so that it cannot learn few reals by heart."""
 
-    kind: Literal["none", "ada", "diffaugment"] = "none"
+    name: Literal["none", "ada", "diffaugment"] = "none"
     """none; ada = flips, turns, scaling, shifts and colours, as often as D needs it (Karras et al. 2020); diffaugment =
     colours, shifts and cutout, always (Zhao et al. 2020)."""
     parts: str = "all"
-    """What to change, separated by commas: of ada blit, geometry, color; of diffaugment color, translation, cutout."""
+    """What to change, separated by commas. ada: blit, geometry, color; diffaugment: color, translation, cutout."""
     p: float | None = None
     """Probability of each change; None = ada adapts it, diffaugment takes 1. Above 0.8, generated images may begin to
     show the changes."""
@@ -133,25 +133,25 @@ class AugmentConfig:
         check_range(self, "kimg", 0.001, 1e9, "0.001 to 10^9")
         check_range(self, "interval", 1)
 
-        known = ("all", *AUGMENT_PARTS[self.kind])
-        is_known = all(name in known for name in self.parts.split(","))
+        known = ("all", *AUGMENT_PARTS[self.name])
+        is_known = all(part in known for part in self.parts.split(","))
         check(is_known, f"parts: found {self.parts}, expected some of {', '.join(known)}")
 
     @property
     def chosen_parts(self) -> tuple[str, ...]:
-        """Return the names of the changes, in the order in which the kind has them."""
+        """Return the names of the changes, in the order of AUGMENT_PARTS."""
         names = self.parts.split(",")
-        return tuple(name for name in AUGMENT_PARTS[self.kind] if name in names or "all" in names)
+        return tuple(part for part in AUGMENT_PARTS[self.name] if part in names or "all" in names)
 
     @property
     def is_adaptive(self) -> bool:
         """Whether p follows D."""
-        return self.kind == "ada" and self.p is None
+        return self.name == "ada" and self.p is None
 
     @property
     def first_p(self) -> float:
         """Probability that a run starts with."""
-        return self.p if self.p is not None else float(self.kind == "diffaugment")
+        return self.p if self.p is not None else float(self.name == "diffaugment")
 
 
 @dataclass(frozen=True, kw_only=True)

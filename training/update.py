@@ -135,7 +135,7 @@ class Updater:
     def _adapt_augmentation(self) -> None:
         """Let the probability of augmentations follow what D thought of the reals in its last step."""
         state, cfg = self.state, self.cfg
-        if cfg.augment.kind == "none":
+        if cfg.augment.name == "none":
             return
         state.averages.add({"Progress/augment_p": state.augmenter.p})
         state.augmenter.adapt(state.D_opt.extra[-1], state.cur_nimg // cfg.batch, cfg.batch)

@@ -10,6 +10,8 @@ from tests.runs import ENV, ROOT, losses, make_dataset, newest_checkpoint, run_d
 ARGS = ["tiny", "--resolution", "16", "--batch", "8", "--micro-batch", "4", "--total-kimg", "0.024",
         "--tick-kimg", "0.024", "--precision", "fp32", "--loss.style-mixing-prob", "0.5", "--mirror"]  # fmt: skip
 PROGAN = ["progan-robohash", *ARGS[1:-3], "--G.z-dim", "8", "--D.features", "8", "--loss.r1-gamma", "1", "--mirror"]
+# The probability changes after every second of the three steps.
+ADA = [*ARGS, "--augment.name", "ada", "--augment.kimg", "0.05", "--augment.interval", "2", "--augment.target", "-1"]
 WGAN_GP = [*ARGS, "--loss.name", "wgan-gp"]
 
 
@@ -25,17 +27,18 @@ def run(args, data, results, gpus):
     return folder
 
 
-@pytest.mark.parametrize("args", [ARGS, PROGAN, WGAN_GP], ids=["msg-stylegan", "msg-progan", "wgan-gp"])
+@pytest.mark.parametrize("args", [ARGS, PROGAN, WGAN_GP, ADA], ids=["msg-stylegan", "msg-progan", "wgan-gp", "ada"])
 def test_two_ranks_equal_one_with_two_micro_batches(args, data, tmp_path):
     one, two = (run(args, data, tmp_path / str(n), n) for n in (1, 2))
     a, b = newest_checkpoint(one), newest_checkpoint(two)
     assert a["progress"]["cur_nimg"] == 24 == 3 * 8
-    for part in ("G", "D", "G_ema", "G_opt", "D_opt"):
+    for part in ("G", "D", "G_ema", "G_opt", "D_opt", "augmenter"):
         theirs = tensors(b[part])
         for name, t in tensors(a[part]).items():
             worst = (t.double() - theirs[name].double()).abs().max().item()
             assert worst <= 1e-6 * max(t.double().abs().max().item(), 1e-3), f"{part}{name}: {worst}"
     assert args is PROGAN or a["G"]["mapping.w_avg"].abs().max() > 0
+    assert args is not ADA or a["augmenter"]["p"].item() == pytest.approx(0.32)  # 16 of 50 images
     for x, y in zip(losses(one), losses(two), strict=True):
         assert x == pytest.approx(y, rel=1e-6)
 

@@ -7,9 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from config import tiny
-from training.config import LossConfig
+from training.augment.augmenter import Augmenter
+from training.augment.steps import augmented
+from training.config import AugmentConfig, LossConfig
 from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
+from training.ops.opaque import tell_compiler
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step, run_generator
 
@@ -113,6 +116,65 @@ def test_g_step_that_compares_with_reals(setting):
     expected = F.softplus(D(reals.pyramid, reals.c) - D(fakes, inputs.c)).mean()
     torch.testing.assert_close(result.loss, expected)
     assert_same_gradients(gradients(result.loss, G), gradients(expected, G))
+
+
+def draws(kind):
+    """Augmentations of reals and of fakes, float64."""
+    augmenter = Augmenter(AugmentConfig(name=kind, p=1.0), SPEC, torch.device("cpu"))
+    return [augmenter.draw(4, (side,)) for side in ("reals", "fakes")]
+
+
+@pytest.mark.parametrize("kind", ["ada", "diffaugment"])
+def test_both_steps_augment_what_d_sees(setting, kind):
+    """The penalties are those of the images before; their gradients go through the augmentation."""
+    G, D, reals, inputs = setting
+    of_reals, of_fakes = draws(kind)
+    reals, inputs = reals._replace(augmentation=of_reals), inputs._replace(augmentation=of_fakes)
+    weight = torch.ones((), dtype=torch.float64)
+    result = d_step(G, D, LossConfig(r1_gamma=10, r2_gamma=4), reals, inputs, weight)
+
+    full = reals.pyramid[-1].clone().requires_grad_()
+    r1 = penalty_of(lambda x, c: D(augmented(x, of_reals), c), (F.avg_pool2d(full, 2), full), reals.c)
+    images, _ = run_generator(G, inputs)
+    fakes = tuple(x.detach().requires_grad_() for x in images)
+    r2 = penalty_of(lambda x, c: D(augmented(x, of_fakes), c), fakes, reals.c)
+    real_scores, fake_scores = D(augmented(reals.pyramid, of_reals), reals.c), D(augmented(fakes, of_fakes), reals.c)
+    expected = (F.softplus(fake_scores) + F.softplus(-real_scores)).mean() + 5 * r1.mean() + 2 * r2.mean()
+    torch.testing.assert_close(result.loss, expected)
+    torch.testing.assert_close(result.stats["Loss/signs/real"], real_scores.detach().sign().flatten())
+    assert_same_gradients(gradients(result.loss, D), gradients(expected, D))
+
+    result = g_step(G, D, LossConfig(name="relativistic-pairing"), inputs, reals)
+    expected = F.softplus(real_scores - D(augmented(images, of_fakes), inputs.c)).mean()
+    torch.testing.assert_close(result.loss, expected)
+    assert_same_gradients(gradients(result.loss, G), gradients(expected, G))
+
+
+@pytest.mark.parametrize(
+    ("name", "undecided"), [("lsgan-per-sample", 0.5), ("hinge", 0.0), ("relativistic-pairing", None)]
+)
+def test_what_counts_as_sure_of_a_real(setting, name, undecided):
+    G, D, reals, inputs = setting
+    of_reals, of_fakes = draws("ada")
+    reals, inputs = reals._replace(augmentation=of_reals), inputs._replace(augmentation=of_fakes)
+    stats = d_step(G, D, LossConfig(name=name), reals, inputs).stats
+    line = stats["Loss/scores/fake"] if undecided is None else undecided
+    assert torch.equal(stats["Loss/signs/real"], (stats["Loss/scores/real"] - line).sign())
+
+
+@pytest.mark.parametrize("kind", ["ada", "diffaugment"])
+def test_augmented_steps_compile_to_one_graph(setting, kind):
+    G, D, reals, inputs = setting
+    of_reals, of_fakes = draws(kind)
+    reals, inputs = reals._replace(augmentation=of_reals), inputs._replace(augmentation=of_fakes)
+    weight = torch.ones((), dtype=torch.float64)
+    args = G, D, LossConfig(r1_gamma=10, r2_gamma=4), reals, inputs, weight
+
+    tell_compiler()
+    compiled = torch.compile(d_step, backend="aot_eager", fullgraph=True, dynamic=False)(*args)
+    expected = d_step(*args)
+    torch.testing.assert_close(compiled.loss, expected.loss)
+    assert_same_gradients(gradients(compiled.loss, D), gradients(expected.loss, D))
 
 
 def test_style_mixing_replaces_the_later_layers(setting):

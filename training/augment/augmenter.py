@@ -14,8 +14,8 @@ from training.spec import ImageSpec
 
 Draw = Callable[[RandomNumbers, int, int, Collection[str]], Augmentation]
 
-# By AugmentConfig.kind.
-KINDS: dict[str, Draw] = {"ada": draw_ada, "diffaugment": draw_diffaugment}
+# By AugmentConfig.name.
+AUGMENTATIONS: dict[str, Draw] = {"ada": draw_ada, "diffaugment": draw_diffaugment}
 
 
 class Augmenter:
@@ -32,11 +32,11 @@ class Augmenter:
 
     def draw(self, n: int, key: tuple[int | str, ...]) -> Augmentation:
         """Draw for n images. The result is a function of the key and p."""
-        if self.cfg.kind == "none":
+        if self.cfg.name == "none":
             return ()
         rng = torch.Generator(self.p.device).manual_seed(seed_of(*key, "augment"))
         numbers = RandomNumbers(n, rng, self.p)
-        return KINDS[self.cfg.kind](numbers, self.spec.resolution, self.spec.width, self.cfg.chosen_parts)
+        return AUGMENTATIONS[self.cfg.name](numbers, self.spec.resolution, self.spec.width, self.cfg.chosen_parts)
 
     def adapt(self, signal: torch.Tensor, step: int, batch: int) -> None:
         """Take note of a D step, of all processes, and change p if it is time to.

@@ -160,6 +160,25 @@ def test_checkpoint_of_another_architecture_is_an_error(reference, tmp_path, kin
     assert not (tmp_path / "r").exists()
 
 
+def test_augmentation_goes_on_where_it_was(reference, tmp_path):
+    """A run that is stopped between two changes of p, against one that is not."""
+    data, _ = reference
+    args = [*SMALL, "--data", data, "--resume", "auto", "--augment.name", "ada", "--augment.kimg", 1,
+            "--augment.interval", 5, "--augment.target", -1]  # fmt: skip
+    train(*args, "--result-dir", tmp_path / "whole", "--total-kimg", 0.384)
+    for kimg in (0.128, 0.384):
+        train(*args, "--result-dir", tmp_path / "stopped", "--total-kimg", kimg)
+    [whole], [stopped] = run_dirs(tmp_path / "whole"), run_dirs(tmp_path / "stopped")
+    assert_same_run(whole, stopped)
+
+    state = newest_checkpoint(whole)["augmenter"]
+    assert 0.2 < state["p"] < 0.4
+    assert all(torch.equal(t, newest_checkpoint(stopped)["augmenter"][name]) for name, t in state.items())
+    assert [row["Progress/augment_p"] for row in losses(whole)] == sorted(
+        r["Progress/augment_p"] for r in losses(whole)
+    )
+
+
 def test_finished_run_is_not_continued_but_a_longer_one_is(reference, tmp_path):
     data, whole = reference
     shutil.copytree(whole, tmp_path / whole.name)
