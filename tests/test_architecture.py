@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "pretrained": {"dnnlib", "training"},
     "generation": {"dnnlib", "training", "metrics", "pretrained"},
     "sharing": {"dnnlib", "training", "metrics", "pretrained", "generation"},
+    "experiments": {"dnnlib", "training", "metrics", "pretrained", "generation", "sharing"},
 }
 # Packages of the extras are imported only where they are used, and so is the artwork of robohash.
 EXTRAS = (

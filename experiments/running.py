@@ -1,0 +1,152 @@
+"""Trials as processes of train.py and run_metrics.py, each with a folder that says how far it came."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dnnlib import distributed
+from dnnlib.errors import UserError
+from dnnlib.files import atomic, make_dir, read_json
+from dnnlib.stats import format_time
+from experiments.plan import Dataset, Experiment, Trial
+
+ROOT = Path(__file__).parent.parent
+DONE = "trial.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial has led to."""
+
+    trial: Trial
+    run_dir: Path
+    seconds: float
+    """Time trained."""
+    rows: list[dict[str, Any]]
+    """Rows of run_metrics.py."""
+
+
+def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> list[Outcome]:
+    """Train and score all trials that are not done, `jobs` at a time; raise UserError if one fails."""
+    for trial in trials:
+        _check_done(trial, out, datasets)
+    for data in {trial.setting.data for trial in trials} | {trials[0].experiment.held_out}:
+        _make_dataset(data, datasets)
+
+    # Threads only wait for processes. After an error or Ctrl-C, which reaches the processes as well, no other begins.
+    outcomes: dict[str, Outcome] = {}
+    start = time.monotonic()
+    pool = ThreadPoolExecutor(jobs)
+    pending = [trial for trial in trials if not (out / trial.name / DONE).exists()]
+    try:
+        futures = {pool.submit(_run, trial, out, datasets, jobs): trial for trial in pending}
+        for number, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            left = (time.monotonic() - start) / number * (len(pending) - number)
+            print(f"{number}/{len(pending)}  {futures[future].name}  (about {format_time(left)} left)", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+    for trial in trials:
+        outcomes[trial.name] = _read_outcome(trial, out)
+    return list(outcomes.values())
+
+
+def forecast(trials: Sequence[Trial], out: Path) -> str:
+    """Say how many trials are done, and from these how long the others will take."""
+    done = [read_json(path, "that of a trial") for t in trials if (path := out / t.name / DONE).exists()]
+    if not done:
+        return f"0 of {len(trials)} runs done"
+    seconds = sum(trial["seconds"] for trial in done) / len(done) * (len(trials) - len(done))
+    return f"{len(done)} of {len(trials)} runs done; the others take about {format_time(seconds)}, one at a time"
+
+
+def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
+    """Train and score one trial."""
+    folder = make_dir(out / trial.name)
+    threads = max(1, distributed.cores() // jobs)
+
+    # A run that was asked to stop ends with status 0 as well.
+    args = trial.train_args(datasets)
+    _call(trial, folder, threads, "train.py", [*args, "--result-dir", str(folder), "--resume", "auto"])
+    run_dir = max(path for path in folder.iterdir() if (path / "run.json").is_file())
+    outcome = read_json(run_dir / "run.json", "that of a run")["outcome"]
+    if outcome != "finished":
+        raise UserError(f"{trial.name}: {outcome}; start the experiment again to go on")
+
+    scores = folder / "scores.jsonl"
+    scores.unlink(missing_ok=True)
+    metrics = _metrics_args(trial.experiment, datasets)
+    _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
+
+    # Written last: where it exists, the trial is done.
+    done = {
+        "setting": trial.setting.values,
+        "seed": trial.seed,
+        "args": args,
+        "metrics": metrics,
+        "run": run_dir.name,
+        "seconds": _json_lines(run_dir / "stats.jsonl")[-1]["total_sec"],
+        "threads": threads,
+        "scores": _json_lines(scores),
+    }
+    with atomic(folder / DONE) as temporary:
+        temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+
+
+def _call(trial: Trial, folder: Path, threads: int, script: str, arguments: list[str]) -> None:
+    """Run a script of the project with this many threads; raise UserError if it fails."""
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    output = folder / "output.txt"
+    with open(output, "a", encoding="utf-8") as log:
+        command = [sys.executable, str(ROOT / script), *arguments]
+        status = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
+    if status:
+        raise UserError(f"{trial.name}: {script} ended with status {status}; {output} says why")
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _metrics_args(experiment: Experiment, datasets: Path) -> list[str]:
+    """Return what run_metrics.py is to measure."""
+    metrics = ",".join(dict.fromkeys(figure.metric for figure in experiment.figures))
+    args = ["--data", str(experiment.held_out.path(datasets)), "--metrics", metrics, "--seed", "0"]
+    if any(figure.over_snapshots for figure in experiment.figures):
+        args += ["--snapshot", "all"]
+    return [*args, "--random-detectors"] if experiment.random_detectors else args
+
+
+def _check_done(trial: Trial, out: Path, datasets: Path) -> None:
+    """Raise UserError if the folder of a trial holds one that was made in another way."""
+    path = out / trial.name / DONE
+    if not path.exists():
+        return
+    done = read_json(path, "that of a trial")
+    if done["args"] != trial.train_args(datasets) or done["metrics"] != _metrics_args(trial.experiment, datasets):
+        raise UserError(f"{path}: made with other options; choose another --out, or delete {path.parent}")
+
+
+def _read_outcome(trial: Trial, out: Path) -> Outcome:
+    """Return what a trial that is done has led to."""
+    folder = out / trial.name
+    done = read_json(folder / DONE, "that of a trial")
+    return Outcome(trial, folder / done["run"], done["seconds"], done["scores"])
+
+
+def _make_dataset(data: Dataset, datasets: Path) -> None:
+    """Draw a dataset if it is not there yet."""
+    path = data.path(datasets)
+    if path.exists():
+        return
+    command = [sys.executable, str(ROOT / "dataset_tool.py"), "create_robohash", str(path)]
+    subprocess.run([*command, "--num-images", str(data.images), "--seed", str(data.seed)], check=True)

@@ -1,0 +1,27 @@
+"""Does augmentation help where there are few images? `python -m experiments.small_data`."""
+
+from experiments.command import main
+from experiments.plan import Dataset, Experiment, Figure, Setting
+
+AUGMENTATIONS = {
+    "none": (),
+    # p can rise from 0 to 1 within half of so short a run.
+    "ada": ("--augment.name", "ada", "--augment.kimg", "10"),
+    "diffaugment": ("--augment.name", "diffaugment"),
+}
+
+SMALL_DATA = Experiment(
+    name="small_data",
+    question="Does augmentation help where there are few images?",
+    columns=("images", "augmentation"),
+    settings=[
+        Setting((str(images), name), args, Dataset(images))
+        for images in (200, 1000)
+        for name, args in AUGMENTATIONS.items()
+    ],
+    figures=[Figure("swd", "swd2000"), Figure("fid of random weights", "fid500"), Figure("msssim", "msssim400")],
+    kimg=20,
+)
+
+if __name__ == "__main__":
+    main(SMALL_DATA)

@@ -1,0 +1,113 @@
+"""Tables and plots of what trials have led to."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from dnnlib.files import atomic
+from dnnlib.stats import format_time
+from experiments.plan import Experiment, Figure, Setting
+from experiments.running import Outcome
+
+# Half-width of the 95% interval of a mean of n values, in standard errors (Student's t with n - 1 degrees).
+T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path, seeds: int) -> str:
+    """Write table.md, table.json and plot.png into `out`, and return the table as text."""
+    values = {}
+    for setting in experiment.settings:
+        of_setting = [outcome for outcome in outcomes if outcome.trial.setting == setting]
+        values[setting] = [[value_of(figure, outcome) for outcome in of_setting] for figure in experiment.figures]
+
+    text = _table(experiment, values) + "\n" + _footnote(experiment, outcomes, seeds)
+    content = {
+        "experiment": experiment.name,
+        "columns": experiment.columns,
+        "figures": [figure.title for figure in experiment.figures],
+        "rows": [{"setting": setting.values, "values": found} for setting, found in values.items()],
+    }
+
+    with atomic(out / "table.md") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic(out / "table.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    _plot(experiment, values, out / "plot.png")
+    return text
+
+
+def value_of(figure: Figure, outcome: Outcome) -> float:
+    """Return the value of a figure for one trial."""
+    rows = [row for row in outcome.rows if row["metric"].startswith(figure.metric)]
+    if figure.over_snapshots:
+        return mean(row["value"] for row in rows)
+    return float(rows[-1]["value"])
+
+
+def interval(values: Sequence[float]) -> float:
+    """Return the half-width of the 95% interval of the mean; NaN for a single value."""
+    n = len(values)
+    return T95.get(n, 1.96) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
+
+
+def heading(figure: Figure) -> str:
+    """Return the title of a figure, and which way is better."""
+    return figure.title + (" (lower is better)" if figure.lower_is_better else " (higher is better)")
+
+
+def _table(experiment: Experiment, values: dict[Setting, list[list[float]]]) -> str:
+    """Return the table in Markdown: means with their 95% intervals, the best mean in bold."""
+    titles = [*experiment.columns, *(heading(figure) for figure in experiment.figures)]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+
+    best = []
+    for k, figure in enumerate(experiment.figures):
+        means = [mean(found[k]) for found in values.values()]
+        best.append(min(means) if figure.lower_is_better else max(means))
+    for setting, found in values.items():
+        cells = [_cell(v, mean(v) == best[k]) for k, v in enumerate(found)]
+        lines.append("| " + " | ".join([*setting.values, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float], is_best: bool) -> str:
+    """Return a mean with its interval."""
+    text = f"{mean(values):.4g}"
+    if len(values) > 1:
+        text += f" ± {interval(values):.2g}"
+    return f"**{text}**" if is_best else text
+
+
+def _footnote(experiment: Experiment, outcomes: Sequence[Outcome], seeds: int) -> str:
+    """Return how the table was made."""
+    kimg = outcomes[0].trial.kimg
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    command = f"python -m experiments.{experiment.name} --seeds {seeds} --kimg {kimg:g}"
+    return (
+        f"\n`{command}`: {len(outcomes)} runs of {kimg:g} kimg, trained in {format_time(seconds)} altogether. Means "
+        f"over {seeds} seeds ± 95% intervals (Student's t)."
+    )
+
+
+def _plot(experiment: Experiment, values: dict[Setting, list[list[float]]], path: Path) -> None:
+    """Draw one panel a figure: every run as a point, and the means as bars."""
+    from matplotlib.figure import Figure as Canvas
+
+    settings: list[Any] = list(values)
+    names = [", ".join(setting.values) for setting in settings]
+    canvas = Canvas(figsize=(1.5 + 4 * len(experiment.figures), 1 + 0.35 * len(settings)), layout="constrained")
+    panels = canvas.subplots(1, len(experiment.figures), sharey=True, squeeze=False)[0]
+    for k, (figure, panel) in enumerate(zip(experiment.figures, panels, strict=True)):
+        for y, setting in enumerate(settings):
+            found = values[setting][k]
+            panel.barh(y, mean(found), color="#c9d7e8", height=0.7)
+            panel.plot(found, [y] * len(found), "o", color="#1f4e79", markersize=4)
+        panel.set_title(heading(figure), fontsize=10)
+        panel.set_yticks(range(len(settings)), names)
+
+    panels[0].invert_yaxis()  # the first setting on top; all panels share the axis
+    with atomic(path) as temporary:
+        canvas.savefig(temporary, format="png", dpi=120)

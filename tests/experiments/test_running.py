@@ -1,0 +1,76 @@
+"""An experiment, from its plan to its table; stopped in between, and started again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from dnnlib.errors import UserError
+from experiments.plan import Dataset, Experiment, Figure, Setting, Trial
+from experiments.running import forecast, run_all
+from experiments.tables import write_results
+from tests.runs import make_dataset, run_dirs
+
+EXPERIMENT = Experiment(
+    name="example",
+    question="Is it so?",
+    columns=("rate", "images"),
+    settings=[
+        Setting(("high", "40"), ("--G-opt.lr", "0.01"), Dataset(40)),
+        Setting(("low", "40"), ("--G-opt.lr", "0.001"), Dataset(40)),
+    ],
+    figures=[Figure("swd", "swd16"), Figure("change", "stability4", over_snapshots=True)],
+    kimg=0.032,
+    preset="tiny",
+    args=("--resolution", "16", "--batch", "8", "--tick-kimg", "0.016", "--network-snapshot-ticks", "1"),
+    held_out=Dataset(24, 1),
+    random_detectors=False,
+)
+
+
+@pytest.fixture
+def datasets(tmp_path):
+    for data in (Dataset(40), Dataset(24, 1)):
+        make_dataset(data.path(tmp_path / "datasets"), data.images, seed=data.seed)
+    return tmp_path / "datasets"
+
+
+def trials(experiment, seeds=2):
+    return [Trial(experiment, s, seed, experiment.kimg) for seed in range(seeds) for s in experiment.settings]
+
+
+def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert forecast(trials(EXPERIMENT), out) == "0 of 4 runs done"
+
+    # One that fails is named, and what went before it stays.
+    wrong = replace(
+        EXPERIMENT, settings=[EXPERIMENT.settings[0], Setting(("none", "40"), ("--batch", "7"), Dataset(40))]
+    )
+    with pytest.raises(UserError, match=r"none_40_seed0: train\.py ended with status 2"):
+        run_all(trials(wrong, seeds=1), out, datasets, jobs=1)
+    assert "multiple" in (out / "none_40_seed0" / "output.txt").read_text()
+    assert "1 of 4 runs done" in forecast(trials(EXPERIMENT), out)
+    first = (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns
+
+    # Started again: the others are trained, and the first is not trained anew.
+    outcomes = run_all(trials(EXPERIMENT), out, datasets, jobs=2)
+    assert (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns == first
+    assert [o.trial.name for o in outcomes] == ["high_40_seed0", "low_40_seed0", "high_40_seed1", "low_40_seed1"]
+    for outcome in outcomes:
+        assert run_dirs(out / outcome.trial.name) == [outcome.run_dir] and outcome.seconds > 0
+
+    # The table has the values of the metrics.
+    text = write_results(EXPERIMENT, outcomes, out, seeds=2)
+    table = json.loads((out / "table.json").read_text())
+    [high, low] = table["rows"]
+    scores = json.loads((out / "high_40_seed1" / "trial.json").read_text())["scores"]
+    assert high["values"][0][1] == [row["value"] for row in scores if row["metric"] == "swd16"][-1]
+    assert len(low["values"]) == 2 and len(low["values"][1]) == 2
+    assert text.startswith("| rate | images | swd (lower is better) | change (lower is better) |") and "±" in text
+    assert "--seeds 2 --kimg 0.032" in text and (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+    # What was made in another way is not mixed with the rest.
+    longer = replace(EXPERIMENT, kimg=0.064)
+    with pytest.raises(UserError, match="made with other options"):
+        run_all(trials(longer), out, datasets, jobs=1)
