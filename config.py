@@ -10,6 +10,8 @@ from training.networks.config import (
     GeneratorConfig,
     ProGANDiscriminatorConfig,
     ProGANGeneratorConfig,
+    R3GANDiscriminatorConfig,
+    R3GANGeneratorConfig,
 )
 
 # Relative to the folder that train.py is started in; `--data` and `--result-dir` override them.
@@ -208,6 +210,34 @@ def progan_robohash() -> TrainConfig:
     return replace(cfg, mirror=False, tick_kimg=1, image_snapshot_ticks=2, network_snapshot_ticks=2)
 
 
+# The learning rates, the loss and the penalties of R3GAN, on pyramids.
+MODERN = TrainConfig(
+    preset="",
+    data="",
+    G=R3GANGeneratorConfig(),
+    D=R3GANDiscriminatorConfig(),
+    G_opt=AdamConfig(lr=0.0002, beta2=0.99, form="torch"),
+    D_opt=AdamConfig(lr=0.0002, beta2=0.99, form="torch"),
+    loss=LossConfig(name="relativistic-pairing", r1_gamma=10.0, r2_gamma=10.0),
+)
+
+
+def modern_robohash() -> TrainConfig:
+    """MSG-R3GAN on the 64x64 characters, small enough for two CPU cores."""
+    base = robohash()
+    networks = {"fmap_base": 512, "fmap_max": 64, "blocks_per_level": 1}
+
+    return replace(
+        base,
+        preset="modern-robohash",
+        G=replace(MODERN.G, **networks),  # type: ignore[arg-type]
+        D=replace(MODERN.D, **networks),  # type: ignore[arg-type]
+        G_opt=replace(MODERN.G_opt, lr=0.001),
+        D_opt=replace(MODERN.D_opt, lr=0.001),
+        loss=replace(MODERN.loss, r1_gamma=1.0, r2_gamma=1.0, reg_interval=4),
+    )
+
+
 # What train.py offers, by the name on its command line.
 PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "robohash": robohash,
@@ -222,5 +252,6 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "progan-cifar10": progan_cifar10,
     "progan-flowers256": progan_flowers256,
     "progan-celebahq1024": progan_celebahq1024,
+    "modern-robohash": modern_robohash,
     **{name: partial(_ablation, name) for name in ABLATIONS},
 }

@@ -77,7 +77,7 @@ def _cell(values: Sequence[float], is_best: bool) -> str:
     """Return a mean with its interval."""
     text = f"{mean(values):.4g}"
     if len(values) > 1:
-        text += f" ± {interval(values):.2g}"
+        text += f" ± {float(f'{interval(values):.2g}'):g}"  # two digits, and no exponent
     return f"**{text}**" if is_best else text
 
 

@@ -7,7 +7,7 @@ torch), name the options in the unions at the end of that file, and add a row he
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from training.networks import msg_progan, msg_stylegan, stylegan
+from training.networks import msg_progan, msg_r3gan, msg_stylegan, stylegan
 from training.networks.base import Discriminator, Generator
 from training.networks.config import AnyDiscriminatorConfig, AnyGeneratorConfig
 from training.spec import ImageSpec
@@ -25,6 +25,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "msg_stylegan": Architecture("MSG-StyleGAN", msg_stylegan.Generator, msg_stylegan.Discriminator),
     "msg_progan": Architecture("MSG-ProGAN", msg_progan.Generator, msg_progan.Discriminator),
+    "msg_r3gan": Architecture("MSG-R3GAN", msg_r3gan.Generator, msg_r3gan.Discriminator),
     # Opened, sampled and scored, but not trained.
     "stylegan": Architecture("StyleGAN", stylegan.Generator, stylegan.Discriminator),
 }

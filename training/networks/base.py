@@ -65,6 +65,23 @@ class Mapping(nn.Module):
         return self.w_avg + (w - self.w_avg) * psis  # [N,num_ws,w_dim]
 
 
+class PlainMapping(Mapping, DerivedBuffers):
+    """z [N,z_dim], c [N,c_dim] or None -> w [N,1,w_dim]: z, with labels their embedding too, normalised if asked for.
+
+    w_avg is 0, the mean of w by symmetry.
+    """
+
+    def __init__(self, cfg: AnyGeneratorConfig, spec: ImageSpec) -> None:
+        super().__init__(cfg, spec, num_ws=1)
+        self.register_buffer("w_avg", torch.zeros(self.n_in), persistent=False)
+
+    def reset_buffers(self) -> None:
+        self.w_avg = torch.zeros(self.n_in)
+
+    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
+        return self.embed(z, c)[:, None]  # [N,1,w_dim]
+
+
 class Synthesis(nn.Module, ABC):
     """w [N,num_ws,w_dim] -> pyramid of images. Without noise inputs `noise_mode` and `noise` change nothing."""
 
@@ -135,8 +152,8 @@ class Discriminator(nn.Module):
     """pyramid, c [N,c_dim] -> scores [N,1].
 
     Subclasses add a block `b{r}` for each level, r being its height. It takes x (None at the full resolution) and the
-    image of its size, and returns x for the next smaller block; the last one returns [N,max(c_dim,1)]. With labels,
-    scores are weighted by c and summed, so c None (zeros) would give 0 and is an error.
+    image of its size, and returns x for the next smaller block; the last one returns what `weigh` makes scores of,
+    [N,score_outputs(cfg, spec)].
     """
 
     def __init__(self, cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> None:
@@ -158,15 +175,28 @@ class Discriminator(nn.Module):
         return self.weigh(x, c)  # [N,1]
 
     def weigh(self, x: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-        """Weigh the scores of all classes [N,max(c_dim,1)] by the labels, and add them up: [N,1]."""
+        """Return the scores [N,1] of images with labels c [N,c_dim], from the last layer's [N,score_outputs(...)].
+
+        c None (zeros) would leave no score of a class, and is an error.
+        """
         if not self.spec.c_dim:
             return x
-
         if c is None:
             raise ValueError(f"D: found no labels, expected [N,{self.spec.c_dim}]")
 
         # A one-hot label picks the score of its class.
-        return (x * c.to(x.dtype)).sum(1, keepdim=True)
+        of_classes = x[:, : self.spec.c_dim]
+        scores = (of_classes * c.to(x.dtype)).sum(1, keepdim=True)  # [N,1]
+
+        # The projection discriminator has a score besides that all classes share (Miyato and Koyama 2018, eq. 3).
+        return scores + x[:, self.spec.c_dim :] if self.cfg.label_head == "projection" else scores
+
+
+def score_outputs(cfg: AnyDiscriminatorConfig, spec: ImageSpec) -> int:
+    """Return how many values the last layer of a discriminator has, of which `Discriminator.weigh` makes one score."""
+    if not spec.c_dim:
+        return 1
+    return spec.c_dim + (cfg.label_head == "projection")
 
 
 def check_seen_resolutions(resolutions: tuple[int, ...] | None, spec: ImageSpec) -> None:

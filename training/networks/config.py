@@ -13,6 +13,7 @@ from training.spec import check, check_range
 Activation = Literal["lrelu", "relu"]
 FusedScale = Literal["auto", "true", "false"]
 Combine = Literal["cat_lin", "lin_cat", "simple"]
+LabelHead = Literal["switch", "projection"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,9 @@ class AnyDiscriminatorConfig(NetworkConfig):
 
     mbstd_group_size: int | None = 4
     """Samples that share one minibatch standard deviation; None = the whole micro-batch."""
+    label_head: LabelHead = "switch"
+    """How D uses labels: switch = a score for each class, of which the label picks one (the original); projection = one
+    more score is added, which all classes share (Miyato and Koyama 2018)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -298,8 +302,86 @@ class ProGANDiscriminatorConfig(AnyDiscriminatorConfig):
         return True
 
 
+# MSG-R3GAN.
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3GANNetworkConfig(NetworkConfig):
+    """Options that G and D of MSG-R3GAN share."""
+
+    use_wscale: bool = False
+    """Equalised learning rate, which R3GAN does without."""
+    fmap_base: int = 32768
+    """Base of the number of feature maps of a level, nf(stage) = min(fmap_base / 2^stage, fmap_max), stage = level +
+    1."""
+    fmap_max: int = 512
+    """Largest number of feature maps between residual blocks."""
+    blocks_per_level: int = 2
+    """Residual blocks at each size."""
+    expansion: int = 2
+    """How many times as many feature maps there are within a residual block."""
+    group_size: int = 16
+    """Feature maps in each group of the 3x3 convolutions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, "fmap_base fmap_max", 1, 2**20, "1 to 2^20")
+        check_range(self, "blocks_per_level", 1, 100, "1 to 100")
+        check_range(self, "expansion", 1, 64, "1 to 64")
+        check_range(self, "group_size", 1, 2**16, "1 to 2^16")
+
+    def nf(self, stage: int) -> int:
+        """Return the feature maps of level `stage` - 1."""
+        return max(1, min(self.fmap_base // 2**stage, self.fmap_max))
+
+    def group_size_of(self, channels: int) -> int:
+        """Return the largest divisor of a number of feature maps that is at most group_size."""
+        return max(size for size in range(1, self.group_size + 1) if channels % size == 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3GANGeneratorConfig(R3GANNetworkConfig, AnyGeneratorConfig):
+    """Generator of MSG-R3GAN: residual blocks without normalisation, one image per level.
+
+    Truncation is w = psi * z, in the one layer that w enters at.
+    """
+
+    kind: ClassVar[str] = "msg_r3gan"
+
+    z_dim: int = 64
+    """Length of the latent z."""
+    normalize_z: bool = False
+    """Scale z (with its label embedding) to unit mean square first."""
+
+    @property
+    def w_avg_beta(self) -> float:
+        return 1.0  # w is z, whose mean is 0 and stays so
+
+    def matching_discriminator(self, preset: AnyDiscriminatorConfig) -> AnyDiscriminatorConfig:
+        base = preset if isinstance(preset, R3GANDiscriminatorConfig) else R3GANDiscriminatorConfig()
+        shared = {field.name: vars(self)[field.name] for field in fields(R3GANNetworkConfig)}
+        return replace(base, **shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3GANDiscriminatorConfig(R3GANNetworkConfig, AnyDiscriminatorConfig):
+    """Discriminator of MSG-R3GAN: residual blocks, to whose features the image of each size is added."""
+
+    kind: ClassVar[str] = "msg_r3gan"
+
+    label_head: LabelHead = "projection"
+    """How D uses labels: switch = a score for each class, of which the label picks one; projection = one more score is
+    added, which all classes share (Miyato and Koyama 2018)."""
+    resolutions: tuple[int, ...] | None = None
+    """Heights of the levels below the full one whose images D sees, e.g. `4 8`; None = all."""
+
+    @property
+    def uses_mbstd(self) -> bool:
+        return False
+
+
 # Which options a run may have, and which ones a network file may hold.
-TrainedGeneratorConfig = GeneratorConfig | ProGANGeneratorConfig
-TrainedDiscriminatorConfig = DiscriminatorConfig | ProGANDiscriminatorConfig
+TrainedGeneratorConfig = GeneratorConfig | ProGANGeneratorConfig | R3GANGeneratorConfig
+TrainedDiscriminatorConfig = DiscriminatorConfig | ProGANDiscriminatorConfig | R3GANDiscriminatorConfig
 StoredGeneratorConfig = TrainedGeneratorConfig | StyleGANGeneratorConfig
 StoredDiscriminatorConfig = TrainedDiscriminatorConfig | StyleGANDiscriminatorConfig

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import DerivedBuffers, Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
+from training.networks.base import Noise, NoiseMode, PlainMapping, Synthesis, check_seen_resolutions, score_outputs
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
 from training.ops.bias_act import bias_act
@@ -22,23 +22,6 @@ from training.ops.minibatch_stddev import minibatch_stddev
 from training.ops.resample import mean2d
 from training.pyramid import Pyramid
 from training.spec import ImageSpec
-
-
-class NormalisedLatent(Mapping, DerivedBuffers):
-    """z [N,z_dim], c [N,c_dim] or None -> w [N,1,w_dim]: z, with labels their embedding too, at unit mean square.
-
-    w_avg is 0, the mean of w by symmetry.
-    """
-
-    def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
-        super().__init__(cfg, spec, num_ws=1)
-        self.register_buffer("w_avg", torch.zeros(self.n_in), persistent=False)
-
-    def reset_buffers(self) -> None:
-        self.w_avg = torch.zeros(self.n_in)
-
-    def forward(self, z: torch.Tensor, c: torch.Tensor | None = None) -> torch.Tensor:
-        return self.embed(z, c)[:, None]  # [N,1,w_dim]
 
 
 class SynthesisBlock(nn.Module):
@@ -99,7 +82,7 @@ class Generator(base.Generator):
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec) -> None:
         super().__init__(cfg, spec)
-        self.mapping = NormalisedLatent(cfg, spec)
+        self.mapping = PlainMapping(cfg, spec)
         self.synthesis = SynthesisNetwork(cfg, spec, self.mapping.n_in)
         if not cfg.use_wscale:
             _initialise_as_torch(self)
@@ -108,7 +91,7 @@ class Generator(base.Generator):
 class DiscriminatorBlock(nn.Module):
     """fromrgb or combine -> two convolutions -> 2x2 mean; at level 0 minibatch stddev, and dense layers at the end.
 
-    x [N,nf',h,w] (None at the top), image [N,channels,h,w] -> [N,nf'',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
+    x [N,nf',h,w] (None at the top), image [N,channels,h,w] -> [N,nf'',h/2,w/2], at level 0 -> [N,score_outputs].
     """
 
     def __init__(self, cfg: ProGANDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
@@ -135,7 +118,7 @@ class DiscriminatorBlock(nn.Module):
             self.conv1 = Conv2d(nf, n_out, 3, "lrelu", use_wscale=wscale)
         else:
             self.fc0 = Dense(nf * math.prod(spec.sizes[0]), nf, "lrelu", use_wscale=wscale)
-            self.fc1 = Dense(nf, max(spec.c_dim, 1), use_wscale=wscale)
+            self.fc1 = Dense(nf, score_outputs(cfg, spec), use_wscale=wscale)
 
     def forward(self, x: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         if x is None:
@@ -147,7 +130,7 @@ class DiscriminatorBlock(nn.Module):
             return mean2d(self.conv1(self.conv0(x)))  # [N,nf'',h/2,w/2]
 
         stddev = minibatch_stddev(x, self.cfg.mbstd_group_size, num_features=1)  # [N,1]
-        return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,max(c_dim,1)]
+        return self.fc1(self.fc0(self.conv0(x, stddev).flatten(1)))  # [N,score_outputs]
 
 
 class Discriminator(base.Discriminator):

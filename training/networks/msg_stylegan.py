@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions
+from training.networks.base import Mapping, Noise, NoiseMode, Synthesis, check_seen_resolutions, score_outputs
 from training.networks.config import DiscriminatorConfig, GeneratorConfig, StyleDiscriminatorConfig
 from training.networks.layers import (
     GAIN_RELU,
@@ -203,7 +203,7 @@ class DiscriminatorLayers(nn.Module):
     """What follows the image in a discriminator block of the StyleGAN family.
 
     Minibatch stddev -> two convolutions, the second to half the size; at level 0 one convolution and two dense layers.
-    x [N,n_in,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
+    x [N,n_in,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,score_outputs].
     """
 
     def __init__(self, cfg: StyleDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
@@ -233,7 +233,7 @@ class DiscriminatorLayers(nn.Module):
             self.conv1 = ConvDown2d(self.nf, cfg.nf(self.level), act, cfg.blur_filter, wscale)
         else:
             self.fc0 = Dense(self.nf * height * width, cfg.nf(0), act, use_wscale=wscale)
-            self.fc1 = Dense(cfg.nf(0), max(self.spec.c_dim, 1), gain=1.0, use_wscale=wscale)
+            self.fc1 = Dense(cfg.nf(0), score_outputs(cfg, self.spec), gain=1.0, use_wscale=wscale)
 
     def run_layers(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the layers make of features x [N,n_in,h,w]."""
@@ -245,7 +245,7 @@ class DiscriminatorLayers(nn.Module):
         x = self.conv0(x, stddev)  # [N,nf,h,w]
         if self.level > 0:
             return self.conv1(x)  # [N,nf',h/2,w/2]
-        return self.fc1(self.fc0(x.flatten(1)))  # [N,max(c_dim,1)]
+        return self.fc1(self.fc0(x.flatten(1)))  # [N,score_outputs]
 
 
 class DiscriminatorBlock(DiscriminatorLayers):
@@ -253,7 +253,7 @@ class DiscriminatorBlock(DiscriminatorLayers):
 
     Minibatch stddev is in every block.
 
-    x [N,nf,h,w] (None at the top), image [N,channels,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)].
+    x [N,nf,h,w] (None at the top), image [N,channels,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,score_outputs].
     """
 
     def __init__(self, cfg: DiscriminatorConfig, spec: ImageSpec, level: int) -> None:
@@ -276,7 +276,7 @@ class DiscriminatorBlock(DiscriminatorLayers):
         elif self.combine is not None:
             x = self.combine(x, image)  # [N,nf or more,h,w]
 
-        return self.run_layers(x)  # [N,nf',h/2,w/2], at level 0 [N,max(c_dim,1)]
+        return self.run_layers(x)  # [N,nf',h/2,w/2], at level 0 [N,score_outputs]
 
 
 class Discriminator(base.Discriminator):

@@ -65,7 +65,7 @@ class Generator(base.Generator):
 class DiscriminatorBlock(msg_stylegan.DiscriminatorLayers):
     """The layers of MSG-StyleGAN's block, with minibatch stddev at level 0 only.
 
-    x [N,nf,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,max(c_dim,1)]. `fromrgb` makes x from an image of this size.
+    x [N,nf,h,w] -> [N,nf',h/2,w/2], at level 0 -> [N,score_outputs]. `fromrgb` makes x from an image of this size.
     """
 
     def __init__(self, cfg: StyleGANDiscriminatorConfig, spec: ImageSpec, level: int) -> None:
@@ -98,7 +98,7 @@ class Discriminator(base.Discriminator):
         resolutions = self.spec.resolutions[::-1]
         x = self.get_submodule(f"b{resolutions[0]}").get_submodule("fromrgb")(image)  # [N,nf,H,W]
         for i, r in enumerate(resolutions):
-            x = self.get_submodule(f"b{r}")(x)  # [N,nf',h/2,w/2], at last [N,max(c_dim,1)]
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf',h/2,w/2], at last [N,score_outputs]
             if r != resolutions[-1]:
                 image = F.avg_pool2d(image, 2)  # [N,channels,h/2,w/2]
                 if lod > i:

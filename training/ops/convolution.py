@@ -17,17 +17,21 @@ _gradients = torch.ops.aten.convolution_backward.default  # with respect to x, w
 
 
 class _Geometry(NamedTuple):
-    """What a convolution does beside multiplying; the same for both dimensions of an image, but for the last field."""
+    """What a convolution does beside multiplying; the same for both dimensions of an image, but for the last field.
+
+    With groups, each part of the input channels leads to a part of the output channels.
+    """
 
     stride: int
     padding: int
     transposed: bool
+    groups: int = 1
     output_padding: tuple[int, int] = (0, 0)  # rows and columns that a transposed convolution adds at the end
 
     def arguments(self) -> tuple[Any, ...]:
         """Return what PyTorch's operators take: stride, padding, dilation, transposed, output_padding, groups."""
         stride, padding, dilation = ([n, n] for n in (self.stride, self.padding, 1))
-        return stride, padding, dilation, self.transposed, list(self.output_padding), 1
+        return stride, padding, dilation, self.transposed, list(self.output_padding), self.groups
 
     def adjoint(self, y: torch.Tensor, x: torch.Tensor, kernel: int) -> "_Geometry":
         """Return the geometry of the operation that leads from the size of the output y back to that of x."""
@@ -106,12 +110,16 @@ class _WeightGradient(Function):
 
 
 @opaque
-def _convolve(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, transposed: bool) -> torch.Tensor:
+def _convolve(
+    x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, transposed: bool, groups: int
+) -> torch.Tensor:
     """Call the operation."""
-    return _Convolution.apply(x, weight, _Geometry(stride, padding, transposed))  # type: ignore[no-any-return, no-untyped-call]
+    return _Convolution.apply(x, weight, _Geometry(stride, padding, transposed, groups))  # type: ignore[no-any-return, no-untyped-call]
 
 
-def _convolution(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, transposed: bool) -> torch.Tensor:
+def _convolution(
+    x: torch.Tensor, weight: torch.Tensor, stride: int, padding: int, transposed: bool, groups: int = 1
+) -> torch.Tensor:
     """Convolve in the dtype of autocast, by the operations above where the gradient is differentiated again."""
     device = x.device.type
     if torch.is_autocast_enabled(device):
@@ -120,14 +128,14 @@ def _convolution(x: torch.Tensor, weight: torch.Tensor, stride: int, padding: in
 
     # A Function costs as much time as ten operations of PyTorch's own, which matters in small networks.
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return _convolve(x, weight, stride, padding, transposed)
-    y = torch.convolution(x, weight, None, *_Geometry(stride, padding, transposed).arguments())
+        return _convolve(x, weight, stride, padding, transposed, groups)
+    y = torch.convolution(x, weight, None, *_Geometry(stride, padding, transposed, groups).arguments())
     return y.contiguous(memory_format=torch.channels_last)
 
 
-def conv2d(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, padding: int = 0) -> torch.Tensor:
-    """Convolve x [N,I,H,W] with weight [O,I,k,k], as `F.conv2d` does; channels_last."""
-    return _convolution(x, weight, stride, padding, transposed=False)
+def conv2d(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, padding: int = 0, groups: int = 1) -> torch.Tensor:
+    """Convolve x [N,I,H,W] with weight [O,I/groups,k,k], as `F.conv2d` does; channels_last."""
+    return _convolution(x, weight, stride, padding, transposed=False, groups=groups)
 
 
 def conv_transpose2d(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, padding: int = 0) -> torch.Tensor:

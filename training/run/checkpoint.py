@@ -95,6 +95,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     # Until images could be of other shapes, they were squares.
     architecture.setdefault("images.width", architecture.get("images.resolution"))
+
+    # Until D could have other heads, it had this one.
+    architecture.setdefault("D.label_head", "switch")
     return content
 
 

@@ -24,7 +24,7 @@ def test_every_kind_of_options_is_a_row():
 def small(config):
     if isinstance(config, ProGANDiscriminatorConfig):
         return replace(config, features=8)
-    sizes = {"z_dim": 8, "fmap_max": 8, "w_dim": 8, "mapping_fmaps": 8}
+    sizes = {"z_dim": 8, "fmap_max": 8, "w_dim": 8, "mapping_fmaps": 8, "blocks_per_level": 1}
     return replace(config, **{name: value for name, value in sizes.items() if name in vars(config)})
 
 
