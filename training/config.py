@@ -276,6 +276,13 @@ class TrainConfig:
     """Limit the half-life to this share of the images seen so far, so that short runs forget their start; None = no
     limit."""
 
+    # What is trained, of networks that were trained before.
+    freeze_d: int = 0
+    """Number of D's levels, from the largest on, that stay as they are (FreezeD: Mo et al. 2020); for use with
+    --init."""
+    mapping_only: bool = False
+    """Train of G the mapping network alone, so that what it can draw stays as it is; for use with --init."""
+
     # Components.
     G: TrainedGeneratorConfig = field(default_factory=GeneratorConfig)
     """Generator; the preset decides which of the two systems it is of."""
@@ -307,7 +314,7 @@ class TrainConfig:
             f"sheet_channels: found {len(self.sheet_channels)} numbers, expected one or three",
         )
         check_range(self, "gpus batch d_repeats metric_every", 1)
-        check_range(self, "image_snapshot_ticks network_snapshot_ticks keep_last keep_every max_rollbacks", 0)
+        check_range(self, "freeze_d image_snapshot_ticks network_snapshot_ticks keep_last keep_every max_rollbacks", 0)
         check_range(self, "hang_timeout", 0, 1e9, "0 to 10^9")
         check_range(self, "tick_kimg total_kimg", 0.001, 1e9, "0.001 to 10^9")
         check_range(self, "lr_warmup_kimg lr_decay_kimg ema_kimg", 0, 1e9, "0 to 10^9")

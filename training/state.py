@@ -11,7 +11,7 @@ from training.augment.augmenter import Augmenter
 from training.config import TrainConfig
 from training.losses import LOSSES
 from training.networks.architectures import build_discriminator, build_generator
-from training.networks.base import Generator
+from training.networks.base import Discriminator, Generator
 from training.optimizer import Adam, flatten_parameters
 from training.precision import resolve_precision
 from training.spec import ImageSpec
@@ -52,6 +52,7 @@ class TrainState:
         torch.manual_seed(cfg.seed)
         self.G = build_generator(cfg.G, spec).train().to(device)
         self.D = build_discriminator(cfg.D, spec).train().to(device)
+        freeze(self.G, self.D, cfg)
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
 
         # Optimizers; the batch mean of w travels with the gradients, and after it what D thinks of the reals.
@@ -166,6 +167,20 @@ def ticks_after(cfg: TrainConfig, nimg: float) -> int:
     return int(nimg / (cfg.tick_kimg * 1000) + 1e-9)
 
 
+def freeze(G: Generator, D: Discriminator, cfg: TrainConfig) -> None:
+    """Turn off the gradients of what is not to be trained; raise ValueError if nothing would be left."""
+    levels = D.spec.resolutions
+    if cfg.freeze_d >= len(levels):
+        raise ValueError(f"freeze_d: found {cfg.freeze_d}, expected less than {len(levels)}, the number of levels")
+    for r in levels[len(levels) - cfg.freeze_d :]:
+        D.get_submodule(f"b{r}").requires_grad_(False)
+
+    if cfg.mapping_only:
+        if not any(True for _ in G.mapping.parameters()):
+            raise ValueError("mapping_only: this generator has no mapping network to train")
+        G.synthesis.requires_grad_(False)
+
+
 def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
     """Return G without values; raise UserError if these options name no loss, or no networks for these images."""
     if cfg.loss.name not in LOSSES:
@@ -174,7 +189,8 @@ def check_networks(cfg: TrainConfig, spec: ImageSpec) -> Generator:
     # Tensors on this device have shapes only, so that even large networks cost nothing.
     try:
         with torch.device("meta"):
-            build_discriminator(cfg.D, spec)
-            return build_generator(cfg.G, spec)
+            G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
+            freeze(G, D, cfg)
+            return G
     except ValueError as e:
         raise UserError(str(e)) from e

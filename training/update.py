@@ -40,6 +40,9 @@ class Updater:
         # Networks whose first step has been taken, so that its memory is known to suffice.
         self.has_fitted: set[str] = set()
 
+        # Of D, what is not frozen.
+        self.d_trained = [parameter for parameter in state.D.parameters() if parameter.requires_grad]
+
         # What the last D step saw, kept only where the G step needs it again.
         self.keeps_inputs = self.loss.g_compares or self.cfg.loss.same_latents
         self.last_inputs: list[tuple[RealBatch, GeneratorInputs]] = []
@@ -124,13 +127,15 @@ class Updater:
         state.G_opt.zero_grad()
 
         # D only passes gradients on to G; its own would be computed in vain.
-        state.D.requires_grad_(False)
+        for parameter in self.d_trained:
+            parameter.requires_grad_(False)
         for j, key in enumerate(self._keys("G")):
             inputs, reals = self._g_inputs(j, key)
             with autocast(cfg.precision, self.device):
                 result = self.run_g(state.G, state.D, cfg.loss, inputs, reals)
             self._accumulate(state.G_opt, result)
-        state.D.requires_grad_(True)
+        for parameter in self.d_trained:
+            parameter.requires_grad_(True)
 
     def _adapt_augmentation(self) -> None:
         """Let the probability of augmentations follow what D thought of the reals in its last step."""

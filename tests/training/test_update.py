@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from config import PRESETS, tiny
+from dnnlib.errors import UserError
 from tests.runs import make_dataset
 from training import pyramid
 from training.data.dataset import open_dataset
@@ -17,7 +18,7 @@ from training.losses import scores_and_gradients
 from training.networks.architectures import build_discriminator
 from training.precision import autocast
 from training.spec import ImageSpec
-from training.state import TrainState
+from training.state import TrainState, check_networks
 from training.update import Updater
 
 CPU = torch.device("cpu")
@@ -47,6 +48,31 @@ def test_each_step_moves_its_own_network():
         *("Loss/D", "Loss/G", "Loss/scores/real", "Loss/scores/fake", "Loss/r1_penalty")
     }
     assert averages["Progress/skipped_share_D"] == averages["Progress/skipped_share_G"] == 0
+
+
+def test_what_is_frozen_stays_as_it_is():
+    """The largest levels of D, and of G all but the mapping network."""
+    cfg = replace(tiny(), resolution=16, batch=4, freeze_d=2, mapping_only=True)
+    state = TrainState(cfg, ImageSpec(resolution=16), CPU)
+    updater = Updater(state, np.zeros((1, 0), np.float32))
+    before = {name: copy.deepcopy(net.state_dict()) for name, net in (("G", state.G), ("D", state.D))}
+    for _ in range(2):
+        updater.d_update(np.full((4, 3, 16, 16), 9, np.uint8), np.zeros((4, 0), np.float32), 0.01)
+        updater.g_update(0.01)
+
+    for name, net, frozen in (("G", state.G, ("synthesis.",)), ("D", state.D, ("b16.", "b8."))):
+        for key, parameter in net.named_parameters():
+            assert torch.equal(parameter, before[name][key]) == key.startswith(frozen), key
+    assert not state.G_opt.skipped and not state.D_opt.skipped
+
+
+def test_freezing_everything_is_an_error():
+    for preset, change, message in (
+        (tiny(), {"freeze_d": 3}, "freeze_d: found 3, expected less than 3"),
+        (progan_robohash(), {"mapping_only": True}, "no mapping network to train"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_networks(replace(preset, **change), ImageSpec(resolution=16))
 
 
 def test_updates_repeat_bit_for_bit():
