@@ -70,7 +70,10 @@ def test_everything_fits(data, tmp_path):
         ((64, 3), [r"^synthesis.b64 +0 +[\d,]+  .* not in the file$", r"^synthesis.b32 +[\d,]+ +0$"]),
         (
             (32, 5),
-            [r"mapping .* label_weight \[3, 32\] there, \[5, 32\]", r"fc1.weight \[3, 32\] there, \[5, 32\] here"],
+            [
+                r"mapping .* label_weight \[3, 32\] there, \[5, 32\]",
+                r"fc1.weight \[3, 32\] there, \[5, 32\] here: adapted$",
+            ],
         ),
     ],
 )

@@ -1,4 +1,7 @@
-"""Starting a run from the weights of another network, of which everything is copied that fits by name and shape."""
+"""Starting a run from the weights of another network, of which everything is copied that fits by name and shape.
+
+Where only the images differ, in their channels or classes, weights are adapted (`training.adaptation`).
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +11,9 @@ import torch
 from torch import nn
 
 from dnnlib.errors import UserError
+from training.adaptation import Adapt, Shape, adaptation
+from training.networks.base import Discriminator, score_outputs
 
-Shape = tuple[int, ...]
 # Share of the values of G that must fit: some biases fit nearly anything, and would make a wrong file look right.
 LEAST = 0.05
 
@@ -29,9 +33,24 @@ class InitialWeights:
 
 
 def fitting(network: nn.Module, weights: InitialWeights, name: str) -> set[str]:
-    """Return the names of the tensors that the network takes."""
-    shapes = weights.shapes.get(name, {})
-    return {key for key, tensor in network.state_dict().items() if shapes.get(key) == tuple(tensor.shape)}
+    """Return the names of the tensors that the network takes, as they are or adapted."""
+    return {key for key, tensor in network.state_dict().items() if _way(network, key, tensor, weights, name)}
+
+
+def _way(network: nn.Module, key: str, tensor: torch.Tensor, weights: InitialWeights, name: str) -> Adapt | None:
+    """Return what makes this tensor of the network of one of the file; None if it starts afresh."""
+    there, here = weights.shapes.get(name, {}).get(key), tuple(tensor.shape)
+    if there is None:
+        return None
+    if tuple(there) == here:
+        return lambda t: t
+
+    # Networks without options are those of tests.
+    cfg, spec = getattr(network, "cfg", None), getattr(network, "spec", None)
+    if cfg is None or spec is None:
+        return None
+    is_d = isinstance(network, Discriminator)
+    return adaptation(key, tuple(there), here, cfg.use_wscale, score_outputs(cfg, spec) - spec.c_dim if is_d else 0)
 
 
 def check_fit(G: nn.Module, weights: InitialWeights) -> None:
@@ -53,9 +72,11 @@ def check_fit(G: nn.Module, weights: InitialWeights) -> None:
 @torch.no_grad()
 def copy_fitting(network: nn.Module, weights: InitialWeights, name: str) -> None:
     """Copy what fits into the network."""
-    state, source = network.state_dict(), weights.read(name)
-    for key in fitting(network, weights, name):
-        state[key].copy_(source[key])
+    source = weights.read(name)
+    for key, tensor in network.state_dict().items():
+        way = _way(network, key, tensor, weights, name)
+        if way:
+            tensor.copy_(way(source[key]))
 
 
 def table(network: nn.Module, weights: InitialWeights, name: str) -> list[str]:
@@ -75,7 +96,9 @@ def table(network: nn.Module, weights: InitialWeights, name: str) -> list[str]:
         missing = [key for key in members if key not in taken]
         fresh = sum(state[key].numel() for key in missing)
         copied = sum(state[key].numel() for key in members) - fresh
-        reason = _reason(missing[0], state[missing[0]], shapes) if missing else ""
+        adapted = [key for key in members if key in taken and tuple(shapes[key]) != tuple(state[key].shape)]
+        reason = f"{_difference(adapted[0], state[adapted[0]], shapes)}: adapted" if adapted else ""
+        reason = _difference(missing[0], state[missing[0]], shapes) if missing else reason
         lines.append(f"{block:<18} {copied:>12,} {fresh:>12,}  {reason}".rstrip())
 
     # Blocks of the file that the network lacks.
@@ -85,8 +108,8 @@ def table(network: nn.Module, weights: InitialWeights, name: str) -> list[str]:
     return lines
 
 
-def _reason(key: str, tensor: torch.Tensor, shapes: Mapping[str, Shape]) -> str:
-    """Return why a tensor of the network starts afresh."""
+def _difference(key: str, tensor: torch.Tensor, shapes: Mapping[str, Shape]) -> str:
+    """Return how a tensor of the network differs from that of the file."""
     difference = f"{list(shapes[key])} there, {list(tensor.shape)} here" if key in shapes else "not in the file"
     return f"{key.removeprefix(block_of(key) + '.')} {difference}"
 
