@@ -1,6 +1,8 @@
 """What a network is shown: real images with all their levels."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,6 +16,9 @@ from generation.output import Format, check_outdir, check_output
 from generation.sampling import parse_channels
 from generation.selection import parse_levels, parse_seeds
 from training import pyramid
+from training.augment.augmenter import Augmenter
+from training.augment.steps import Augmentation, augmented
+from training.config import AugmentConfig
 from training.data.dataset import open_dataset
 
 
@@ -25,6 +30,10 @@ def reals(
     channels: str | None = None,
     columns: int | None = None,
     own_size: Switch = False,
+    augment: Literal["none", "ada", "diffaugment"] = "none",
+    augment_parts: str = "all",
+    augment_p: float = 0.8,
+    seed: int = 0,
     output: Path = Path("reals.png"),
     outdir: Path | None = None,
     format: Format | None = None,
@@ -40,6 +49,10 @@ def reals(
             Default: all.
         columns: Number of columns for the levels of an image. Default: side by side; 1 = a tower, the largest on top.
         own_size: Show each level at its own size. Otherwise all are scaled up to the full one by repeating pixels.
+        augment: Show what augmentation makes of the images before the discriminator sees them.
+        augment_parts: What to change; as `train.py --augment.parts`.
+        augment_p: Probability of each change.
+        seed: Seed of the changes.
         output: Sheet of all images (.png, .jpg, .webp).
         outdir: Write each level of each image as a file of its own size into this folder instead.
         format: Kind of these files. Default: png.
@@ -65,8 +78,12 @@ def reals(
     # All levels that were asked for, of each image.
     levels = parse_levels(level, len(images.spec.sizes))
     shown_channels = parse_channels(channels, images.spec.channels)
+    shown = np.stack([images[n][0][shown_channels] for n in numbers])
+    spec = replace(images.spec, channels=len(shown_channels))
+    augmenter = Augmenter(_augment_config(augment, augment_parts, augment_p), spec, torch.device("cpu"))
     pyramids = [
-        [picture for i, picture in enumerate(_levels(images[n][0][shown_channels])) if i in levels] for n in numbers
+        [picture for i, picture in enumerate(all_levels) if i in levels]
+        for all_levels in _levels(shown, augmenter.draw(len(shown), (seed, "reals")))
     ]
 
     # One sheet.
@@ -91,7 +108,15 @@ def reals(
     print(f"{outdir}: {len(files)} files, {len(numbers)} of {len(images)} images at {len(levels)} levels")
 
 
-def _levels(image: np.ndarray) -> list[np.ndarray]:
-    """Return the pyramid of an image uint8 [C,H,W], smallest first, rounded to uint8."""
-    levels = pyramid.from_uint8(torch.from_numpy(image.copy())[None])
-    return [pyramid.to_uint8(level)[0].numpy() for level in levels]
+def _augment_config(name: Literal["none", "ada", "diffaugment"], parts: str, p: float) -> AugmentConfig:
+    """Return the options of an augmentation; raise UserError for those that cannot be."""
+    try:
+        return AugmentConfig(name=name, parts=parts, p=p)
+    except ValueError as e:
+        raise UserError(f"--augment-{e}") from e
+
+
+def _levels(images: np.ndarray, augmentation: Augmentation) -> list[list[np.ndarray]]:
+    """Return the pyramid of each image uint8 [N,C,H,W], augmented, smallest level first, rounded to uint8."""
+    levels = augmented(pyramid.from_uint8(torch.from_numpy(images)), augmentation)
+    return [list(levels_of_one) for levels_of_one in zip(*(pyramid.to_uint8(x).numpy() for x in levels), strict=True)]

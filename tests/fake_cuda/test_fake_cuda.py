@@ -71,7 +71,7 @@ def test_steps_stay_within_their_budgets(traces, network, step):
 
 def test_only_images_and_labels_are_copied_and_nothing_is_waited_for(lines):
     steps = [line["copies"] for line in lines if "copies" in line]
-    assert len(steps) == 4
+    assert len(steps) == 5
     for copies in steps:
         assert copies["D"] == dict.fromkeys(COPIES, 2)
         assert copies["average"] == {}

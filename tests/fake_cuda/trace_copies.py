@@ -73,10 +73,11 @@ def _as_on_a_gpu() -> Iterator[None]:
         yield
 
 
-def copies(preset: str, c_dim: int, **loss: Any) -> dict[str, dict[str, int]]:
+def copies(preset: str, c_dim: int, augment: str, **loss: Any) -> dict[str, dict[str, int]]:
     """Return how often each copy happens in a step of D, of the moving average and of G."""
     cfg = config.PRESETS[preset]()
     cfg = replace(cfg, precision="bf16", batch=8, micro_batch=4, loss=replace(cfg.loss, **loss))
+    cfg = replace(cfg, augment=replace(cfg.augment, name=augment, interval=1))
     spec = ImageSpec(resolution=16, c_dim=c_dim)
     table = np.eye(max(c_dim, 1), c_dim, dtype=np.float32)
     images = np.zeros((cfg.batch, 3, 16, 16), np.uint8)
@@ -100,10 +101,12 @@ def copies(preset: str, c_dim: int, **loss: Any) -> dict[str, dict[str, int]]:
 
 def print_copies() -> None:
     """Print them as JSON, one line for each kind of training."""
-    for preset, c_dim, loss in (
-        ("flowers256", 0, {}),
-        ("flowers256", 3, {"style_mixing_prob": 1.0}),
-        ("flowers256", 3, {"name": "wgan-gp"}),
-        ("progan-flowers256", 0, {}),
+    for preset, c_dim, augment, loss in (
+        ("flowers256", 0, "none", {}),
+        ("flowers256", 3, "none", {"style_mixing_prob": 1.0}),
+        ("flowers256", 3, "ada", {"name": "wgan-gp"}),
+        ("flowers256", 0, "diffaugment", {}),
+        ("progan-flowers256", 0, "none", {}),
     ):
-        print(json.dumps({"preset": preset, "c_dim": c_dim, "loss": loss, "copies": copies(preset, c_dim, **loss)}))
+        seen = copies(preset, c_dim, augment, **loss)
+        print(json.dumps({"preset": preset, "c_dim": c_dim, "augment": augment, "loss": loss, "copies": seen}))

@@ -37,6 +37,22 @@ def test_the_pyramid_of_one_image_as_files(dataset, tmp_path):
         reals(dataset, indices="3", outdir=tmp_path / "o")
 
 
+def test_augmentation_is_shown_on_all_levels(dataset, tmp_path):
+    def sheet(name, **options):
+        reals(dataset, indices="0-4", output=tmp_path / name, **options)
+        return np.asarray(Image.open(tmp_path / name)).astype(int)
+
+    plain = sheet("plain.png")
+    assert np.array_equal(sheet("nothing.png", augment="ada", augment_p=0.0), plain)
+    changed = sheet("changed.png", augment="ada", augment_parts="color", augment_p=1.0)
+    assert np.abs(changed - plain).max(axis=(1, 2)).reshape(5, 16).max(1).min() > 20
+    assert np.array_equal(sheet("again.png", augment="ada", augment_parts="color", augment_p=1.0), changed)
+    assert not np.array_equal(sheet("other.png", augment="ada", augment_parts="color", augment_p=1.0, seed=1), changed)
+    for options in ({"augment_parts": "cutout"}, {"augment_p": 2.0}):
+        with pytest.raises(UserError, match=r"--augment-p.*: found"):
+            reals(dataset, augment="ada", output=tmp_path / "no.png", **options)
+
+
 def test_channels_are_chosen(dataset, tmp_path):
     reals(dataset, indices="0", level="-1", channels="2,0,1", output=tmp_path / "r.png")
     image = open_dataset(dataset)[0][0]

@@ -29,9 +29,9 @@ def draw_ada(numbers: RandomNumbers, height: int, width: int, parts: Collection[
     if "geometry" in parts:
         theta = _geometry(theta, numbers, height, width)
 
-    # To units of half an edge.
-    size = torch.tensor([width / 2, height / 2, 1], dtype=torch.float64, device=numbers.device)
-    theta = theta * size / size[:, None]
+    # In units of half an edge.
+    one = torch.ones(numbers.n, dtype=torch.float64, device=numbers.device)
+    theta = scaling(one * (2 / width), one * (2 / height)) @ theta @ scaling(one * (width / 2), one * (height / 2))
 
     warp = (Warp(theta[:, :2].float(), "reflection"),) if {"blit", "geometry"} & set(parts) else ()
     color = (_color(numbers),) if "color" in parts else ()
@@ -88,7 +88,7 @@ def _color(numbers: RandomNumbers) -> Color:
 
     # Hue: a turn about the axis of gray, by Rodrigues' formula.
     angle = numbers.chosen(numbers.uniform(-math.pi, math.pi), 0)[:, None, None]
-    cross = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64, device=numbers.device)
+    cross = eye.roll(-1, 1) - eye.roll(1, 1)  # times the root of 3, the cross product with the axis
     change = (gray + (eye - gray) * angle.cos() + cross * (angle.sin() / math.sqrt(3))) @ change
 
     # Saturation: the distance from gray.
