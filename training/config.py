@@ -169,6 +169,8 @@ class TrainConfig:
     """Train on the images of this height in pixels, a resolution of the dataset; None = its largest one."""
     use_labels: bool = True
     """Condition on the dataset's labels, if it has any (TF: max_label_size)."""
+    balance_classes: bool = False
+    """Show as many images of each class as of any other, however many the dataset has of them."""
     mirror: bool = False
     """Flip each real image left-right with probability 1/2 (TF: mirror_augment)."""
 
@@ -331,6 +333,10 @@ class TrainConfig:
         check(
             self.ema_decay is None or 0 <= self.ema_decay <= 1,
             f"ema_decay: found {self.ema_decay}, expected 0 to 1",
+        )
+
+        check(
+            not (self.stream and self.balance_classes), "balance_classes: expected no --stream, whose order is its own"
         )
 
         # The batch divides into processes, those into micro-batches, and these into groups of minibatch stddev.

@@ -12,6 +12,7 @@ ARGS = ["tiny", "--resolution", "16", "--batch", "8", "--micro-batch", "4", "--t
 PROGAN = ["progan-robohash", *ARGS[1:-3], "--G.z-dim", "8", "--D.features", "8", "--loss.r1-gamma", "1", "--mirror"]
 # The probability changes after every second of the three steps.
 ADA = [*ARGS, "--augment.name", "ada", "--augment.kimg", "0.05", "--augment.interval", "2", "--augment.target", "-1"]
+BALANCED = [*ARGS, "--balance-classes"]
 WGAN_GP = [*ARGS, "--loss.name", "wgan-gp"]
 
 
@@ -27,7 +28,11 @@ def run(args, data, results, gpus):
     return folder
 
 
-@pytest.mark.parametrize("args", [ARGS, PROGAN, WGAN_GP, ADA], ids=["msg-stylegan", "msg-progan", "wgan-gp", "ada"])
+@pytest.mark.parametrize(
+    "args",
+    [ARGS, PROGAN, WGAN_GP, ADA, BALANCED],
+    ids=["msg-stylegan", "msg-progan", "wgan-gp", "ada", "balanced"],
+)
 def test_two_ranks_equal_one_with_two_micro_batches(args, data, tmp_path):
     one, two = (run(args, data, tmp_path / str(n), n) for n in (1, 2))
     a, b = newest_checkpoint(one), newest_checkpoint(two)
@@ -66,6 +71,12 @@ def test_a_run_goes_on_with_fewer_or_more_processes(data, tmp_path, micro_batch)
 def test_wrong_number_of_processes_is_reported(data, tmp_path):
     out = train(*ARGS, "--data", data, "--result-dir", tmp_path, "--gpus", 3, check=False)
     assert out.returncode == 2 and "batch 8: expected a multiple of gpus 3" in out.stderr
+
+
+def test_classes_that_are_not_there_cannot_be_balanced(data, tmp_path):
+    out = train(*BALANCED, "--data", data, "--no-use-labels", "--result-dir", tmp_path / "r", check=False)
+    assert out.returncode == 2 and "balance_classes: the dataset has no labels" in out.stderr
+    assert not (tmp_path / "r").exists()
 
 
 def test_error_in_the_workers_is_one_line(data, tmp_path):

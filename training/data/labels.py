@@ -54,6 +54,17 @@ def label_bytes(table: LabelTable) -> bytes:
     return table_hash.digest()
 
 
+def class_numbers(table: LabelTable) -> np.ndarray:
+    """Return the class of each row of a table of one-hot labels, int [N]; raise UserError for other labels."""
+    if isinstance(table, OneHot):
+        return table.numbers
+    is_one_hot = table.shape[1] > 0 and ((table == 0) | (table == 1)).all() and (table.sum(1) == 1).all()
+    if not is_one_hot:
+        kind = "no labels" if not table.shape[1] else "labels that are not one class an image"
+        raise UserError(f"balance_classes: the dataset has {kind}")
+    return table.argmax(1)  # type: ignore[no-any-return]
+
+
 def label_of(table: LabelTable, i: int) -> Label:
     """Return row i of a table: its class if it is one-hot, otherwise the vector; None if there are no labels."""
     if not table.shape[1]:

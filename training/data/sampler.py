@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,14 @@ from dnnlib.errors import UserError
 from dnnlib.pool import WorkerDied, ordered_map
 from training.data.dataset import Dataset
 from training.data.permutation import Permutation, coins
+
+
+class Order(Protocol):
+    """What says which image each global sample index stands for."""
+
+    def take(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of samples start ... start+count-1, int64 [count], and which are mirrored, bool [count]."""
+
 
 # Datasets of more images are shuffled without a permutation in memory: that of a billion images takes 8 GB.
 LARGE = 2**24
@@ -64,7 +73,7 @@ class SampleOrder:
         return np.concatenate(indices), np.concatenate(mirrored) & self.mirror
 
 
-def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def read_batch(dataset: Dataset, order: Order, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Read samples start ... start+count-1: images uint8 [count,C,H,W], labels float32 [count,c_dim]."""
     indices, mirrored = order.take(start, count)
     images, labels = dataset.batch(indices)
@@ -75,7 +84,7 @@ def read_batch(dataset: Dataset, order: SampleOrder, start: int, count: int) -> 
 
 
 def batches(
-    dataset: Dataset, order: SampleOrder, start: int, step: int, offset: int, count: int, workers: int = 1
+    dataset: Dataset, order: Order, start: int, step: int, offset: int, count: int, workers: int = 1
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Yield the batches of this process without end, as `read_batch` reads them.
 

@@ -12,6 +12,7 @@ from dnnlib.files import os_error
 from dnnlib.stop_request import StopRequest
 from training.config import TrainConfig
 from training.data.dataset import open_dataset
+from training.data.labels import class_numbers
 from training.precision import choose_kernels
 from training.run.hooks import Hook, LoadWeights
 from training.run.loop import training_loop
@@ -33,6 +34,8 @@ def check(cfg: TrainConfig, load_weights: LoadWeights) -> None:
     dataset = open_dataset(Path(cfg.data), cfg.resolution, cfg.use_labels, cfg.stream)
     dataset.verify(VERIFY_BYTES)
     G = check_networks(cfg, dataset.spec)
+    if cfg.balance_classes:
+        class_numbers(dataset.labels)
 
     if cfg.init:
         try:

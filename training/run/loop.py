@@ -13,7 +13,9 @@ from dnnlib.errors import UserError
 from dnnlib.stop_request import StopRequest
 from dnnlib.watchdog import Watchdog
 from training.config import TrainConfig
+from training.data.balanced import BalancedOrder
 from training.data.dataset import Dataset, open_dataset
+from training.data.labels import LabelTable, OneHot, class_numbers
 from training.data.sampler import SampleOrder, batches
 from training.data.streaming import StreamOrder, stream_batches, stretch_length
 from training.ema import ema_beta, update_ema
@@ -80,7 +82,7 @@ def _attempt(
         state = _initial_state(cfg, run, dataset.spec, device, load_weights)
         cfg = state.cfg
         threads = RunThreads(state, device)
-        updater = Updater(state, dataset.labels)
+        updater = Updater(state, _labels_for_fakes(cfg, dataset.labels))
         report = Report(run, state, dataset, device)
     data = _batches_of_this_process(cfg, dataset, state.cur_nimg)
 
@@ -183,6 +185,13 @@ def _initial_state(
     return state
 
 
+def _labels_for_fakes(cfg: TrainConfig, labels: LabelTable) -> LabelTable:
+    """Return the table from whose rows the labels of fakes are drawn: the dataset's, or one row for each class."""
+    if not cfg.balance_classes:
+        return labels
+    return OneHot(np.unique(class_numbers(labels)), labels.shape[1])
+
+
 def _batches_of_this_process(
     cfg: TrainConfig, dataset: Dataset, cur_nimg: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
@@ -196,7 +205,9 @@ def _batches_of_this_process(
         stream_order = StreamOrder(len(dataset), cfg.seed, cfg.mirror, cfg.batch, stretch)
         return stream_batches(dataset.batch, stream_order, cur_nimg, first, per_process)
 
-    order = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
+    order: SampleOrder | BalancedOrder = SampleOrder(len(dataset), cfg.seed, cfg.mirror)
+    if cfg.balance_classes:
+        order = BalancedOrder(class_numbers(dataset.labels), cfg.seed, cfg.mirror)
     return batches(dataset, order, cur_nimg, cfg.batch, first, per_process, distributed.cores())
 
 
