@@ -44,6 +44,21 @@ class Figure:
     """Take the mean over all snapshots but the first, rather than the last one."""
 
 
+QUALITY = (Figure("swd", "swd2000"), Figure("msssim", "msssim400"))
+"""How far fakes are from reals, and how much those of a class are alike."""
+
+SMALL = ("--resolution", "32", "--on-divergence", "ignore")
+"""The 32x32 level, which trains three times as fast; a run that diverges is a result as well."""
+
+CONNECTIONS = {
+    "all": (),
+    "coarse (4, 8)": ("--D.resolutions", "4", "8"),
+    "fine (16)": ("--D.resolutions", "16"),
+    "none": ("--D.resolutions",),
+}
+"""Options of D for the levels below the full one whose images it sees, at 32x32."""
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A question, and the runs that answer it."""

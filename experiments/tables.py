@@ -41,7 +41,7 @@ def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path
 
 def value_of(figure: Figure, outcome: Outcome) -> float:
     """Return the value of a figure for one trial."""
-    rows = [row for row in outcome.rows if row["metric"].startswith(figure.metric)]
+    rows = [row for row in outcome.rows if f"{row['metric']}-".startswith(f"{figure.metric}-")]
     if figure.over_snapshots:
         return mean(row["value"] for row in rows)
     return float(rows[-1]["value"])
