@@ -2,8 +2,9 @@
 
 python train.py [PRESET | config.json] [options]
 
-A preset (default: robohash) sets every option below; `--help` after another preset shows its values. The config.json
-of a run launches the same run again. `config.py` holds the presets:
+A preset (default: robohash) sets every option below; `--help` after another preset shows its values. The preset `auto`
+looks at the dataset of --data and at this machine, and says why it chooses what. The config.json of a run launches the
+same run again. `config.py` holds the presets:
 """
 
 import sys
@@ -20,21 +21,29 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.privacy import without_secrets
 from training.config import TrainConfig, from_dict
+from training.spec import shape_text
 
 
 def parse(args: Sequence[str]) -> TrainConfig:
     """Return the options of a command line; raise UserError for an unknown preset or option and for a wrong value."""
     # The first argument may name a preset, or a file of options.
     named = bool(args) and not args[0].startswith("-")
-    name = args[0] if named else "robohash"
+    name, options = (args[0], args[1:]) if named else ("robohash", args)
+    if not named and "--preset" in options[:-1]:
+        at = options.index("--preset")
+        name, options = options[at + 1], [*options[:at], *options[at + 2 :]]
     try:
         if name.endswith(".json"):
             default = from_dict(TrainConfig, read_json(Path(name), "the config.json of a run"), name)
+        elif name == "auto":
+            default = _auto(_parse_options(config.PUBLISHED, options))
         elif name in config.PRESETS:
             default = config.PRESETS[name]()
         else:
-            raise UserError(f"{name}: unknown preset, expected one of {', '.join(config.PRESETS)} or a config.json")
-        cfg = _parse_options(default, args[named:])
+            raise UserError(
+                f"{name}: unknown preset, expected auto, one of {', '.join(config.PRESETS)}, or a config.json"
+            )
+        cfg = _parse_options(default, options)
 
         # With --init, the networks are those of its files, but for the options that are given as well.
         if cfg.init != default.init:
@@ -44,10 +53,47 @@ def parse(args: Sequence[str]) -> TrainConfig:
             # From here on the copy is found by the address without its password or token, which no file shall keep.
             files, init = initial_files(cfg.init), tuple(map(without_secrets, cfg.init))
             default = with_networks_of(default, replace(cfg, init=init), files)
-            cfg = replace(_parse_options(default, args[named:]), init=init)
+            cfg = replace(_parse_options(default, options), init=init)
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e
+
+
+def _auto(given: TrainConfig) -> TrainConfig:
+    """Return the options of the preset `auto` for the dataset and the machine that are given, and print why."""
+    if not given.data:
+        raise UserError("auto: expected --data DATASET, which it looks at")
+
+    from dataprep.prepare import needs_scaling, scaled
+    from dnnlib.distributed import pick_device
+    from dnnlib.launch import is_first_process
+    from dnnlib.object_store import local_copy
+    from training.data.dataset import open_dataset
+
+    # Images of any size are scaled first, as they will be for training.
+    data = Path(given.data)
+    if not given.stream:
+        data = local_copy(data)
+        reason = needs_scaling(data, given.resolution)
+        data = data if reason is None else scaled(data, reason, given.resolution)
+    dataset = open_dataset(data, given.resolution, given.use_labels, given.stream)
+
+    spec, device = dataset.spec, pick_device(given.device)
+    facts = config.Facts(
+        images=len(dataset),
+        resolution=spec.resolution,
+        c_dim=spec.c_dim,
+        has_gpu=device.type == "cuda",
+        gpus=given.gpus,
+        has_init=bool(given.init),
+    )
+    default, reasons = config.auto(facts)
+    if is_first_process():
+        labels = f", {spec.c_dim} label values" if spec.c_dim else ""
+        print(f"auto      {len(dataset):,} images {shape_text(spec.shape)}{labels}; {given.gpus} x {device.type}")
+        for reason in reasons:
+            print(f"          {reason}")
+    return default
 
 
 def _parse_options(default: TrainConfig, args: Sequence[str]) -> TrainConfig:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from config import PRESETS
+from config import PRESETS, Facts, auto
 from training.config import TrainConfig, as_dict, from_dict
 from training.spec import ImageSpec
 from training.state import check_networks
@@ -49,3 +49,29 @@ def test_ablations_differ_from_the_published_network_in_what_they_are_named_afte
     assert full != PRESETS["remove-traditional-input"]().G
     assert not PRESETS["tuned-baseline"]().G.use_styles and PRESETS["tuned-baseline"]().G.mapping_layers == 0
     assert [PRESETS[f"mix{share}"]().loss.style_mixing_prob for share in (0, 50, 90, 100)] == [0, 0.5, 0.9, 1]
+
+
+def facts(**changes):
+    return Facts(
+        **{"images": 2000, "resolution": 256, "c_dim": 0, "has_gpu": True, "gpus": 1, "has_init": False, **changes}
+    )
+
+
+@pytest.mark.parametrize("resolution", [12, 32, 64, 256, 1024])
+@pytest.mark.parametrize("gpus", [1, 2, 3, 8, 100])
+@pytest.mark.parametrize("has_gpu", [False, True])
+def test_auto_chooses_options_that_run(resolution, gpus, has_gpu):
+    cfg, reasons = auto(facts(resolution=resolution, gpus=gpus, has_gpu=has_gpu))
+    cfg = replace(cfg, gpus=gpus, data="x")
+    check_networks(cfg, ImageSpec(resolution=resolution))
+    assert from_dict(TrainConfig, as_dict(cfg), "auto") == cfg and cfg.preset == "auto"
+    assert any("augment" in reason for reason in reasons) and cfg.augment.name == "ada"
+
+
+def test_auto_follows_the_rules_that_it_names():
+    """StyleGAN2-ADA's own numbers for 256x256 on one GPU: batch 16, gamma 0.8192, half-life 5 kimg."""
+    cfg, _ = auto(facts())
+    assert (cfg.batch, cfg.ema_kimg) == (16, 5) and cfg.loss.r1_gamma == pytest.approx(0.8192)
+    many, reasons = auto(facts(images=140_000))
+    assert many.augment.name == "none" and not any("augment" in reason for reason in reasons)
+    assert auto(facts(has_init=True))[0].augment.kimg == 100

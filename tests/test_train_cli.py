@@ -78,7 +78,7 @@ def test_help_explains_every_option():
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["nope"], "nope: unknown preset, expected one of robohash"),
+        (["nope"], "nope: unknown preset, expected auto, one of robohash"),
         (["--nope", "3"], "unknown argument --nope 3"),
         (["--batch", "x"], "--batch x: expected a whole number"),
         (["--batch", "7", "--gpus", "2"], "batch 7: expected a multiple of gpus 2"),
@@ -184,6 +184,24 @@ def test_networks_that_cannot_be_built_are_one_line(finished, tmp_path, args, me
         out = train(*command, check=False)
         assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
     assert not (tmp_path / "r").exists()
+
+
+def test_auto_says_why_it_chooses_what(finished, tmp_path):
+    data, _, _ = finished
+    short = ["--total-kimg", 0.016, "--tick-kimg", 0.008, "--batch", 8, "--result-dir", tmp_path]
+    for named in (["auto"], ["--preset", "auto"]):
+        out = train(*named, "--data", data, *short).stdout
+        assert "auto      40 images 3x16x16, 3 label values; 1 x cpu" in out and "augment: ada, since 40 images" in out
+    for run in run_dirs(tmp_path):
+        written = json.loads((run / "config.json").read_text())
+        assert written["preset"] == "auto" and written["augment"]["name"] == "ada" and written["data"] == str(data)
+    for args, message in (
+        (["auto"], "auto: expected --data DATASET"),
+        (["auto", "--data", tmp_path / "nothing"], "nothing"),
+        (["--preset", "wrong"], "wrong: unknown preset, expected auto, one of robohash"),
+    ):
+        out = train(*args, check=False)
+        assert out.returncode == 2 and message in out.stderr and out.stderr.count("\n") == 1
 
 
 def test_torchrun_is_understood(finished, tmp_path):
