@@ -91,7 +91,7 @@ def test_presets_of_the_readme_exist():
     named = {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
 
     # The ablations of StyleGAN's tables are listed by the first and the last of them.
-    assert named == set(PRESETS) - set(ABLATIONS) | {"tuned-baseline", "stylebased-8"}
+    assert named == set(PRESETS) - set(ABLATIONS) | {"auto", "tuned-baseline", "stylebased-8"}
 
 
 def test_every_loss_has_a_line():
