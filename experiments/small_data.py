@@ -1,12 +1,13 @@
 """Does augmentation help where there are few images? `python -m experiments.small_data`."""
 
 from experiments.command import main
-from experiments.plan import Dataset, Experiment, Figure, Setting
+from experiments.plan import QUALITY, SMALL, Dataset, Experiment, Figure, Setting
 
 AUGMENTATIONS = {
     "none": (),
     # p can rise from 0 to 1 within half of so short a run.
-    "ada": ("--augment.name", "ada", "--augment.kimg", "10"),
+    "ada": ("--augment.name", "ada", "--augment.kimg", "20"),
+    "ada, blit only": ("--augment.name", "ada", "--augment.kimg", "20", "--augment.parts", "blit"),
     "diffaugment": ("--augment.name", "diffaugment"),
 }
 
@@ -19,8 +20,9 @@ SMALL_DATA = Experiment(
         for images in (200, 1000)
         for name, args in AUGMENTATIONS.items()
     ],
-    figures=[Figure("swd", "swd2000"), Figure("fid of random weights", "fid500"), Figure("msssim", "msssim400")],
-    kimg=20,
+    figures=[*QUALITY, Figure("fid of random weights", "fid250")],
+    args=SMALL,
+    kimg=40,
 )
 
 if __name__ == "__main__":

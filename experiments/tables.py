@@ -11,6 +11,7 @@ from dnnlib.files import atomic
 from dnnlib.stats import format_time
 from experiments.plan import Experiment, Figure, Setting
 from experiments.running import Outcome
+from metrics.catalog import choose
 
 # Half-width of the 95% interval of a mean of n values, in standard errors (Student's t with n - 1 degrees).
 T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
@@ -41,7 +42,9 @@ def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path
 
 def value_of(figure: Figure, outcome: Outcome) -> float:
     """Return the value of a figure for one trial."""
-    rows = [row for row in outcome.rows if f"{row['metric']}-".startswith(f"{figure.metric}-")]
+    # Rows have the shortest form of a name, and say so if weights were random.
+    [chosen] = choose(figure.metric)
+    rows = [row for row in outcome.rows if f"{row['metric']}-".startswith(f"{chosen.name}-")]
     if figure.over_snapshots:
         return mean(row["value"] for row in rows)
     return float(rows[-1]["value"])

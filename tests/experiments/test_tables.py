@@ -1,11 +1,13 @@
 """Means and intervals."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from scipy import stats
 
-from experiments.tables import T95, interval
+from experiments.plan import Figure
+from experiments.tables import T95, interval, value_of
 
 
 @pytest.mark.parametrize("n", T95)
@@ -13,6 +15,19 @@ def test_intervals_are_those_of_student(n):
     values = [math.sin(3 * k) for k in range(n)]
     low, high = stats.t.interval(0.95, n - 1, loc=0, scale=stats.sem(values))
     assert interval(values) == pytest.approx((high - low) / 2, rel=1e-3)
+
+
+def test_figures_are_found_under_the_names_that_rows_have():
+    rows = [
+        {"metric": "swd2k", "value": 3.0},
+        {"metric": "fid5k-of-random-weights", "value": 1.0},
+        {"metric": "swd2k", "value": 5.0},
+        {"metric": "swd20k", "value": 7.0},
+    ]
+    outcome = SimpleNamespace(rows=rows)
+    found = [value_of(Figure("", name), outcome) for name in ("swd2000", "fid5000", "swd20k")]
+    assert found == [5.0, 1.0, 7.0]
+    assert value_of(Figure("", "swd2k", over_snapshots=True), outcome) == 4.0
 
 
 def test_one_value_has_no_interval():
