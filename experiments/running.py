@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -44,9 +45,20 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
     outcomes: dict[str, Outcome] = {}
     start = time.monotonic()
     pool = ThreadPoolExecutor(jobs)
+    has_failed = threading.Event()
+
+    def run(trial: Trial) -> None:
+        if has_failed.is_set():
+            return
+        try:
+            _run(trial, out, datasets, jobs)
+        except BaseException:
+            has_failed.set()
+            raise
+
     pending = [trial for trial in trials if not (out / trial.name / DONE).exists()]
     try:
-        futures = {pool.submit(_run, trial, out, datasets, jobs): trial for trial in pending}
+        futures = {pool.submit(run, trial): trial for trial in pending}
         for number, future in enumerate(as_completed(futures), start=1):
             future.result()
             left = (time.monotonic() - start) / number * (len(pending) - number)

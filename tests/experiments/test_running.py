@@ -44,12 +44,12 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     assert forecast(trials(EXPERIMENT), out) == "0 of 4 runs done"
 
     # One that fails is named, and what went before it stays.
-    wrong = replace(
-        EXPERIMENT, settings=[EXPERIMENT.settings[0], Setting(("none", "40"), ("--batch", "7"), Dataset(40))]
-    )
+    high, low = EXPERIMENT.settings
+    wrong = replace(EXPERIMENT, settings=[high, Setting(("none", "40"), ("--batch", "7"), Dataset(40)), low])
     with pytest.raises(UserError, match=r"none_40_seed0: train\.py ended with status 2"):
         run_all(trials(wrong, seeds=1), out, datasets, jobs=1)
     assert "multiple" in (out / "none_40_seed0" / "output.txt").read_text()
+    assert not (out / "low_40_seed0").exists(), "no other is started after that"
     assert "1 of 4 runs done" in forecast(trials(EXPERIMENT), out)
     first = (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns
 
