@@ -12,12 +12,16 @@ class Dataset:
 
     images: int = 4000
     seed: int = 0
+    sets: tuple[int, ...] = ()
+    """Kinds of characters; () = all."""
 
     def path(self, folder: Path) -> Path:
         """Return where the dataset belongs."""
-        return folder / f"robohash64-{self.images}-seed{self.seed}"
+        sets = "".join(f"-set{n}" for n in self.sets)
+        return folder / f"robohash64{sets}-{self.images}-seed{self.seed}"
 
 
+BASE = "base"  # name of the folder of an experiment's base
 HELD_OUT = Dataset(seed=1)  # other characters than those of any training set
 
 
@@ -28,18 +32,24 @@ class Setting:
     values: tuple[str, ...]
     """One for each of the experiment's columns."""
     args: tuple[str, ...]
-    """Further options of train.py."""
+    """Further options of train.py; `{base}` stands for the network of the experiment's `base`."""
     data: Dataset = Dataset()
+    preset: str | None = None
+    """Another preset than the experiment's."""
+    share: float = 1.0
+    """Share of the experiment's kimg, where settings of equal time see unequally many images."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the table: a value of a metric, of the last snapshot of a run unless a name of `results` is given."""
+    """A figure of the table: a value of a metric."""
 
     title: str
     metric: str
     """As run_metrics.py is told it."""
     lower_is_better: bool = True
+    key: str = ""
+    """Which of the values of the metric; empty = the one that it is named after."""
     over_snapshots: bool = False
     """Take the mean over all snapshots but the first, rather than the last one."""
 
@@ -74,6 +84,8 @@ class Experiment:
     args: tuple[str, ...] = ()
     """Options of train.py that all runs have."""
     held_out: Dataset = HELD_OUT
+    base: Setting | None = None
+    """A run that comes first, with seed 0, for others to start from."""
     random_detectors: bool = field(default=True)
     """Whether detectors have random weights, since those on the web may be out of reach."""
 
@@ -90,15 +102,25 @@ class Trial:
     @property
     def name(self) -> str:
         """Return a name for its folder."""
+        if self.setting == self.experiment.base:
+            return BASE
         words = [re.sub(r"[^a-z0-9.]+", "-", value.lower()).strip("-") for value in self.setting.values]
         return "_".join([*words, f"seed{self.seed}"])
 
-    def train_args(self, datasets: Path) -> list[str]:
-        """Return the command line of train.py, but for where results belong."""
-        experiment, kimg = self.experiment, f"{self.kimg:g}"
+    def train_args(self, out: Path, datasets: Path) -> list[str]:
+        """Return the command line of train.py, but for where results belong.
+
+        out: the folder of the experiment, in which its base is.
+        """
+        experiment, setting, kimg = self.experiment, self.setting, f"{self.kimg * self.setting.share:g}"
         return [
-            *(experiment.preset, "--data", str(self.setting.data.path(datasets)), "--seed", str(self.seed)),
-            *("--total-kimg", kimg, "--lr-decay-kimg", kimg),
+            *(setting.preset or experiment.preset, "--data", str(setting.data.path(datasets))),
+            *("--seed", str(self.seed), "--total-kimg", kimg, "--lr-decay-kimg", kimg),
             *experiment.args,
-            *self.setting.args,
+            *(str(_newest_network(out / BASE)) if arg == "{base}" else arg for arg in setting.args),
         ]
+
+
+def _newest_network(folder: Path) -> Path:
+    """Return the last network of the runs in a folder."""
+    return max(folder.glob("*/network-snapshot-*.safetensors"), default=folder)

@@ -36,10 +36,16 @@ class Outcome:
 
 def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> list[Outcome]:
     """Train and score all trials that are not done, `jobs` at a time; raise UserError if one fails."""
-    for trial in trials:
-        _check_done(trial, out, datasets)
-    for data in {trial.setting.data for trial in trials} | {trials[0].experiment.held_out}:
+    experiment, kimg = trials[0].experiment, trials[0].kimg
+    base = [Trial(experiment, experiment.base, 0, kimg)] if experiment.base else []
+    for data in {trial.setting.data for trial in [*base, *trials]} | {experiment.held_out}:
         _make_dataset(data, datasets)
+
+    # The network that others start from comes first.
+    for trial in base:
+        if not _is_done(trial, out, datasets):
+            print(f"{trial.name} ...", flush=True)
+            _run(trial, out, datasets, jobs=1)
 
     # Threads only wait for processes. After an error or Ctrl-C, which reaches the processes as well, no other begins.
     outcomes: dict[str, Outcome] = {}
@@ -56,7 +62,7 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
             has_failed.set()
             raise
 
-    pending = [trial for trial in trials if not (out / trial.name / DONE).exists()]
+    pending = [trial for trial in trials if not _is_done(trial, out, datasets)]
     try:
         futures = {pool.submit(run, trial): trial for trial in pending}
         for number, future in enumerate(as_completed(futures), start=1):
@@ -86,7 +92,7 @@ def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
     threads = max(1, distributed.cores() // jobs)
 
     # A run that was asked to stop ends with status 0 as well.
-    args = trial.train_args(datasets)
+    args = trial.train_args(out, datasets)
     _call(trial, folder, threads, "train.py", [*args, "--result-dir", str(folder), "--resume", "auto"])
     run_dir = max(path for path in folder.iterdir() if (path / "run.json").is_file())
     outcome = read_json(run_dir / "run.json", "that of a run")["outcome"]
@@ -138,14 +144,15 @@ def _metrics_args(experiment: Experiment, datasets: Path) -> list[str]:
     return [*args, "--random-detectors"] if experiment.random_detectors else args
 
 
-def _check_done(trial: Trial, out: Path, datasets: Path) -> None:
-    """Raise UserError if the folder of a trial holds one that was made in another way."""
+def _is_done(trial: Trial, out: Path, datasets: Path) -> bool:
+    """Return whether a trial is done; raise UserError if its folder holds one that was made in another way."""
     path = out / trial.name / DONE
     if not path.exists():
-        return
+        return False
     done = read_json(path, "that of a trial")
-    if done["args"] != trial.train_args(datasets) or done["metrics"] != _metrics_args(trial.experiment, datasets):
+    if done["args"] != trial.train_args(out, datasets) or done["metrics"] != _metrics_args(trial.experiment, datasets):
         raise UserError(f"{path}: made with other options; choose another --out, or delete {path.parent}")
+    return True
 
 
 def _read_outcome(trial: Trial, out: Path) -> Outcome:
@@ -161,4 +168,5 @@ def _make_dataset(data: Dataset, datasets: Path) -> None:
     if path.exists():
         return
     command = [sys.executable, str(ROOT / "dataset_tool.py"), "create_robohash", str(path)]
-    subprocess.run([*command, "--num-images", str(data.images), "--seed", str(data.seed)], check=True)
+    sets = ["--sets", *map(str, data.sets)] if data.sets else []
+    subprocess.run([*command, "--num-images", str(data.images), "--seed", str(data.seed), *sets], check=True)

@@ -45,9 +45,8 @@ def value_of(figure: Figure, outcome: Outcome) -> float:
     # Rows have the shortest form of a name, and say so if weights were random.
     [chosen] = choose(figure.metric)
     rows = [row for row in outcome.rows if f"{row['metric']}-".startswith(f"{chosen.name}-")]
-    if figure.over_snapshots:
-        return mean(row["value"] for row in rows)
-    return float(rows[-1]["value"])
+    values = [row["results"][figure.key] if figure.key else row["value"] for row in rows]
+    return mean(values) if figure.over_snapshots else float(values[-1])
 
 
 def interval(values: Sequence[float]) -> float:

@@ -74,3 +74,22 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     longer = replace(EXPERIMENT, kimg=0.064)
     with pytest.raises(UserError, match="made with other options"):
         run_all(trials(longer), out, datasets, jobs=1)
+
+
+def test_runs_that_start_from_another(datasets, tmp_path):
+    """The base is trained once, with seed 0, before the others."""
+    make_dataset(Dataset(30, sets=(2, 5)).path(datasets), 30)
+    settings = [
+        Setting(("scratch",), (), Dataset(40)),
+        Setting(("other",), ("--init", "{base}", "--freeze-d", "1"), Dataset(40)),
+    ]
+    base = Setting(("base",), (), Dataset(30, sets=(2, 5)), share=0.5)
+    experiment = replace(EXPERIMENT, settings=settings, columns=("start",), base=base, figures=EXPERIMENT.figures[:1])
+    outcomes = run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1)
+
+    assert json.loads((tmp_path / "out" / "base" / "trial.json").read_text())["seed"] == 0
+    [network] = (tmp_path / "out" / "base").glob("*/network-snapshot-000000.016.safetensors")
+    for outcome in outcomes:
+        config = json.loads((outcome.run_dir / "config.json").read_text())
+        assert config["init"] == ([str(network)] if "other" in outcome.trial.name else [])
+    assert len(run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1)) == 2

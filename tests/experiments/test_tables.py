@@ -21,12 +21,13 @@ def test_figures_are_found_under_the_names_that_rows_have():
     rows = [
         {"metric": "swd2k", "value": 3.0},
         {"metric": "fid5k-of-random-weights", "value": 1.0},
-        {"metric": "swd2k", "value": 5.0},
+        {"metric": "swd2k", "value": 5.0, "results": {"swd": 5.0, "swd_16": 8.0}},
         {"metric": "swd20k", "value": 7.0},
     ]
     outcome = SimpleNamespace(rows=rows)
     found = [value_of(Figure("", name), outcome) for name in ("swd2000", "fid5000", "swd20k")]
     assert found == [5.0, 1.0, 7.0]
+    assert value_of(Figure("", "swd2k", key="swd_16"), SimpleNamespace(rows=rows[2:])) == 8.0
     assert value_of(Figure("", "swd2k", over_snapshots=True), outcome) == 4.0
 
 
