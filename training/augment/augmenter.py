@@ -49,7 +49,7 @@ class Augmenter:
 
         # A step with numbers that are not finite says nothing.
         is_finite = signal.isfinite()
-        self.signal += torch.stack([signal.double().nan_to_num(nan=0.0), is_finite.double()])
+        self.signal += torch.stack([torch.where(is_finite, signal, 0).double(), is_finite.double()])
         if (step + 1) % cfg.interval:
             return
 

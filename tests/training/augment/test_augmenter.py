@@ -27,7 +27,7 @@ def test_p_follows_what_d_thinks_of_reals():
 
 def test_a_step_that_is_not_finite_says_nothing():
     augmenter = Augmenter(AugmentConfig(name="ada", kimg=0.4, interval=2), SPEC, CPU)
-    for step, signal in enumerate([float("nan"), 1.0, float("nan"), float("nan")]):
+    for step, signal in enumerate([float("nan"), 1.0, float("nan"), float("inf")]):
         augmenter.adapt(torch.tensor(signal), step, batch=20)
     assert augmenter.p.item() == pytest.approx(0.05)
 
