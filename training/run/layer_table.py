@@ -10,11 +10,12 @@ from training.config import TrainConfig
 from training.networks.architectures import build_discriminator, build_generator
 from training.networks.base import Discriminator, Generator
 from training.networks.layers import Combine, Conv2d, ConvDown2d, ConvUp2d, Dense, DenseInput
+from training.networks.msg_r3gan import Basis, GroupedConv2d
 from training.networks.msg_stylegan import SynthesisLayer
 from training.spec import ImageSpec
 
 # What counts as one layer in the table.
-LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, Dense, DenseInput, Combine)
+LAYERS = (SynthesisLayer, Conv2d, ConvUp2d, ConvDown2d, GroupedConv2d, Dense, DenseInput, Basis, Combine)
 
 
 class LayerRow(NamedTuple):
