@@ -272,6 +272,8 @@ def auto(facts: Facts) -> tuple[TrainConfig, list[str]]:
         reasons.append(
             f"augment: ada, since {facts.images:,} images are fewer than {FEW_IMAGES:,} (Karras et al. 2020)"
         )
+    if facts.c_dim:
+        reasons.append(f"use-labels: the dataset has {facts.c_dim} label values; --no-use-labels to ignore them")
     reasons.append("mirror: off, since nothing tells whether your images may be flipped; --mirror if they may")
     return replace(cfg, preset="auto", data="", use_labels=True), reasons
 
