@@ -36,7 +36,8 @@ OWN = {
 }
 WITHOUT_NETWORK = {
     "timelapse": "--help --result-dir --source --samples --level --stability --fps --device --output --overwrite",
-    "reals": "--help --indices --level --channels --columns --own-size --augment --augment-parts --augment-p --seed --output --outdir --format --overwrite",
+    "reals": "--help --indices --level --channels --columns --own-size --augment --augment-parts --augment-p --seed "
+    "--output --outdir --format --overwrite",
 }
 
 
