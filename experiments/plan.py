@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -27,7 +27,7 @@ HELD_OUT = Dataset(seed=1)  # other characters than those of any training set
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table of an experiment: what is varied, and how train.py is told so."""
+    """One row of the table of an experiment: the values that it is named by, and the options that set them."""
 
     values: tuple[str, ...]
     """One for each of the experiment's columns."""
@@ -46,7 +46,7 @@ class Figure:
 
     title: str
     metric: str
-    """As run_metrics.py is told it."""
+    """Name of the metric, as `run_metrics.py --metrics` takes it."""
     lower_is_better: bool = True
     key: str = ""
     """Which of the values of the metric; empty = the one that it is named after."""
@@ -55,10 +55,10 @@ class Figure:
 
 
 QUALITY = (Figure("swd", "swd2000"), Figure("msssim", "msssim400"))
-"""How far fakes are from reals, and how much those of a class are alike."""
+"""How far fakes are from reals, and how much fakes are alike."""
 
 SMALL = ("--resolution", "32", "--on-divergence", "ignore")
-"""The 32x32 level, which trains three times as fast; a run that diverges is a result as well."""
+"""The 32x32 level, which trains faster; a run that diverges is a result as well."""
 
 CONNECTIONS = {
     "all": (),
@@ -86,7 +86,7 @@ class Experiment:
     held_out: Dataset = HELD_OUT
     base: Setting | None = None
     """A run that comes first, with seed 0, for others to start from."""
-    random_detectors: bool = field(default=True)
+    random_detectors: bool = True
     """Whether detectors have random weights, since those on the web may be out of reach."""
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, read_json
+from dnnlib.sinks import read_stats
 from dnnlib.stats import format_time
 from experiments.plan import Dataset, Experiment, Trial
 
@@ -48,7 +49,6 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
             _run(trial, out, datasets, jobs=1)
 
     # Threads only wait for processes. After an error or Ctrl-C, which reaches the processes as well, no other begins.
-    outcomes: dict[str, Outcome] = {}
     start = time.monotonic()
     pool = ThreadPoolExecutor(jobs)
     has_failed = threading.Event()
@@ -72,9 +72,7 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
     finally:
         pool.shutdown(cancel_futures=True)
 
-    for trial in trials:
-        outcomes[trial.name] = _read_outcome(trial, out)
-    return list(outcomes.values())
+    return [_read_outcome(trial, out) for trial in trials]
 
 
 def forecast(trials: Sequence[Trial], out: Path) -> str:
@@ -111,9 +109,9 @@ def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
         "args": args,
         "metrics": metrics,
         "run": run_dir.name,
-        "seconds": _json_lines(run_dir / "stats.jsonl")[-1]["total_sec"],
+        "seconds": read_stats(run_dir / "stats.jsonl")[-1]["total_sec"],
         "threads": threads,
-        "scores": _json_lines(scores),
+        "scores": read_stats(scores),
     }
     with atomic(folder / DONE) as temporary:
         temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
@@ -128,11 +126,6 @@ def _call(trial: Trial, folder: Path, threads: int, script: str, arguments: list
         status = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
     if status:
         raise UserError(f"{trial.name}: {script} ended with status {status}; {output} says why")
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of JSON lines."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _metrics_args(experiment: Experiment, datasets: Path) -> list[str]:
@@ -169,4 +162,6 @@ def _make_dataset(data: Dataset, datasets: Path) -> None:
         return
     command = [sys.executable, str(ROOT / "dataset_tool.py"), "create_robohash", str(path)]
     sets = ["--sets", *map(str, data.sets)] if data.sets else []
-    subprocess.run([*command, "--num-images", str(data.images), "--seed", str(data.seed), *sets], check=True)
+    command += ["--num-images", str(data.images), "--seed", str(data.seed), *sets]
+    if subprocess.run(command, check=False).returncode:
+        raise UserError(f"{path}: could not be made")
