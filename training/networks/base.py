@@ -112,6 +112,28 @@ class Synthesis(nn.Module, ABC):
         """
 
 
+class PlainSynthesis(Synthesis):
+    """w [N,1,w_dim] -> pyramid of images, where w enters at the smallest block alone.
+
+    Subclasses add for each level, r being its height, a block `b{r}`, of which the smallest takes w and the others the
+    features of the one before, and `torgb{r}`, which makes an image of its features.
+    """
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+        self.num_ws = 1
+        self.sizes = spec.sizes
+
+    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
+        # Blocks from the smallest on, each with its image.
+        x = w[:, 0]  # [N,w_dim]
+        images = []
+        for r, _ in self.sizes:
+            x = self.get_submodule(f"b{r}")(x)  # [N,nf,h,w]
+            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
+        return tuple(images)
+
+
 class Generator(nn.Module):
     """z [N,z_dim], c [N,c_dim] or None -> pyramid of images [N,channels,h,w], float, about [-1,1]."""
 

@@ -13,14 +13,13 @@ import torch
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Noise, NoiseMode, PlainMapping, Synthesis, check_seen_resolutions, score_outputs
+from training.networks.base import PlainMapping, PlainSynthesis, check_seen_resolutions, score_outputs
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig, progan_nf
 from training.networks.layers import GAIN_RELU, Combine, Conv2d, ConvUp2d, Dense, DenseInput, EqualizedWeight
 from training.ops.bias_act import bias_act
 from training.ops.epilogue import pixel_norm
 from training.ops.minibatch_stddev import minibatch_stddev
 from training.ops.resample import mean2d
-from training.pyramid import Pyramid
 from training.spec import ImageSpec
 
 
@@ -51,13 +50,11 @@ class SynthesisBlock(nn.Module):
         return pixel_norm(self.conv(x))  # [N,nf,h,w]
 
 
-class SynthesisNetwork(Synthesis):
+class SynthesisNetwork(PlainSynthesis):
     """w [N,1,w_dim] -> pyramid of images, one from each block."""
 
     def __init__(self, cfg: ProGANGeneratorConfig, spec: ImageSpec, w_dim: int) -> None:
-        super().__init__()
-        self.num_ws = 1
-        self.sizes = spec.sizes
+        super().__init__(spec)
         for level, r in enumerate(spec.resolutions):
             self.add_module(f"b{r}", SynthesisBlock(cfg, spec, w_dim, level))
             to_image = Conv2d(progan_nf(cfg.z_dim, level), spec.channels, 1, use_wscale=cfg.use_wscale)
@@ -66,15 +63,6 @@ class SynthesisNetwork(Synthesis):
     def w_weights(self) -> list[torch.Tensor]:
         [first, *_] = (module for module in self.modules() if isinstance(module, DenseInput))
         return [first.fc.scaled_weight()]
-
-    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
-        # Blocks from the smallest on, each with its image.
-        x = w[:, 0]  # [N,w_dim]
-        images = []
-        for r, _ in self.sizes:
-            x = self.get_submodule(f"b{r}")(x)  # [N,nf,h,w]
-            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
-        return tuple(images)
 
 
 class Generator(base.Generator):

@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from training.networks import base
-from training.networks.base import Noise, NoiseMode, PlainMapping, Synthesis, check_seen_resolutions, score_outputs
+from training.networks.base import PlainMapping, PlainSynthesis, check_seen_resolutions, score_outputs
 from training.networks.config import R3GANDiscriminatorConfig, R3GANGeneratorConfig, R3GANNetworkConfig
 from training.networks.layers import Conv2d, Dense, EqualizedWeight, compute_dtype
 from training.ops.bias_act import bias_act
 from training.ops.convolution import conv2d
 from training.ops.resample import blur2d, mean2d
-from training.pyramid import Pyramid
 from training.spec import ImageSpec
 
 # With a nearest-neighbour enlargement before it, or a 2x2 mean after it, this filter makes bilinear resampling.
@@ -107,13 +106,11 @@ class SynthesisBlock(nn.Module):
         return self.blocks(blur2d(x, BILINEAR))  # type: ignore[no-any-return]
 
 
-class SynthesisNetwork(Synthesis):
+class SynthesisNetwork(PlainSynthesis):
     """w [N,1,w_dim] -> pyramid of images, one from each level."""
 
     def __init__(self, cfg: R3GANGeneratorConfig, spec: ImageSpec, w_dim: int) -> None:
-        super().__init__()
-        self.num_ws = 1
-        self.sizes = spec.sizes
+        super().__init__(spec)
         for level, r in enumerate(spec.resolutions):
             self.add_module(f"b{r}", SynthesisBlock(cfg, spec, w_dim, level))
             to_image = Conv2d(cfg.nf(level + 1), spec.channels, 1, gain=1.0, use_wscale=cfg.use_wscale)
@@ -122,15 +119,6 @@ class SynthesisNetwork(Synthesis):
     def w_weights(self) -> list[torch.Tensor]:
         [basis] = (module for module in self.modules() if isinstance(module, Basis))
         return [basis.fc.scaled_weight()]
-
-    def forward(self, w: torch.Tensor, noise_mode: NoiseMode = "random", noise: Noise | None = None) -> Pyramid:
-        # Levels from the smallest on, each with its image.
-        x = w[:, 0]  # [N,w_dim]
-        images = []
-        for r, _ in self.sizes:
-            x = self.get_submodule(f"b{r}")(x)  # [N,nf,h,w]
-            images.append(self.get_submodule(f"torgb{r}")(x).to(w.dtype))  # [N,channels,h,w]
-        return tuple(images)
 
 
 class Generator(base.Generator):
