@@ -214,31 +214,19 @@ def progan_robohash() -> TrainConfig:
     return replace(cfg, mirror=False, tick_kimg=1, image_snapshot_ticks=2, network_snapshot_ticks=2)
 
 
-# The learning rates, the loss and the penalties of R3GAN, on pyramids.
-MODERN = TrainConfig(
-    preset="",
-    data="",
-    G=R3GANGeneratorConfig(),
-    D=R3GANDiscriminatorConfig(),
-    G_opt=AdamConfig(lr=0.0002, beta2=0.99, form="torch"),
-    D_opt=AdamConfig(lr=0.0002, beta2=0.99, form="torch"),
-    loss=LossConfig(name="relativistic-pairing", r1_gamma=10.0, r2_gamma=10.0),
-)
-
-
 def modern_robohash() -> TrainConfig:
     """MSG-R3GAN on the 64x64 characters, small enough for two CPU cores."""
-    base = robohash()
-    networks = {"fmap_base": 512, "fmap_max": 64, "blocks_per_level": 1}
+    adam = AdamConfig(lr=0.001, form="torch")
 
     return replace(
-        base,
+        robohash(),
         preset="modern-robohash",
-        G=replace(MODERN.G, **networks),  # type: ignore[arg-type]
-        D=replace(MODERN.D, **networks),  # type: ignore[arg-type]
-        G_opt=replace(MODERN.G_opt, lr=0.001),
-        D_opt=replace(MODERN.D_opt, lr=0.001),
-        loss=replace(MODERN.loss, r1_gamma=1.0, r2_gamma=1.0, reg_interval=4),
+        G=R3GANGeneratorConfig(fmap_base=512, fmap_max=64, blocks_per_level=1),
+        D=R3GANDiscriminatorConfig(fmap_base=512, fmap_max=64, blocks_per_level=1),
+        G_opt=adam,
+        D_opt=adam,
+        # The loss of R3GAN, with both penalties; like the rates, their weights have not been tuned yet.
+        loss=LossConfig(name="relativistic-pairing", r1_gamma=1.0, r2_gamma=1.0, reg_interval=4),
     )
 
 

@@ -29,9 +29,8 @@ def parse(args: Sequence[str]) -> TrainConfig:
     # The first argument may name a preset, or a file of options.
     named = bool(args) and not args[0].startswith("-")
     name, options = (args[0], args[1:]) if named else ("robohash", args)
-    if not named and "--preset" in options[:-1]:
-        at = options.index("--preset")
-        name, options = options[at + 1], [*options[:at], *options[at + 2 :]]
+    if not named:
+        name, options = _preset_option(options, name)
     try:
         if name.endswith(".json"):
             default = from_dict(TrainConfig, read_json(Path(name), "the config.json of a run"), name)
@@ -57,6 +56,15 @@ def parse(args: Sequence[str]) -> TrainConfig:
         return cfg
     except ValueError as e:
         raise UserError(str(e)) from e
+
+
+def _preset_option(args: Sequence[str], default: str) -> tuple[str, list[str]]:
+    """Return the preset that `--preset NAME` or `--preset=NAME` names, or the default, and the other arguments."""
+    args = [part for arg in args for part in (arg.split("=", 1) if arg.startswith("--preset=") else [arg])]
+    if "--preset" not in args[:-1]:
+        return default, args
+    at = args.index("--preset")
+    return args[at + 1], [*args[:at], *args[at + 2 :]]
 
 
 def _auto(given: TrainConfig) -> TrainConfig:

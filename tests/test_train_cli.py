@@ -189,7 +189,7 @@ def test_networks_that_cannot_be_built_are_one_line(finished, tmp_path, args, me
 def test_auto_says_why_it_chooses_what(finished, tmp_path):
     data, _, _ = finished
     short = ["--total-kimg", 0.016, "--tick-kimg", 0.008, "--batch", 8, "--result-dir", tmp_path]
-    for named in (["auto"], ["--preset", "auto"]):
+    for named in (["auto"], ["--preset", "auto"], ["--preset=auto"]):
         out = train(*named, "--data", data, *short).stdout
         assert "auto      40 images 3x16x16, 3 label values; 1 x cpu" in out and "augment: ada, since 40 images" in out
     for run in run_dirs(tmp_path):

@@ -176,7 +176,7 @@ class TrainConfig:
 
     # Where.
     preset: str = "robohash"
-    """Name of the preset that the options came from. It is only recorded and changes nothing."""
+    """The preset that the options come from, which the first word of the command line may name as well."""
     result_dir: str = "results"
     """Folder that receives run dirs."""
     resume: str = "none"
