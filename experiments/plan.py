@@ -62,7 +62,8 @@ SMALL = ("--resolution", "32", "--on-divergence", "ignore")
 
 CONNECTIONS = {
     "all": (),
-    "coarse (4, 8)": ("--D.resolutions", "4", "8"),
+    "coarse (4)": ("--D.resolutions", "4"),
+    "middle (8)": ("--D.resolutions", "8"),
     "fine (16)": ("--D.resolutions", "16"),
     "none": ("--D.resolutions",),
 }

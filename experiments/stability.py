@@ -12,7 +12,13 @@ STABILITY = Experiment(
         for gamma in ("0", "3")
         for connections in ("all", "none")
     ],
-    figures=[Figure("change of the largest level", "stability36", over_snapshots=True), *QUALITY],
+    figures=[
+        *(
+            Figure(f"change at {n}x{n}", "stability36", key=f"stability_{n}", over_snapshots=True)
+            for n in (4, 8, 16, 32)
+        ),
+        *QUALITY,
+    ],
     args=SMALL,
     kimg=12,
 )
