@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from training.config import AdamConfig, AugmentConfig, LossConfig, TrainConfig
+from training.config import TrainConfig
 from training.networks.config import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -13,6 +13,7 @@ from training.networks.config import (
     R3GANDiscriminatorConfig,
     R3GANGeneratorConfig,
 )
+from training.step_config import AdamConfig, AugmentConfig, LossConfig
 
 # Datasets of fewer images are augmented by the preset `auto`. ADA lowered the FID of FFHQ with 70,000 images, and not
 # with twice as many (Karras et al. 2020, figure 7).

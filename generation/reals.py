@@ -18,8 +18,8 @@ from generation.selection import parse_levels, parse_seeds
 from training import pyramid
 from training.augment.augmenter import Augmenter
 from training.augment.steps import Augmentation, augmented
-from training.config import AugmentConfig
 from training.data.dataset import open_dataset
+from training.step_config import AugmentConfig
 
 
 def reals(

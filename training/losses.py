@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from training.config import LossConfig
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid
+from training.step_config import LossConfig
 
 Scores = torch.Tensor
 

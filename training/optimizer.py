@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dnnlib import distributed
-from training.config import AdamConfig
+from training.step_config import AdamConfig
 
 FIRST_LOG2_SCALE = 16.0  # of losses in fp16
 SCALE_GROWTH = 0.0005  # of the logarithm of the scale at a step without overflow
@@ -88,9 +88,14 @@ class Adam:
         distributed.all_reduce_sum(self.buffer)
 
     @torch.no_grad()
-    def step(self, lr: float) -> torch.Tensor:
-        """Take one step from `.grad`, without waiting for the device; return whether it was skipped, bool []."""
+    def step(self, lr: float, beta2: float | None = None) -> torch.Tensor:
+        """Take one step from `.grad`, without waiting for the device; return whether it was skipped, bool [].
+
+        beta2: that of this step, where it has a schedule. As in PyTorch, the bias correction of all steps takes it to
+        have been the same from the start.
+        """
         cfg = self.cfg
+        beta2 = cfg.beta2 if beta2 is None else beta2
 
         # If any gradient is not finite, multiply everything by 0 instead of branching on the host.
         finite = self.grad.isfinite().all()
@@ -104,12 +109,12 @@ class Adam:
 
         # Moments.
         self.m.lerp_(grad, (1 - cfg.beta1) * ok)
-        self.v.lerp_(grad.square_(), (1 - cfg.beta2) * ok)
+        self.v.lerp_(grad.square_(), (1 - beta2) * ok)
 
         # Bias correction, with eps before or after that of the second moment.
         t = self.t.clamp(min=1)
         correction1 = 1 - cfg.beta1**t
-        correction2 = (1 - cfg.beta2**t).sqrt()
+        correction2 = (1 - beta2**t).sqrt()
         eps = cfg.eps if cfg.form == "tf" else cfg.eps * correction2
 
         update = self.m / (self.v.sqrt() + eps)

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 
 from training.augment.steps import Augmentation, augmented
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import LOSSES, PenaltyInputs, Scores, scores_and_gradients, squared_gradient_norm
 from training.networks.base import Discriminator, Generator
 from training.ops.dtype import at_least_fp32
 from training.pyramid import Pyramid, total_gradients
+from training.step_config import LossConfig
 
 REAL_SIGNS = "Loss/signs/real"  # name of a statistic
 

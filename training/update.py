@@ -198,7 +198,7 @@ class Updater:
         opt.all_reduce()
         if self.cfg.gradient_norms:
             self.state.averages.add_finite(f"Gradients/{name}", opt.grad.norm() / opt.loss_scale)
-        skipped = opt.step(lr)
+        skipped = opt.step(lr, opt.cfg.beta2_after(self.state.cur_nimg))
         self.state.averages.add({f"Progress/skipped_share_{name}": skipped})
         w_avg = self.state.G.mapping.w_avg
         w_avg.lerp_(opt.extra[: len(w_avg)], 1 - self.cfg.G.w_avg_beta)

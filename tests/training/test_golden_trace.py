@@ -8,11 +8,12 @@ import torch
 
 from tests.golden_data import GOLDEN, assert_close, golden, ours
 from training import pyramid
-from training.config import AdamConfig, LossConfig, TrainConfig
+from training.config import TrainConfig
 from training.ema import ema_beta, update_ema
 from training.latents import GeneratorInputs
 from training.optimizer import Adam, flatten_parameters
 from training.step import RealBatch, d_step, g_step
+from training.step_config import AdamConfig, LossConfig
 
 
 @pytest.mark.parametrize("form", ["tf", "torch"])

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import LOSSES, mixed_gradient_penalty, scores_and_gradients, squared_gradient_norm
 from training.networks.architectures import build_discriminator, build_generator
@@ -18,6 +17,7 @@ from training.networks.config import (
 from training.pyramid import from_images, from_uint8, to_uint8, total_gradients
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step
+from training.step_config import LossConfig
 
 
 def f64(*shape):

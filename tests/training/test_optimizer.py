@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.config import AdamConfig
 from training.optimizer import Adam
+from training.step_config import AdamConfig
 
 
 def gradients(steps, shape):
@@ -39,6 +39,24 @@ def test_torch_form_is_torch_adam(beta1, beta2):
     opt = torch.optim.Adam(other.parameters(), lr=0.1, betas=(beta1, beta2), eps=1e-3)
     for g in grads:
         other.a.grad, other.b.grad = g[:6].view(2, 3).clone(), g[6:].clone()
+        opt.step()
+    torch.testing.assert_close(model.a, other.a)
+    torch.testing.assert_close(model.b, other.b)
+
+
+def test_beta2_may_change_from_step_to_step():
+    """As in torch.optim.Adam, when its betas are set before each step."""
+    grads = gradients(5, 10)
+    cfg = AdamConfig(lr=0.1, beta2=0.9, beta2_end=0.99, schedule_kimg=0.003, form="torch")
+    model, other = Model(), Model()
+    ours = Adam(model, cfg)
+    opt = torch.optim.Adam(other.parameters(), lr=0.1)
+    for nimg, g in enumerate(grads):
+        ours.zero_grad()
+        ((model.a * g[:6].view(2, 3)).sum() + (model.b * g[6:]).sum()).backward()
+        ours.step(cfg.lr, cfg.beta2_after(nimg))
+        other.a.grad, other.b.grad = g[:6].view(2, 3).clone(), g[6:].clone()
+        opt.param_groups[0]["betas"] = (0.0, (0.9, 0.9225, 0.9675, 0.99, 0.99)[nimg])
         opt.step()
     torch.testing.assert_close(model.a, other.a)
     torch.testing.assert_close(model.b, other.b)

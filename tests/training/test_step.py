@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from config import tiny
 from training.augment.augmenter import Augmenter
 from training.augment.steps import augmented
-from training.config import AugmentConfig, LossConfig
 from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
 from training.ops.opaque import tell_compiler
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step, run_generator
+from training.step_config import AugmentConfig, LossConfig
 
 SPEC = ImageSpec(resolution=8, c_dim=2)
 

@@ -9,8 +9,8 @@ from training.augment.ada import draw_ada
 from training.augment.diffaugment import draw_diffaugment
 from training.augment.random_numbers import RandomNumbers
 from training.augment.steps import Augmentation
-from training.config import AugmentConfig
 from training.spec import ImageSpec
+from training.step_config import AugmentConfig
 
 Draw = Callable[[RandomNumbers, int, int, Collection[str]], Augmentation]
 

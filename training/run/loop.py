@@ -102,6 +102,8 @@ def _attempt(
         clock = time.perf_counter()
         while not state.finished:
             lr_factor = cfg.lr_factor(state.cur_nimg) / 2**state.rollbacks
+            lr_D = cfg.D_opt.lr_after(state.cur_nimg) * lr_factor
+            lr_G = cfg.G_opt.lr_after(state.cur_nimg) * lr_factor
 
             # D steps, each followed by the moving average of G, whose decay is per batch of real images. As in the
             # original, the average lags one G step behind.
@@ -112,13 +114,13 @@ def _attempt(
                 state.wait_sec += time.perf_counter() - wait_start
 
                 watchdog.now(f"D step at {state.where}")
-                updater.d_update(images, labels, cfg.D_opt.lr * lr_factor)
+                updater.d_update(images, labels, lr_D)
                 state.cur_nimg += cfg.batch
                 update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, ema_beta(cfg, state.cur_nimg))
 
             # G step.
             watchdog.now(f"G step at {state.where}")
-            updater.g_update(cfg.G_opt.lr * lr_factor)
+            updater.g_update(lr_G)
 
             # A tick lasts until its last step is done.
             if device.type == "cuda" and (state.finished or state.tick_is_over):
@@ -135,7 +137,7 @@ def _attempt(
             if state.finished or state.tick_is_over:
                 watchdog.now(f"end of the tick at {state.where}")
                 tick = state.end_tick()
-                report.tick(tick, lr_factor)
+                report.tick(tick, lr_G, lr_D)
                 check_divergence(state, tick, report.say)
                 threads.advise(report.say)
                 if state.finished or tick.completes(cfg.image_snapshot_ticks):

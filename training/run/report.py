@@ -123,8 +123,8 @@ class Report:
         self.bar.update(min(kimg, self.bar.total) - self.bar.n)
 
     @distributed.main_process_only
-    def tick(self, tick: Tick, lr_factor: float) -> None:
-        """Write the figures of a tick that has ended to the logs and the terminal."""
+    def tick(self, tick: Tick, lr_G: float, lr_D: float) -> None:
+        """Write the figures of a tick that has ended, with its last learning rates, to the logs and the terminal."""
         cfg, state = self.cfg, self.state
 
         # A tick may be empty where a run is resumed just before its end.
@@ -145,8 +145,8 @@ class Report:
             "data_wait_sec": tick.wait_seconds,
             "data_wait_share": tick.wait_seconds / seconds,
             **tick.averages,
-            "Progress/lr": cfg.G_opt.lr * lr_factor,
-            "Progress/lr_D": cfg.D_opt.lr * lr_factor,
+            "Progress/lr": lr_G,
+            "Progress/lr_D": lr_D,
             "Progress/skipped_steps": skipped,
             **memory,
         }

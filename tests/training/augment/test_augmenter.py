@@ -5,8 +5,8 @@ import torch
 
 from training.augment.augmenter import Augmenter
 from training.augment.steps import augmented
-from training.config import AugmentConfig
 from training.spec import ImageSpec
+from training.step_config import AugmentConfig
 
 SPEC = ImageSpec(resolution=8)
 CPU = torch.device("cpu")

@@ -8,7 +8,6 @@ import torch
 from tests.bmsg_gan_data import BMSGGAN, SIZES
 from tests.golden_data import assert_close
 from training import pyramid
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import LOSSES
 from training.networks.config import ProGANDiscriminatorConfig, ProGANGeneratorConfig
@@ -16,6 +15,7 @@ from training.networks.msg_progan import Discriminator, Generator
 from training.ops.opaque import tell_compiler
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step
+from training.step_config import LossConfig
 
 FORWARD, GRADIENT = 1e-5, 1e-3  # gradients: 1e-5 but for pre-activations that rounding moves across a kink
 WORKING = ["relativistic-hinge", "wgan-gp", "lsgan", "lsgan-sigmoid"]

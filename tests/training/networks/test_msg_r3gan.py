@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from training import pyramid
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.networks.config import R3GANDiscriminatorConfig, R3GANGeneratorConfig
 from training.networks.msg_r3gan import Discriminator, Generator, ResidualBlock
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step
+from training.step_config import LossConfig
 
 SMALL = {"fmap_base": 64, "fmap_max": 12, "blocks_per_level": 2, "group_size": 4}
 SPEC = ImageSpec(resolution=24, width=16, channels=3, c_dim=3)

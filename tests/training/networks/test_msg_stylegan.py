@@ -7,13 +7,13 @@ import torch
 
 from tests.golden_data import GOLDEN
 from training import pyramid
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.networks.config import DiscriminatorConfig, GeneratorConfig
 from training.networks.msg_stylegan import Discriminator, Generator
 from training.ops.opaque import tell_compiler
 from training.spec import ImageSpec
 from training.step import RealBatch, d_step, g_step, run_generator
+from training.step_config import LossConfig
 
 COUNTS = json.loads((GOLDEN / "default_vars.json").read_text())
 SMALL_G = {"z_dim": 8, "w_dim": 8, "mapping_layers": 2, "mapping_fmaps": 8, "fmap_base": 64, "fmap_max": 8}

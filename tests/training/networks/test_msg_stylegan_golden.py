@@ -6,10 +6,10 @@ import torch
 
 from tests.golden_data import CONFIGS, assert_close, golden, ours, rows
 from training import pyramid
-from training.config import LossConfig
 from training.latents import GeneratorInputs
 from training.losses import scores_and_gradients, squared_gradient_norm
 from training.step import RealBatch, d_step, g_step
+from training.step_config import LossConfig
 
 FORWARD, GRADIENT = 1e-4, 1e-3
 
