@@ -7,7 +7,6 @@ AUGMENTATIONS = {
     "none": (),
     # p can rise from 0 to 1 within half of so short a run.
     "ada": ("--augment.name", "ada", "--augment.kimg", "20"),
-    "ada, blit only": ("--augment.name", "ada", "--augment.kimg", "20", "--augment.parts", "blit"),
     "diffaugment": ("--augment.name", "diffaugment"),
 }
 
