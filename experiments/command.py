@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from dnnlib import cli
+from experiments.pictures import write_pictures
 from experiments.plan import Experiment, Trial
 from experiments.running import forecast, run_all
 from experiments.tables import write_results
@@ -14,7 +15,7 @@ from experiments.tables import write_results
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Train the runs of an experiment, score them, and write a table and a plot. Started again, it goes on."""
+    """Train the runs of an experiment, score them, and write a table and pictures. Started again, it goes on."""
 
     out: Path | None = None
     """Folder of the experiment. Default: results/experiments/NAME."""
@@ -61,4 +62,5 @@ def _main(experiment: Experiment) -> None:
         return
 
     outcomes = run_all(trials, out, options.datasets, options.jobs)
+    write_pictures(outcomes, out / "runs.png")
     print("\n" + write_results(experiment, outcomes, out, options.seeds))
