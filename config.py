@@ -231,6 +231,30 @@ def modern_robohash() -> TrainConfig:
     )
 
 
+def modern_ffhq256() -> TrainConfig:
+    """MSG-R3GAN for large datasets of 256x256 images on GPUs.
+
+    Widths, depths, batch, rates, penalties and schedules are those of R3GAN's FFHQ-256 (Huang et al. 2024, appendix).
+    It lets the probability of augmentations rise to 0.3, where it stays here from the start.
+    """
+    kimg = 20_000
+    adam = AdamConfig(lr=2e-4, lr_end=0.25, beta2=0.9, beta2_end=0.99, schedule_kimg=kimg, form="torch")
+
+    return replace(
+        _published("modern-ffhq256", 256, 256, 8, mirror=True),
+        data=f"{DATA_DIR}/ffhq1024",
+        micro_batch="auto",
+        ema_kimg=500,
+        ema_rampup=0.05,
+        G=R3GANGeneratorConfig(fmap_base=12288, fmap_max=768),
+        D=R3GANDiscriminatorConfig(fmap_base=12288, fmap_max=768),
+        G_opt=adam,
+        D_opt=adam,
+        loss=LossConfig(name="relativistic-pairing", r1_gamma=150, r2_gamma=150, gamma_end=0.1, gamma_kimg=kimg),
+        augment=AugmentConfig(name="ada", p=0.3),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the preset `auto` looks at."""
@@ -334,5 +358,6 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "progan-flowers256": progan_flowers256,
     "progan-celebahq1024": progan_celebahq1024,
     "modern-robohash": modern_robohash,
+    "modern-ffhq256": modern_ffhq256,
     **{name: partial(_ablation, name) for name in ABLATIONS},
 }

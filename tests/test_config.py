@@ -44,6 +44,16 @@ def test_batches_are_those_of_the_published_numbers_of_gpus():
     assert {name: PRESETS[name]().batch for name in gpus} == {name: batches[n] for name, n in gpus.items()}
 
 
+def test_the_modern_preset_has_the_widths_and_schedules_of_r3gan():
+    """Huang et al. 2024, FFHQ-256: 768 maps up to 32x32, then 384, 192 and 96, 16 in each group; rates fall to a
+    quarter, penalties to a tenth."""
+    cfg = PRESETS["modern-ffhq256"]()
+    assert [cfg.G.nf(level + 1) for level in range(7)] == [768, 768, 768, 768, 384, 192, 96]
+    assert [cfg.D.group_size_of(2 * cfg.D.nf(level + 1)) for level in range(7)] == [16] * 7
+    assert [cfg.G_opt.lr_after(nimg) for nimg in (0, 20_000_000)] == pytest.approx([2e-4, 5e-5])
+    assert [cfg.loss.r1_gamma * cfg.loss.gamma_factor(nimg) for nimg in (0, 20_000_000)] == pytest.approx([150, 15])
+
+
 def test_ablations_differ_from_the_published_network_in_what_they_are_named_after():
     full = PRESETS["add-noise-inputs"]().G
     assert full != PRESETS["remove-traditional-input"]().G
