@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +100,15 @@ def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
 
     scores = folder / "scores.jsonl"
     scores.unlink(missing_ok=True)
-    metrics = _metrics_args(trial.experiment, datasets)
-    _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
+    for metrics in _metrics_args(trial.experiment, datasets):
+        _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
 
     # Written last: where it exists, the trial is done.
     done = {
         "setting": trial.setting.values,
         "seed": trial.seed,
         "args": args,
-        "metrics": metrics,
+        "metrics": list(chain(*_metrics_args(trial.experiment, datasets))),
         "run": run_dir.name,
         "seconds": read_stats(run_dir / "stats.jsonl")[-1]["total_sec"],
         "threads": threads,
@@ -128,13 +129,18 @@ def _call(trial: Trial, folder: Path, threads: int, script: str, arguments: list
         raise UserError(f"{trial.name}: {script} ended with status {status}; {output} says why")
 
 
-def _metrics_args(experiment: Experiment, datasets: Path) -> list[str]:
-    """Return what run_metrics.py is to measure."""
-    metrics = ",".join(dict.fromkeys(figure.metric for figure in experiment.figures))
-    args = ["--data", str(experiment.held_out.path(datasets)), "--metrics", metrics, "--seed", "0"]
-    if any(figure.over_snapshots for figure in experiment.figures):
-        args += ["--snapshot", "all"]
-    return [*args, "--random-detectors"] if experiment.random_detectors else args
+def _metrics_args(experiment: Experiment, datasets: Path) -> list[list[str]]:
+    """Return what run_metrics.py is to measure: of the last snapshot, and what all snapshots are needed for."""
+    data = str(experiment.held_out.path(datasets))
+    detectors = ["--random-detectors"] if experiment.random_detectors else []
+
+    calls = []
+    for snapshots in ([], ["--snapshot", "all"]):
+        wanted = [figure.metric for figure in experiment.figures if figure.over_snapshots == bool(snapshots)]
+        if wanted:
+            metrics = ",".join(dict.fromkeys(wanted))
+            calls.append(["--data", data, "--metrics", metrics, "--seed", "0", *snapshots, *detectors])
+    return calls
 
 
 def _is_done(trial: Trial, out: Path, datasets: Path) -> bool:
@@ -143,7 +149,8 @@ def _is_done(trial: Trial, out: Path, datasets: Path) -> bool:
     if not path.exists():
         return False
     done = read_json(path, "that of a trial")
-    if done["args"] != trial.train_args(out, datasets) or done["metrics"] != _metrics_args(trial.experiment, datasets):
+    metrics = list(chain(*_metrics_args(trial.experiment, datasets)))
+    if done["args"] != trial.train_args(out, datasets) or done["metrics"] != metrics:
         raise UserError(f"{path}: made with other options; choose another --out, or delete {path.parent}")
     return True
 
