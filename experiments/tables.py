@@ -19,17 +19,21 @@ T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9:
 
 def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path, seeds: int) -> str:
     """Write table.md, table.json and plot.png into `out`, and return the table as text."""
-    values = {}
+    values, seconds = {}, {}
     for setting in experiment.settings:
         of_setting = [outcome for outcome in outcomes if outcome.trial.setting == setting]
         values[setting] = [[value_of(figure, outcome) for outcome in of_setting] for figure in experiment.figures]
+        seconds[setting] = mean(outcome.seconds for outcome in of_setting)
 
-    text = _table(experiment, values) + "\n" + _footnote(experiment, outcomes, seeds)
+    text = _table(experiment, values, seconds) + "\n" + _footnote(experiment, outcomes, seeds)
     content = {
         "experiment": experiment.name,
         "columns": experiment.columns,
         "figures": [figure.title for figure in experiment.figures],
-        "rows": [{"setting": setting.values, "values": found} for setting, found in values.items()],
+        "rows": [
+            {"setting": setting.values, "values": found, "seconds": seconds[setting]}
+            for setting, found in values.items()
+        ],
     }
 
     with atomic(out / "table.md") as temporary:
@@ -60,9 +64,9 @@ def heading(figure: Figure) -> str:
     return figure.title + (" (lower is better)" if figure.lower_is_better else " (higher is better)")
 
 
-def _table(experiment: Experiment, values: dict[Setting, list[list[float]]]) -> str:
-    """Return the table in Markdown: means with their 95% intervals, the best mean in bold."""
-    titles = [*experiment.columns, *(heading(figure) for figure in experiment.figures)]
+def _table(experiment: Experiment, values: dict[Setting, list[list[float]]], seconds: dict[Setting, float]) -> str:
+    """Return the table in Markdown: means with their 95% intervals, the best mean in bold, and the time of a run."""
+    titles = [*experiment.columns, *(heading(figure) for figure in experiment.figures), "time"]
     lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
 
     best = []
@@ -71,7 +75,7 @@ def _table(experiment: Experiment, values: dict[Setting, list[list[float]]]) -> 
         best.append(min(means) if figure.lower_is_better else max(means))
     for setting, found in values.items():
         cells = [_cell(v, mean(v) == best[k]) for k, v in enumerate(found)]
-        lines.append("| " + " | ".join([*setting.values, *cells]) + " |")
+        lines.append("| " + " | ".join([*setting.values, *cells, format_time(seconds[setting])]) + " |")
     return "\n".join(lines)
 
 
