@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from dnnlib.distributed import pick_device
+from training.augment.augmenter import Augmenter
 from training.config import TrainConfig
 from training.latents import GeneratorInputs
 from training.networks.architectures import build_discriminator, build_generator
@@ -72,8 +73,10 @@ def estimate_cost(cfg: TrainConfig, spec: ImageSpec) -> Cost:
         # Networks and inputs that have shapes but no values.
         G, D = build_generator(cfg.G, spec), build_discriminator(cfg.D, spec)
         z, c = torch.zeros(n, cfg.G.z_dim), torch.zeros(n, spec.c_dim)
-        inputs = GeneratorInputs(z, c, tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n)))
-        reals = RealBatch(tuple(torch.zeros(n, spec.channels, *size) for size in spec.sizes), c)
+        noise = tuple(torch.zeros(s) for s in G.synthesis.noise_shapes(n))
+        augmentation = Augmenter(cfg.augment, spec, device).draw(n, ())
+        inputs = GeneratorInputs(z, c, noise, augmentation=augmentation)
+        reals = RealBatch(tuple(torch.zeros(n, spec.channels, *size) for size in spec.sizes), c, augmentation)
         share = torch.zeros(n)
 
         # D steps with and without R1 and R2, a G step, and sampling.

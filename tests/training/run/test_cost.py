@@ -3,6 +3,7 @@ from dataclasses import replace
 from config import tiny
 from training.run.cost import estimate_cost
 from training.spec import ImageSpec
+from training.step_config import AugmentConfig
 
 
 def test_operations_by_hand():
@@ -23,3 +24,12 @@ def test_costs_are_ordered():
     assert every.sample_flops < every.g_flops and lazy.d_flops < every.d_flops
     wider = replace(tiny(), G=replace(tiny().G, fmap_max=64, fmap_base=512))
     assert estimate_cost(wider, spec).peak_bytes > every.peak_bytes
+
+
+def test_augmentation_takes_memory():
+    cfg, spec = tiny(), ImageSpec(resolution=32)
+    peaks = {
+        name: estimate_cost(replace(cfg, augment=AugmentConfig(name=name)), spec).peak_bytes
+        for name in ("none", "ada", "diffaugment")
+    }
+    assert peaks["none"] < min(peaks["ada"], peaks["diffaugment"])
