@@ -10,7 +10,7 @@ from dnnlib import cli
 from experiments.pictures import write_pictures
 from experiments.plan import Experiment, Trial
 from experiments.running import forecast, run_all
-from experiments.tables import write_results
+from experiments.tables import T95, write_results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Options:
     """Print the plan; train nothing."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.jobs < 1 or (self.kimg is not None and self.kimg <= 0):
-            raise ValueError("expected --seeds, --jobs and --kimg above 0")
+        if not 1 <= self.seeds <= max(T95) or self.jobs < 1 or (self.kimg is not None and self.kimg <= 0):
+            raise ValueError(f"expected --seeds from 1 to {max(T95)}, and --jobs and --kimg above 0")
 
 
 def main(experiment: Experiment) -> None:
@@ -58,7 +58,7 @@ def _main(experiment: Experiment) -> None:
         described = ", ".join(f"{name} {value}" for name, value in zip(experiment.columns, setting.values, strict=True))
         print(f"  {described}")
     if options.dry_run:
-        print(forecast(trials, out))
+        print(forecast(trials, out, options.datasets))
         return
 
     outcomes = run_all(trials, out, options.datasets, options.jobs)

@@ -19,7 +19,7 @@ LEVELS = Experiment(
     figures=[
         *QUALITY,
         *(
-            Figure(f"change at {n}x{n}", "stability36", key=f"stability_{n}", over_snapshots=True)
+            Figure(f"change at {n}x{n}", "stability36", key=f"stability_{n}", over_snapshots=True, names_best=n == 32)
             for n in (4, 8, 16, 32)
         ),
     ],

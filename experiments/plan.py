@@ -32,7 +32,8 @@ class Setting:
     values: tuple[str, ...]
     """One for each of the experiment's columns."""
     args: tuple[str, ...]
-    """Further options of train.py; `{base}` stands for the network of the experiment's `base`."""
+    """Further options of train.py; `{base}` stands for the network of the experiment's `base`, and `{half}` for half of
+    the run's kimg."""
     data: Dataset = Dataset()
     preset: str | None = None
     """Another preset than the experiment's."""
@@ -52,10 +53,12 @@ class Figure:
     """Which of the values of the metric; empty = the one that it is named after."""
     over_snapshots: bool = False
     """Take the mean over all snapshots but the first, rather than the last one."""
+    names_best: bool = True
+    """Whether the best mean is set in bold; not where the lowest value need not be the best."""
 
 
-QUALITY = (Figure("swd", "swd2000"), Figure("msssim", "msssim400"))
-"""How far fakes are from reals, and how much fakes are alike."""
+QUALITY = (Figure("swd", "swd2000"), Figure("msssim", "msssim400", names_best=False))
+"""How far fakes are from reals, and how similar fakes are to one another."""
 
 SMALL = ("--resolution", "32", "--on-divergence", "ignore")
 """The 32x32 level, which trains faster; a run that diverges is a result as well."""
@@ -88,7 +91,7 @@ class Experiment:
     base: Setting | None = None
     """A run that comes first, with seed 0, for others to start from."""
     random_detectors: bool = True
-    """Whether detectors have random weights, since those on the web may be out of reach."""
+    """Whether detectors have random weights, because downloading trained ones may be impossible."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +111,23 @@ class Trial:
         words = [re.sub(r"[^a-z0-9.]+", "-", value.lower()).strip("-") for value in self.setting.values]
         return "_".join([*words, f"seed{self.seed}"])
 
+    @property
+    def length(self) -> float:
+        """Thousands of images that the run sees."""
+        return self.kimg * self.setting.share
+
     def train_args(self, out: Path, datasets: Path) -> list[str]:
-        """Return the command line of train.py, but for where results belong.
+        """Return the arguments of train.py, except the result folder.
 
         out: the folder of the experiment, in which its base is.
         """
-        experiment, setting, kimg = self.experiment, self.setting, f"{self.kimg * self.setting.share:g}"
+        experiment, setting, kimg = self.experiment, self.setting, self.length
+        stands_for = {"{half}": lambda: f"{kimg / 2:g}", "{base}": lambda: str(_newest_network(out / BASE))}
         return [
             *(setting.preset or experiment.preset, "--data", str(setting.data.path(datasets))),
-            *("--seed", str(self.seed), "--total-kimg", kimg, "--lr-decay-kimg", kimg),
+            *("--seed", str(self.seed), "--total-kimg", f"{kimg:g}", "--lr-decay-kimg", f"{kimg:g}"),
             *experiment.args,
-            *(str(_newest_network(out / BASE)) if arg == "{base}" else arg for arg in setting.args),
+            *(stands_for[arg]() if arg in stands_for else arg for arg in setting.args),
         ]
 
 

@@ -1,4 +1,4 @@
-"""Trials as processes of train.py and run_metrics.py, each with a folder that says how far it came."""
+"""Trials as processes of train.py and run_metrics.py, each with a folder that records its progress."""
 
 import json
 import os
@@ -21,19 +21,27 @@ from dnnlib.stats import format_time
 from experiments.plan import Dataset, Experiment, Trial
 
 ROOT = Path(__file__).parent.parent
-DONE = "trial.json"
+BEGUN, DONE = "arguments.json", "trial.json"
+NOT_FINITE = "images that are not finite numbers"  # as run_metrics.py says
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial has led to."""
+    """The result of a trial."""
 
     trial: Trial
     run_dir: Path
     seconds: float
     """Time trained."""
+    threads: int
+    """Threads of the process."""
     rows: list[dict[str, Any]]
-    """Rows of run_metrics.py."""
+    """Rows of run_metrics.py; none if the run diverged so far that its images are not finite."""
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether there are no images to measure."""
+        return not self.rows
 
 
 def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> list[Outcome]:
@@ -76,32 +84,41 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
     return [_read_outcome(trial, out) for trial in trials]
 
 
-def forecast(trials: Sequence[Trial], out: Path) -> str:
-    """Say how many trials are done, and from these how long the others will take."""
-    done = [read_json(path, "that of a trial") for t in trials if (path := out / t.name / DONE).exists()]
+def forecast(trials: Sequence[Trial], out: Path, datasets: Path) -> str:
+    """Say how many trials are done, and from these how long it takes to train the others."""
+    done = [_read_outcome(trial, out) for trial in trials if _is_done(trial, out, datasets)]
     if not done:
         return f"0 of {len(trials)} runs done"
-    seconds = sum(trial["seconds"] for trial in done) / len(done) * (len(trials) - len(done))
-    return f"{len(done)} of {len(trials)} runs done; the others take about {format_time(seconds)}, one at a time"
+    speed = sum(outcome.trial.length for outcome in done) / max(sum(outcome.seconds for outcome in done), 1e-9)
+    left = sum(trial.length for trial in trials) - sum(outcome.trial.length for outcome in done)
+    return f"{len(done)} of {len(trials)} runs done; training the others takes about {format_time(left / speed)}"
 
 
 def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
-    """Train and score one trial."""
+    """Train and score one trial, from where it was left."""
     folder = make_dir(out / trial.name)
     threads = max(1, distributed.cores() // jobs)
+    args = trial.train_args(out, datasets)
+    _write_json(folder / BEGUN, {"args": args})
 
     # A run that was asked to stop ends with status 0 as well.
-    args = trial.train_args(out, datasets)
-    _call(trial, folder, threads, "train.py", [*args, "--result-dir", str(folder), "--resume", "auto"])
-    run_dir = max(path for path in folder.iterdir() if (path / "run.json").is_file())
-    outcome = read_json(run_dir / "run.json", "that of a run")["outcome"]
-    if outcome != "finished":
+    if _newest_run(folder)[1] != "finished":
+        _call(trial, folder, threads, "train.py", [*args, "--result-dir", str(folder), "--resume", "auto"])
+    run_dir, outcome = _newest_run(folder)
+    if run_dir is None or outcome != "finished":
         raise UserError(f"{trial.name}: {outcome}; start the experiment again to go on")
 
     scores = folder / "scores.jsonl"
     scores.unlink(missing_ok=True)
     for metrics in _metrics_args(trial.experiment, datasets):
-        _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
+        try:
+            _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
+        except UserError:
+            # A run that diverged is a result.
+            if NOT_FINITE not in (folder / "output.txt").read_text(encoding="utf-8"):
+                raise
+            scores.write_text("", encoding="utf-8")
+            break
 
     # Written last: where it exists, the trial is done.
     done = {
@@ -114,8 +131,21 @@ def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
         "threads": threads,
         "scores": read_stats(scores),
     }
-    with atomic(folder / DONE) as temporary:
-        temporary.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+    _write_json(folder / DONE, done)
+
+
+def _newest_run(folder: Path) -> tuple[Path | None, str]:
+    """Return the newest run in a folder and its outcome; None if there is none."""
+    runs = [path for path in folder.iterdir() if (path / "run.json").is_file()]
+    if not runs:
+        return None, "no run"
+    return max(runs), str(read_json(max(runs) / "run.json", "that of a run")["outcome"])
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a file that is there whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _call(trial: Trial, folder: Path, threads: int, script: str, arguments: list[str]) -> None:
@@ -135,8 +165,9 @@ def _metrics_args(experiment: Experiment, datasets: Path) -> list[list[str]]:
     detectors = ["--random-detectors"] if experiment.random_detectors else []
 
     calls = []
-    for snapshots in ([], ["--snapshot", "all"]):
-        wanted = [figure.metric for figure in experiment.figures if figure.over_snapshots == bool(snapshots)]
+    for over_snapshots in (False, True):
+        wanted = [figure.metric for figure in experiment.figures if figure.over_snapshots == over_snapshots]
+        snapshots = ["--snapshot", "all"] if over_snapshots else []
         if wanted:
             metrics = ",".join(dict.fromkeys(wanted))
             calls.append(["--data", data, "--metrics", metrics, "--seed", "0", *snapshots, *detectors])
@@ -145,21 +176,22 @@ def _metrics_args(experiment: Experiment, datasets: Path) -> list[list[str]]:
 
 def _is_done(trial: Trial, out: Path, datasets: Path) -> bool:
     """Return whether a trial is done; raise UserError if its folder holds one that was made in another way."""
-    path = out / trial.name / DONE
-    if not path.exists():
-        return False
-    done = read_json(path, "that of a trial")
+    folder = out / trial.name
+    for path in (folder / BEGUN, folder / DONE):
+        if path.exists() and read_json(path, "that of a trial")["args"] != trial.train_args(out, datasets):
+            raise UserError(f"{path}: made with other options; choose another --out, or delete {folder}")
+
+    # With other metrics, it is scored again.
     metrics = list(chain(*_metrics_args(trial.experiment, datasets)))
-    if done["args"] != trial.train_args(out, datasets) or done["metrics"] != metrics:
-        raise UserError(f"{path}: made with other options; choose another --out, or delete {path.parent}")
-    return True
+    done = folder / DONE
+    return done.exists() and read_json(done, "that of a trial")["metrics"] == metrics
 
 
 def _read_outcome(trial: Trial, out: Path) -> Outcome:
-    """Return what a trial that is done has led to."""
+    """Return the result of a trial that is done."""
     folder = out / trial.name
     done = read_json(folder / DONE, "that of a trial")
-    return Outcome(trial, folder / done["run"], done["seconds"], done["scores"])
+    return Outcome(trial, folder / done["run"], done["seconds"], done["threads"], done["scores"])
 
 
 def _make_dataset(data: Dataset, datasets: Path) -> None:

@@ -3,19 +3,19 @@
 from experiments.command import main
 from experiments.plan import QUALITY, SMALL, Dataset, Experiment, Setting
 
-WEAK_PENALTIES = ("--loss.r1-gamma", "1", "--loss.r2-gamma", "1", "--G-opt.lr", "0.001", "--D-opt.lr", "0.001")
-
 SICK_RUNS = Experiment(
     name="sick_runs",
     question="What do runs look like that go wrong?",
     columns=("run",),
     settings=[
         Setting(("healthy",), ()),
-        Setting(("few images",), (), Dataset(200), share=2.0),
-        Setting(("gamma too small",), WEAK_PENALTIES, preset="modern-robohash"),
-        Setting(("rate too large",), ("--D-opt.lr", "0.008"), preset="modern-robohash"),
+        Setting(("200 images",), (), Dataset(200), share=2.0),
+        Setting(("R1 and R2 too weak",), ("--loss.r1-gamma", "1", "--loss.r2-gamma", "1")),
+        Setting(("D as slow as G",), ("--D-opt.lr", "0.002")),
+        Setting(("D too fast",), ("--D-opt.lr", "0.008")),
     ],
     figures=QUALITY,
+    preset="modern-robohash",
     args=SMALL,
     kimg=20,
 )

@@ -5,8 +5,8 @@ from experiments.plan import QUALITY, SMALL, Dataset, Experiment, Figure, Settin
 
 AUGMENTATIONS = {
     "none": (),
-    # p can rise from 0 to 1 within half of so short a run.
-    "ada": ("--augment.name", "ada", "--augment.kimg", "20"),
+    # p can rise from 0 to 1 within half of the run.
+    "ada": ("--augment.name", "ada", "--augment.kimg", "{half}"),
     "diffaugment": ("--augment.name", "diffaugment"),
 }
 

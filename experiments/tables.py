@@ -31,7 +31,11 @@ def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path
         "columns": experiment.columns,
         "figures": [figure.title for figure in experiment.figures],
         "rows": [
-            {"setting": setting.values, "values": found, "seconds": seconds[setting]}
+            {
+                "setting": setting.values,
+                "values": [[v if math.isfinite(v) else None for v in column] for column in found],
+                "seconds": seconds[setting],
+            }
             for setting, found in values.items()
         ],
     }
@@ -46,21 +50,28 @@ def write_results(experiment: Experiment, outcomes: Sequence[Outcome], out: Path
 
 def value_of(figure: Figure, outcome: Outcome) -> float:
     """Return the value of a figure for one trial."""
-    # Rows have the shortest form of a name, and say so if weights were random.
+    if outcome.has_diverged:
+        return math.nan
+
+    # Rows have the shortest form of a name, and say so if weights were random: fid5000 is fid5k-of-random-weights.
     [chosen] = choose(figure.metric)
     rows = [row for row in outcome.rows if f"{row['metric']}-".startswith(f"{chosen.name}-")]
     values = [row["results"][figure.key] if figure.key else row["value"] for row in rows]
-    return mean(values) if figure.over_snapshots else float(values[-1])
+    if figure.over_snapshots:
+        return mean(values) if values else math.nan  # a run with a single snapshot
+    return float(values[-1])
 
 
 def interval(values: Sequence[float]) -> float:
     """Return the half-width of the 95% interval of the mean; NaN for a single value."""
     n = len(values)
-    return T95.get(n, 1.96) * stdev(values) / math.sqrt(n) if n > 1 else math.nan
+    return T95[n] * stdev(values) / math.sqrt(n) if n > 1 else math.nan
 
 
 def heading(figure: Figure) -> str:
-    """Return the title of a figure, and which way is better."""
+    """Return the title of a figure, and which way is better, if one is."""
+    if not figure.names_best:
+        return figure.title
     return figure.title + (" (lower is better)" if figure.lower_is_better else " (higher is better)")
 
 
@@ -71,8 +82,8 @@ def _table(experiment: Experiment, values: dict[Setting, list[list[float]]], sec
 
     best = []
     for k, figure in enumerate(experiment.figures):
-        means = [mean(found[k]) for found in values.values()]
-        best.append(min(means) if figure.lower_is_better else max(means))
+        means = [m for found in values.values() if math.isfinite(m := mean(found[k]))]
+        best.append((min if figure.lower_is_better else max)(means, default=None) if figure.names_best else None)
     for setting, found in values.items():
         cells = [_cell(v, mean(v) == best[k]) for k, v in enumerate(found)]
         lines.append("| " + " | ".join([*setting.values, *cells, format_time(seconds[setting])]) + " |")
@@ -80,7 +91,9 @@ def _table(experiment: Experiment, values: dict[Setting, list[list[float]]], sec
 
 
 def _cell(values: Sequence[float], is_best: bool) -> str:
-    """Return a mean with its interval."""
+    """Return a mean with its interval, a dash if not all runs have a value."""
+    if not math.isfinite(mean(values)):
+        return "–"
     text = f"{mean(values):.4g}"
     if len(values) > 1:
         text += f" ± {float(f'{interval(values):.2g}'):g}"  # two digits, and no exponent
@@ -89,12 +102,14 @@ def _cell(values: Sequence[float], is_best: bool) -> str:
 
 def _footnote(experiment: Experiment, outcomes: Sequence[Outcome], seeds: int) -> str:
     """Return how the table was made."""
-    kimg = outcomes[0].trial.kimg
-    seconds = sum(outcome.seconds for outcome in outcomes)
+    kimg, lengths = outcomes[0].trial.kimg, sorted({outcome.trial.length for outcome in outcomes})
+    threads = "one thread" if outcomes[0].threads == 1 else f"{outcomes[0].threads} threads"
+    training = format_time(sum(outcome.seconds for outcome in outcomes))
     command = f"python -m experiments.{experiment.name} --seeds {seeds} --kimg {kimg:g}"
+    means = f" Means over {seeds} seeds ± 95% intervals (Student's t)." if seeds > 1 else ""
     return (
-        f"\n`{command}`: {len(outcomes)} runs of {kimg:g} kimg, trained in {format_time(seconds)} altogether. Means "
-        f"over {seeds} seeds ± 95% intervals (Student's t)."
+        f"\n`{command}`: {len(outcomes)} runs of {' or '.join(f'{length:g}' for length in lengths)} kimg, trained in "
+        f"{training} altogether on {threads}.{means}"
     )
 
 

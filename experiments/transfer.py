@@ -1,6 +1,7 @@
 """Does it help to start from a network that was trained on other images? `python -m experiments.transfer`.
 
-The base has learned robots, monsters and robot heads; the runs learn cats, of which there are 200.
+The base has learned robots, monsters and robot heads; the runs learn cats, of which there are 200. Labels are left out,
+since the base has seen none of a cat.
 """
 
 from experiments.command import main
@@ -21,7 +22,7 @@ TRANSFER = Experiment(
         Setting(("another network", "G: all but the mapping"), (*FROM_BASE, "--mapping-only"), CATS),
     ],
     figures=QUALITY,
-    args=SMALL,
+    args=(*SMALL, "--no-use-labels"),
     held_out=Dataset(2000, seed=1, sets=(4,)),
     base=Setting(("base", ""), (), Dataset(4000, sets=(1, 2, 3)), share=2.0),
     kimg=12,

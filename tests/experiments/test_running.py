@@ -41,7 +41,7 @@ def trials(experiment, seeds=2):
 
 def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     out = tmp_path / "out"
-    assert forecast(trials(EXPERIMENT), out) == "0 of 4 runs done"
+    assert forecast(trials(EXPERIMENT), out, datasets) == "0 of 4 runs done"
 
     # One that fails is named, and what went before it stays.
     high, low = EXPERIMENT.settings
@@ -50,7 +50,7 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
         run_all(trials(wrong, seeds=1), out, datasets, jobs=1)
     assert "multiple" in (out / "none_40_seed0" / "output.txt").read_text()
     assert not (out / "low_40_seed0").exists(), "no other is started after that"
-    assert "1 of 4 runs done" in forecast(trials(EXPERIMENT), out)
+    assert "1 of 4 runs done" in forecast(trials(EXPERIMENT), out, datasets)
     first = (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns
 
     # Started again: the others are trained, and the first is not trained anew.
@@ -70,6 +70,14 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     assert text.startswith("| rate | images | swd (lower is better) | change (lower is better) | time |")
     assert "±" in text
     assert "--seeds 2 --kimg 0.032" in text and (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+    # A run that was stopped while it was scored is scored again, not trained again, and so is one with other metrics.
+    (out / "high_40_seed0" / "trial.json").unlink()
+    other = replace(EXPERIMENT, figures=(Figure("swd", "swd8"),))
+    rescored = run_all(trials(other), out, datasets, jobs=2)
+    assert [o.run_dir for o in rescored] == [o.run_dir for o in outcomes]
+    assert all(run_dirs(out / o.trial.name) == [o.run_dir] for o in rescored)
+    assert [row["metric"] for row in rescored[0].rows] == ["swd8"] == [row["metric"] for row in rescored[3].rows]
 
     # What was made in another way is not mixed with the rest.
     longer = replace(EXPERIMENT, kimg=0.064)
