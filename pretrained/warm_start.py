@@ -28,7 +28,7 @@ def load_initial(files: Sequence[str]) -> InitialWeights:
     def read(name: str) -> dict[str, torch.Tensor]:
         return {k: t.read() for k, t in parts[name].tensors.items()} if name in parts else {}
 
-    return InitialWeights(" ".join(files), shapes, net.cur_nimg, read)
+    return InitialWeights(" ".join(files), shapes, net.spec.c_dim, net.cur_nimg, read)
 
 
 def with_networks_of(default: TrainConfig, cfg: TrainConfig, files: Sequence[str]) -> TrainConfig:

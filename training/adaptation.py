@@ -1,7 +1,7 @@
 """Weights of networks for other images: with other channels, with or without classes, or with other classes.
 
 What the network does stays the same as far as that can be: the new network draws, and judges, the images of the old one
-with their channels converted.
+with their channels converted. An alpha channel that has gone is 0 to D, half transparent.
 """
 
 import re
@@ -13,35 +13,39 @@ Shape = tuple[int, ...]
 Adapt = Callable[[torch.Tensor], torch.Tensor]
 
 
-def adaptation(key: str, there: Shape, here: Shape, use_wscale: bool, extra_scores: int = 0) -> Adapt | None:
-    """Return what makes a tensor of shape `here` of one of shape `there`; None if nothing does.
+def adaptation(
+    key: str, old_shape: Shape, new_shape: Shape, use_wscale: bool, old_classes: int = 0, new_classes: int = 0
+) -> Adapt | None:
+    """Return a function that converts a tensor from `old_shape` to `new_shape`, or None if there is none.
 
     key: its name in the network. use_wscale: whether weights are divided by the root of their number of inputs when
-    they are used. extra_scores: values of D's last layer that do not belong to a class (`score_outputs`).
+    they are used. old_classes, new_classes: label values of the images.
     """
-    if len(there) != len(here):
+    if len(old_shape) != len(new_shape):
         return None
 
     # Only what changes with the images may differ.
-    differing = [axis for axis, (a, b) in enumerate(zip(there, here, strict=True)) if a != b]
+    differing = [axis for axis, (a, b) in enumerate(zip(old_shape, new_shape, strict=True)) if a != b]
     if len(differing) != 1:
         return None
     axis = differing[0]
-    old, new = there[axis], here[axis]
+    old, new = old_shape[axis], new_shape[axis]
 
     if re.search(r"\btorgb\d+\.(weight|bias)$", key) and axis == 0:
         return lambda t: _images_out(t, old, new, is_bias=key.endswith("bias"))
     if re.search(r"\b(fromrgb|combine\.conv)\.weight$", key) and axis == 1:
-        return _image_in(key, there, here, use_wscale)
+        return _image_in(key, old_shape, new_shape, use_wscale)
     if re.search(r"^(mapping\.fc0|synthesis\.b\d+\.(layer0\.)?(source|basis)\.fc)\.weight$", key) and axis == 1:
         return _latent_in(old, new, use_wscale)
     if re.search(r"^b\d+\.(fc|fc1)\.(weight|bias)$", key) and axis == 0:
-        return lambda t: _scores(t, new, extra_scores)
+        return lambda t: _scores(t, new, old_classes, new_classes)
+    if key == "mapping.label_weight" and axis == 0:
+        return lambda t: _mean(t, new)
     return None
 
 
 def converted_channels(old: int, new: int) -> torch.Tensor:
-    """Return the matrix [new,old] that converts the channels of images; what 2 and 4 channels end with is alpha."""
+    """Return the matrix [new,old] that converts the channels of images; with 2 or 4 channels, the last is alpha."""
     old_colors, new_colors = (n - (n in (2, 4)) for n in (old, new))
 
     # To gray the mean of all colours, from gray the same for all, and otherwise as many colours as both have.
@@ -65,10 +69,12 @@ def _images_out(t: torch.Tensor, old: int, new: int, is_bias: bool) -> torch.Ten
     return result
 
 
-def _image_in(key: str, there: Shape, here: Shape, use_wscale: bool) -> Adapt:
+def _image_in(key: str, old_shape: Shape, new_shape: Shape, use_wscale: bool) -> Adapt:
     """Convert what looks at images: the last inputs of a weight, after those that are features."""
-    features = there[0] if "combine" in key and there[1] > there[0] and here[1] > here[0] else 0
-    old, new = there[1] - features, here[1] - features
+    # Of the ways to combine, cat_lin looks at features and image together, and returns as many features as it was given.
+    has_features = "combine" in key and old_shape[1] > old_shape[0] and new_shape[1] > new_shape[0]
+    features = old_shape[0] if has_features else 0
+    old, new = old_shape[1] - features, new_shape[1] - features
 
     def adapt(t: torch.Tensor) -> torch.Tensor:
         of_features, of_image = t.split([features, old], 1)
@@ -93,12 +99,22 @@ def _rescaled(result: torch.Tensor, t: torch.Tensor, use_wscale: bool) -> torch.
     return result * (result[0].numel() / t[0].numel()) ** 0.5 if use_wscale else result
 
 
-def _scores(t: torch.Tensor, new: int, extra: int) -> torch.Tensor:
-    """Convert the last layer of D: each class begins with the mean of those that there were."""
-    mean = t.mean(0, keepdim=True)
-    result = mean.expand(new, *t.shape[1:]).clone()
+def _scores(t: torch.Tensor, new: int, old_classes: int, new_classes: int) -> torch.Tensor:
+    """Convert the last layer of D, with a row for each class, and perhaps one more that all classes share.
 
-    # A score that all classes share is enough by itself.
-    if extra:
-        result[:-extra] = 0
+    Each class is scored at first as the old ones were on average.
+    """
+    mean = t[:old_classes].mean(0, keepdim=True) if old_classes else 0.0
+    shared = t[old_classes:].sum(0, keepdim=True)  # of one row or none
+    if new == new_classes:
+        return (mean + shared).expand(new, *t.shape[1:]).clone()
+
+    # Where there is a shared row, it is enough by itself.
+    result = torch.zeros_like(t[:1]).repeat(new, *[1] * (t.ndim - 1))
+    result[-1:] = mean + shared
     return result
+
+
+def _mean(t: torch.Tensor, new: int) -> torch.Tensor:
+    """Convert the embeddings of classes: each begins as the mean of the old ones."""
+    return t.mean(0, keepdim=True).repeat(new, 1)

@@ -12,7 +12,6 @@ from torch import nn
 
 from dnnlib.errors import UserError
 from training.adaptation import Adapt, Shape, adaptation
-from training.networks.base import Discriminator, score_outputs
 
 # Share of the values of G that must fit: some biases fit nearly anything, and would make a wrong file look right.
 LEAST = 0.05
@@ -26,6 +25,8 @@ class InitialWeights:
     """The files, for messages."""
     shapes: dict[str, dict[str, Shape]]
     """Shape of each tensor, by network and name."""
+    c_dim: int
+    """Label values of the images that the networks are for."""
     cur_nimg: int | None
     """Real images that the networks were trained on, if the files tell."""
     read: Callable[[str], Mapping[str, torch.Tensor]]
@@ -49,8 +50,7 @@ def _way(network: nn.Module, key: str, tensor: torch.Tensor, weights: InitialWei
     cfg, spec = getattr(network, "cfg", None), getattr(network, "spec", None)
     if cfg is None or spec is None:
         return None
-    is_d = isinstance(network, Discriminator)
-    return adaptation(key, tuple(there), here, cfg.use_wscale, score_outputs(cfg, spec) - spec.c_dim if is_d else 0)
+    return adaptation(key, tuple(there), here, cfg.use_wscale, weights.c_dim, spec.c_dim)
 
 
 def check_fit(G: nn.Module, weights: InitialWeights) -> None:

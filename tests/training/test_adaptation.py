@@ -55,11 +55,11 @@ def pair(name, old, new):
                 torch.nn.init.normal_(p, std=0.1)
     tables = {"G": before[0].state_dict(), "D": before[1].state_dict()}
     weights = InitialWeights(
-        "old", {k: {n: tuple(t.shape) for n, t in v.items()} for k, v in tables.items()}, None, tables.get
+        "old", {k: {n: tuple(t.shape) for n, t in v.items()} for k, v in tables.items()}, old.c_dim, None, tables.get
     )
     for role, net in zip("GD", after, strict=True):
         copy_fitting(net, weights, role)
-        label = {"mapping.label_weight"} if role == "G" and new.c_dim not in (0, old.c_dim) else set()
+        label = {"mapping.label_weight"} if role == "G" and new.c_dim and not old.c_dim else set()
         assert set(net.state_dict()) - fitting(net, weights, role) == label
     return (*before, *after, weights)
 
@@ -95,19 +95,23 @@ def test_other_classes(name, old, new):
     G, D, other_G, other_D, weights = pair(name, before, after)
     z = torch.randn(4, 8, dtype=torch.float64)
     if 0 in (old, new):
-        # With classes, G ignores them at first; without them, it draws what it drew without a label.
+        # With classes that there were none of before, G ignores them at first; without them, it draws what it drew
+        # without a label.
         c = [torch.eye(n, dtype=torch.float64)[:1].repeat(4, 1) if n and not old else None for n in (old, new)]
         torch.testing.assert_close(other_G(z, c[1]), G(z, c[0]))
+    else:
+        # Every new class is drawn as the mean of the old ones.
+        mean, new_label = torch.full((4, old), 1 / old, dtype=torch.float64), torch.eye(new, dtype=torch.float64)
+        torch.testing.assert_close(other_G(z, new_label[[4] * 4]), G(z, mean))
 
     # Every class is scored alike, as the mean of the old ones.
     images = pyramid.from_images(torch.randn(4, 3, 16, 16, dtype=torch.float64))
     scores = [
         other_D(images, torch.eye(new, dtype=torch.float64)[[k] * 4] if new else None) for k in range(max(new, 1))
     ]
-    assert all(torch.equal(s, scores[0]) for s in scores)
-    if CONFIGS[name][1].label_head == "switch":
-        of_old = [D(images, torch.eye(old, dtype=torch.float64)[[k] * 4] if old else None) for k in range(max(old, 1))]
-        torch.testing.assert_close(scores[0], torch.stack(of_old).mean(0))
+    torch.testing.assert_close(scores, [scores[0]] * len(scores))
+    of_old = [D(images, torch.eye(old, dtype=torch.float64)[[k] * 4] if old else None) for k in range(max(old, 1))]
+    torch.testing.assert_close(scores[0], torch.stack(of_old).mean(0))
     assert any(line.endswith(": adapted") for line in table(other_D, weights, "D"))
 
 
@@ -117,6 +121,6 @@ def test_what_does_not_follow_from_images_starts_afresh():
         ("mapping.fc0.weight", (8, 8), (8, 24)),
         ("synthesis.torgb8.weight", (3, 8, 1, 1), (1, 16, 1, 1)),
         ("b8.fromrgb.weight", (8, 3), (8, 1, 1, 1)),
-        ("mapping.label_weight", (3, 8), (5, 8)),
+        ("mapping.label_weight", (3, 8), (5, 16)),
     ):
         assert adaptation(key, there, here, use_wscale=True) is None

@@ -32,7 +32,9 @@ class Net(nn.Module):
 
 def weights(name="G", **tensors):
     tensors = {key.replace("__", "."): tensor for key, tensor in tensors.items()}
-    return InitialWeights("old.pkl", {name: {k: tuple(t.shape) for k, t in tensors.items()}}, None, {name: tensors}.get)
+    return InitialWeights(
+        "old.pkl", {name: {k: tuple(t.shape) for k, t in tensors.items()}}, 0, None, {name: tensors}.get
+    )
 
 
 def test_tensors_of_the_same_name_and_shape_are_copied():

@@ -26,7 +26,7 @@ def cfg(data):
 
 def load_nothing(files):
     """Files that no network to train can start from."""
-    return InitialWeights(" ".join(files), {"G": {"foreign.weight": (1,)}}, None, lambda name: {})
+    return InitialWeights(" ".join(files), {"G": {"foreign.weight": (1,)}}, 0, None, lambda name: {})
 
 
 def test_check(cfg):
