@@ -1,5 +1,6 @@
 """Presets and paths: what to train. A preset is a function that returns a `TrainConfig`; add yours to PRESETS."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,8 +38,11 @@ PUBLISHED = TrainConfig(
 )
 
 
-def robohash() -> TrainConfig:
-    """64x64 drawn characters of five classes; learns them on two CPU cores (`make demo`; docs/demo.md)."""
+def robohash(fmap_base: int = 256) -> TrainConfig:
+    """64x64 drawn characters of five classes; learns them on two CPU cores (`make demo`; docs/demo.md).
+
+    fmap_base: 32 times the feature maps at 64x64, 64 times those at 128x128, and so on.
+    """
     return TrainConfig(
         preset="robohash",
         data=f"{DATA_DIR}/robohash64",
@@ -61,14 +65,14 @@ def robohash() -> TrainConfig:
             mapping_layers=2,
             mapping_fmaps=64,
             mapping_lrmul=0.1,
-            fmap_base=256,
+            fmap_base=fmap_base,
             fmap_max=64,
             blur_filter=(),
             use_noise=False,
             use_pixel_norm=True,
             use_instance_norm=False,
         ),
-        D=DiscriminatorConfig(fmap_base=256, fmap_max=64, blur_filter=()),
+        D=DiscriminatorConfig(fmap_base=fmap_base, fmap_max=64, blur_filter=()),
         # Up to four times the published rate, since so short a run has few steps, falling to 0 from the start. With the
         # rate of D for G as well, the characters of a class grow alike.
         G_opt=AdamConfig(lr=0.006),
@@ -267,12 +271,20 @@ class Facts:
     resolution: int
     """Height of the images in pixels."""
     c_dim: int
-    """Length of their labels, 0 without."""
+    """Length of their labels; 0 = no labels."""
     has_gpu: bool
     gpus: int
     """Processes of the run."""
     has_init: bool
     """Whether the run starts from other networks."""
+    batch: int | None = None
+    """The batch that was asked for, if any."""
+    total_kimg: float | None = None
+    """The length that was asked for, if any."""
+
+
+# What `auto` parses options with before it chooses: no length, and a batch that divides among any number of processes.
+UNCHOSEN = replace(PUBLISHED, batch=4 * math.lcm(*range(1, 65)), total_kimg=1e9)
 
 
 def auto(facts: Facts) -> tuple[TrainConfig, list[str]]:
@@ -287,7 +299,8 @@ def auto(facts: Facts) -> tuple[TrainConfig, list[str]]:
         kimg = min(100.0 if facts.has_init else 500.0, cfg.total_kimg / 2)
         cfg = replace(cfg, augment=AugmentConfig(name="ada", kimg=kimg))
         reasons.append(
-            f"augment: ada, since {facts.images:,} images are fewer than {FEW_IMAGES:,} (Karras et al. 2020)"
+            f"augment: ada, since {facts.images:,} images are fewer than {FEW_IMAGES:,} (Karras et al. 2020); p can "
+            f"reach 1 in {kimg:g} kimg; --augment.parts color if your images must not be flipped or turned"
         )
     if facts.c_dim:
         reasons.append(f"use-labels: the dataset has {facts.c_dim} label values; --no-use-labels to ignore them")
@@ -298,10 +311,10 @@ def auto(facts: Facts) -> tuple[TrainConfig, list[str]]:
 def _auto_gpu(facts: Facts) -> tuple[TrainConfig, list[str]]:
     """Return options for GPUs, by the rules of StyleGAN2-ADA (Karras et al. 2020, appendix C)."""
     per_gpu = min(max(4096 // facts.resolution, 4), 32)
-    batch = _auto_batch(facts.gpus, per_gpu, 64)
+    batch = facts.batch or _auto_batch(facts.gpus, per_gpu, 64)
     gamma = 0.0002 * facts.resolution**2 / batch
     fmap_base = 8192 if facts.resolution >= 512 else 4096
-    kimg = 1000 if facts.has_init else 5000
+    kimg = facts.total_kimg or (1000 if facts.has_init else 5000)
 
     cfg = replace(
         PUBLISHED,
@@ -319,11 +332,12 @@ def _auto_gpu(facts: Facts) -> tuple[TrainConfig, list[str]]:
     width = "as published" if fmap_base == 8192 else "half of the published, for small images"
     length = "to adapt a network" if facts.has_init else "then look at the sheets, and go on if they still improve"
     return cfg, [
-        f"batch {batch}: {per_gpu} images of this size a GPU, at most 64",
+        f"batch {batch}: " + ("as given" if facts.batch else f"{per_gpu} images of this size a GPU, at most 64"),
+        "loss.reg-interval 4: R1 in every fourth step, which is a quarter faster",
         f"loss.r1-gamma {gamma:.3g}: 0.0002 * resolution^2 / batch; try a third and three times it as well",
         f"fmap-base {fmap_base}: {width}",
         f"ema-kimg {cfg.ema_kimg:g}: 10 kimg for a batch of 32",
-        f"total-kimg {kimg:,}: {length}",
+        f"total-kimg {kimg:,}: " + ("as given" if facts.total_kimg else length),
     ]
 
 
@@ -337,13 +351,19 @@ def _auto_batch(gpus: int, per_gpu: int, most: int) -> int:
 
 def _auto_cpu(facts: Facts) -> tuple[TrainConfig, list[str]]:
     """Return options for a CPU, on which only small networks and short runs are within reach."""
-    base = robohash()
-    kimg = 60 if facts.resolution <= 64 else 20
+    is_small = facts.resolution <= 64
+    kimg = facts.total_kimg or (60 if is_small else 20)
+    batch = facts.batch or _auto_batch(facts.gpus, 8, 8)
 
-    cfg = replace(base, total_kimg=kimg, lr_decay_kimg=kimg, batch=_auto_batch(facts.gpus, 8, 8), gpus=facts.gpus)
+    # As many feature maps at the largest size as the preset has at 64x64.
+    base = robohash(256 if is_small else 256 * facts.resolution // 64)
+    cfg = replace(base, total_kimg=kimg, lr_decay_kimg=kimg, batch=batch, gpus=facts.gpus)
+
+    minutes, hours = "a quarter of an hour at 64x64 on two cores", "hours at this size; --resolution 64 is faster"
+    length = minutes if is_small else hours
     return cfg, [
         "networks and learning rates of the preset robohash, as a CPU trains small networks only",
-        f"total-kimg {kimg}: some minutes at 64x64, and four times as long at each size above",
+        f"total-kimg {kimg:g}: " + ("as given" if facts.total_kimg else length),
     ]
 
 

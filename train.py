@@ -21,7 +21,7 @@ from dnnlib.errors import UserError
 from dnnlib.files import read_json
 from dnnlib.privacy import without_secrets
 from training.config import TrainConfig, from_dict
-from training.spec import shape_text
+from training.spec import ImageSpec, shape_text
 
 
 def parse(args: Sequence[str]) -> TrainConfig:
@@ -35,7 +35,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
         if name.endswith(".json"):
             default = from_dict(TrainConfig, read_json(Path(name), "the config.json of a run"), name)
         elif name == "auto":
-            default = _auto(_parse_options(config.PUBLISHED, options))
+            default = _auto(_parse_options(config.UNCHOSEN, options))
         elif name in config.PRESETS:
             default = config.PRESETS[name]()
         else:
@@ -72,33 +72,41 @@ def _auto(given: TrainConfig) -> TrainConfig:
     if not given.data:
         raise UserError("auto: expected --data DATASET, which it looks at")
 
-    from dataprep.prepare import needs_scaling, scaled
+    from dataprep.prepare import count_images, needs_scaling, scaled
     from dnnlib.distributed import pick_device
     from dnnlib.launch import is_first_process
     from dnnlib.object_store import local_copy
     from training.data.dataset import open_dataset
 
-    # Images of any size are scaled first, as they will be for training.
-    data = Path(given.data)
+    data, reason = Path(given.data), None
     if not given.stream:
         data = local_copy(data)
         reason = needs_scaling(data, given.resolution)
-        data = data if reason is None else scaled(data, reason, given.resolution)
-    dataset = open_dataset(data, given.resolution, given.use_labels, given.stream)
 
-    spec, device = dataset.spec, pick_device(given.device)
+    # Images of any size are scaled first, as they will be for training; a dry run only counts them.
+    if reason is not None and given.dry_run:
+        images, spec = count_images(data), ImageSpec(resolution=given.resolution or 64)
+        found = f"{images:,} images to be scaled to {spec.size_text}, labels not looked at"
+    else:
+        data = data if reason is None else scaled(data, reason, given.resolution)
+        dataset = open_dataset(data, given.resolution, given.use_labels, given.stream)
+        images, spec = len(dataset), dataset.spec
+        found = f"{images:,} images {shape_text(spec.shape)}" + (f", {spec.c_dim} label values" if spec.c_dim else "")
+
+    device = pick_device(given.device)
     facts = config.Facts(
-        images=len(dataset),
+        images=images,
         resolution=spec.resolution,
         c_dim=spec.c_dim,
         has_gpu=device.type == "cuda",
         gpus=given.gpus,
         has_init=bool(given.init),
+        batch=None if given.batch == config.UNCHOSEN.batch else given.batch,
+        total_kimg=None if given.total_kimg == config.UNCHOSEN.total_kimg else given.total_kimg,
     )
     default, reasons = config.auto(facts)
     if is_first_process():
-        labels = f", {spec.c_dim} label values" if spec.c_dim else ""
-        print(f"auto      {len(dataset):,} images {shape_text(spec.shape)}{labels}; {given.gpus} x {device.type}")
+        print(f"auto      {found}; {given.gpus} x {device.type}")
         for reason in reasons:
             print(f"          {reason}")
     return default

@@ -39,6 +39,11 @@ def needs_scaling(data: Path, resolution: int | None) -> str | None:
     return reason
 
 
+def count_images(data: Path) -> int:
+    """Return the number of images in a folder or zip that is to be scaled, by their names."""
+    return len(image_names(FolderFiles(data) if data.is_dir() else ZipFiles(data), MORE))
+
+
 def _hindrance(data: Path, resolution: int | None) -> str | None:
     """Return why images cannot be trained on as they are, None if they can or if there are none."""
     is_images = FORMATS["folder of images"].is_it(data) or FORMATS["zip of images"].is_it(data)

@@ -85,3 +85,15 @@ def test_auto_follows_the_rules_that_it_names():
     many, reasons = auto(facts(images=140_000))
     assert many.augment.name == "none" and not any("augment" in reason for reason in reasons)
     assert auto(facts(has_init=True))[0].augment.kimg == 100
+
+    # What was asked for counts in what follows from it.
+    cfg, reasons = auto(facts(batch=64, total_kimg=200.0))
+    assert (cfg.batch, cfg.ema_kimg, cfg.total_kimg, cfg.augment.kimg) == (64, 20, 200, 100)
+    assert cfg.loss.r1_gamma == pytest.approx(0.2048) and "batch 64: as given" in reasons
+
+
+@pytest.mark.parametrize("resolution", [32, 64, 128, 256])
+def test_auto_has_as_many_feature_maps_at_the_largest_size_on_a_cpu(resolution):
+    cfg, _ = auto(facts(resolution=resolution, has_gpu=False))
+    level = len(ImageSpec(resolution=resolution).sizes) - 1
+    assert cfg.G.nf(level + 1) >= 8 and cfg.D.nf(level + 1) >= 8

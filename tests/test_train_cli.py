@@ -14,7 +14,7 @@ from PIL import Image
 import config
 from dnnlib.errors import UserError
 from tests.golden_data import GOLDEN
-from tests.runs import ENV, ROOT, SMALL, losses, make_dataset, run_dirs, shown, train
+from tests.runs import ENV, ROOT, SMALL, command, losses, make_dataset, run_dirs, shown, train
 from train import parse
 from training.config import as_dict
 
@@ -195,6 +195,21 @@ def test_auto_says_why_it_chooses_what(finished, tmp_path):
     for run in run_dirs(tmp_path):
         written = json.loads((run / "config.json").read_text())
         assert written["preset"] == "auto" and written["augment"]["name"] == "ada" and written["data"] == str(data)
+
+    # Any number of processes has a batch of its own.
+    out = train("auto", "--data", data, "--gpus", 3, "--dry-run").stdout
+    assert "3 x cpu" in out and "total-kimg 60" in out
+
+    # A dry run only looks at images that would have to be scaled.
+    photos, cache = tmp_path / "photos", tmp_path / "cache"
+    photos.mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (90, 70), "red").save(photos / f"{name}.png")
+    arguments = command("auto", "--data", photos, "--resolution", 32, "--dry-run")
+    env = {**ENV, "XDG_CACHE_HOME": str(cache)}
+    out = subprocess.run(arguments, cwd=ROOT, env=env, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert "3 images to be scaled to 32x32, labels not looked at" in out and not cache.exists()
+
     for args, message in (
         (["auto"], "auto: expected --data DATASET"),
         (["auto", "--data", tmp_path / "nothing"], "nothing"),

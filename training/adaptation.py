@@ -71,7 +71,7 @@ def _images_out(t: torch.Tensor, old: int, new: int, is_bias: bool) -> torch.Ten
 
 def _image_in(key: str, old_shape: Shape, new_shape: Shape, use_wscale: bool) -> Adapt:
     """Convert what looks at images: the last inputs of a weight, after those that are features."""
-    # Of the ways to combine, cat_lin looks at features and image together, and returns as many features as it was given.
+    # Of the ways to combine, cat_lin looks at features and image together, and returns as many features as before.
     has_features = "combine" in key and old_shape[1] > old_shape[0] and new_shape[1] > new_shape[0]
     features = old_shape[0] if has_features else 0
     old, new = old_shape[1] - features, new_shape[1] - features

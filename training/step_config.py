@@ -122,7 +122,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """Random changes of all images that D sees, so that it cannot learn few reals by heart."""
+    """Random changes of all images that D sees, so that it cannot memorise a small dataset."""
 
     name: Literal["none", "ada", "diffaugment"] = "none"
     """none; ada = flips, turns, scaling, shifts and colours, as often as D needs it (Karras et al. 2020); diffaugment =
@@ -130,8 +130,8 @@ class AugmentConfig:
     parts: str = "all"
     """What to change, separated by commas. ada: blit, geometry, color; diffaugment: color, translation, cutout."""
     p: float | None = None
-    """Probability of each change; None = ada adapts it, diffaugment takes 1. Above 0.8, generated images may begin to
-    show the changes."""
+    """Probability of each change; None = ada adapts it, diffaugment takes 1. With ada and more than 0.8, generated
+    images may begin to show the changes."""
     target: float = 0.6
     """Mean sign of D's scores of reals that ada aims at: the higher, the more certain D may become."""
     kimg: float = 500.0
@@ -141,6 +141,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         check(self.p is None or 0 <= self.p <= 1, f"p: found {self.p}, expected 0 to 1")
+        check(self.p is None or self.name != "none", "p: expected --augment.name ada or diffaugment as well")
         check_range(self, "target", -1, 1, "-1 to 1")
         check_range(self, "kimg", 0.001, 1e9, "0.001 to 10^9")
         check_range(self, "interval", 1)
