@@ -222,7 +222,7 @@ def progan_robohash() -> TrainConfig:
 def modern_robohash() -> TrainConfig:
     """MSG-R3GAN on the 64x64 characters, small enough for two CPU cores.
 
-    It takes as long as `robohash`, which sees 60 kimg in that time. docs/claims.md has what was tried.
+    It takes as long as `robohash`, which sees 60 kimg in that time (`python -m experiments.modern`).
     """
     return replace(
         robohash(),
@@ -242,8 +242,9 @@ def modern_robohash() -> TrainConfig:
 def modern_ffhq256() -> TrainConfig:
     """MSG-R3GAN for large datasets of 256x256 images on GPUs.
 
-    Widths, depths, batch, rates, penalties and schedules are those of R3GAN's FFHQ-256 (Huang et al. 2024, appendix).
-    It lets the probability of augmentations rise to 0.3, where it stays here from the start.
+    Widths, depths, batch, rates, weights of penalties and schedules are those of R3GAN's FFHQ-256 (Huang et al. 2024,
+    appendix), whose penalties are those of one size; ours are means over all levels. R3GAN raises the probability of
+    augmentations from 0 to 0.3; here it is 0.3 from the start.
     """
     kimg = 20_000
     adam = AdamConfig(lr=2e-4, lr_end=0.25, beta2=0.9, beta2_end=0.99, schedule_kimg=kimg, form="torch")

@@ -192,7 +192,8 @@ class TrainConfig:
             self.init_kimg == "auto" or 0 <= self.init_kimg < self.total_kimg,
             f"init_kimg: found {self.init_kimg}, expected auto, or 0 to total_kimg {self.total_kimg:g}",
         )
-        check(self.init_kimg == 0 or bool(self.init), "init_kimg: expected --init as well")
+        for name in ("init_kimg", "freeze_d", "mapping_only"):
+            check(not getattr(self, name) or bool(self.init), f"{name}: expected --init as well")
         check_range(self, "seed", 0, 2**63 - 1, "0 to 2^63 - 1")
         check(
             self.ema_rampup is None or 0 < self.ema_rampup <= 1e3,

@@ -27,6 +27,8 @@ def test_options_are_found_under_their_former_names():
         ({"device": "tpu"}, "x: device: found 'tpu', expected Literal"),
         ({"batch": 0}, "x: batch: found 0, expected >= 1"),
         ({"batch": 6}, "6 images per forward pass .*: expected <= D.mbstd_group_size 4 or a multiple of it"),
+        ({"freeze_d": 2}, "x: freeze_d: expected --init as well"),
+        ({"augment": {"p": 0.5}}, "x: augment: p: expected --augment.name ada or diffaugment as well"),
         ({"loss": {"r1_gamma": -1}}, "x: loss: r1_gamma: found -1.0, expected 0 to 10"),
     ],
 )

@@ -52,7 +52,7 @@ def test_each_step_moves_its_own_network():
 
 def test_what_is_frozen_stays_as_it_is():
     """The largest levels of D, and of G all but the mapping network."""
-    cfg = replace(tiny(), resolution=16, batch=4, freeze_d=2, mapping_only=True)
+    cfg = replace(tiny(), resolution=16, batch=4, freeze_d=2, mapping_only=True, init=("old.pkl",))
     state = TrainState(cfg, ImageSpec(resolution=16), CPU)
     updater = Updater(state, np.zeros((1, 0), np.float32))
     before = {name: copy.deepcopy(net.state_dict()) for name, net in (("G", state.G), ("D", state.D))}
@@ -72,7 +72,7 @@ def test_freezing_everything_is_an_error():
         (progan_robohash(), {"mapping_only": True}, "no mapping network to train"),
     ):
         with pytest.raises(UserError, match=message):
-            check_networks(replace(preset, **change), ImageSpec(resolution=16))
+            check_networks(replace(preset, init=("old.pkl",), **change), ImageSpec(resolution=16))
 
 
 def test_updates_repeat_bit_for_bit():

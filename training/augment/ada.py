@@ -20,9 +20,10 @@ LOG2_SATURATION = 1.0
 
 
 def draw_ada(numbers: RandomNumbers, height: int, width: int, parts: Collection[str]) -> Augmentation:
-    """Draw the augmentation of N images, of which `parts` names the kinds."""
-    # From places in the result to places in the image: the inverse of each change, in the order of the changes. Units
-    # are pixels from the center, so that a turn leaves the shapes of images that are not square as they are.
+    """Draw the augmentation of N images; `parts` selects the kinds of change."""
+    # The matrix leads from places in the result to places in the image that is sampled there. It is therefore made of
+    # the inverse of each change, multiplied from the right in the order of the changes. Units are pixels from the
+    # center, so that a turn leaves the shapes of images that are not square as they are.
     theta = torch.eye(3, dtype=torch.float64, device=numbers.device).expand(numbers.n, 3, 3)
     if "blit" in parts:
         theta = _blit(theta, numbers, height, width)

@@ -1,4 +1,4 @@
-"""The order of samples in which every class comes as often as any other."""
+"""The order of samples in which every class appears equally often."""
 
 import numpy as np
 
@@ -9,7 +9,8 @@ class BalancedOrder:
     """The image that each global sample index stands for: rounds of one image of each class, in random order.
 
     The images of a class come in a new random order whenever all of them have been shown. As in `SampleOrder`, an image
-    is a function of the seed and the sample index.
+    is a function of the seed and the sample index. With images 0, 1 and 2 of class A and 3 of class B, samples may be
+    1 3 | 3 0 | 3 2 | 2 3 | ...: one of A and one of B in each round.
     """
 
     def __init__(self, classes: np.ndarray, seed: int, mirror: bool) -> None:

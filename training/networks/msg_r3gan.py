@@ -83,7 +83,7 @@ class Basis(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """w at level 0, or features enlarged to twice the size -> residual blocks: [N,nf,h,w]."""
+    """Learned maps weighted by w at level 0, or else features, which it enlarges, -> residual blocks: [N,nf,h,w]."""
 
     def __init__(self, cfg: R3GANGeneratorConfig, spec: ImageSpec, w_dim: int, level: int) -> None:
         super().__init__()
