@@ -17,7 +17,7 @@ SICK_RUNS = Experiment(
     figures=QUALITY,
     preset="modern-robohash",
     args=SMALL,
-    kimg=20,
+    kimg=14,
 )
 
 if __name__ == "__main__":
