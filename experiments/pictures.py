@@ -7,6 +7,7 @@ from PIL import Image
 
 from dnnlib.files import atomic
 from dnnlib.sinks import read_stats
+from experiments.plan import label
 from experiments.running import Outcome
 
 SHARES = (0.1, 0.3, 1.0)  # of a run, after which samples are shown
@@ -30,7 +31,8 @@ def write_pictures(outcomes: Sequence[Outcome], path: Path) -> None:
             panel.set_xticks([], [])
             panel.set_yticks([], [])
             panel.set_title(f"{kimg:g} kimg", fontsize=7)
-        panels[0].set_ylabel("\n".join(outcome.trial.setting.values), fontsize=8, rotation=0, ha="right", va="center")
+        name = label(outcome.trial.experiment, outcome.trial.setting)
+        panels[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
 
         # Scores of reals and of fakes.
         rows = read_stats(outcome.run_dir / "stats.jsonl")

@@ -94,6 +94,13 @@ class Experiment:
     """Whether detectors have random weights, because downloading trained ones may be impossible."""
 
 
+def label(experiment: Experiment, setting: Setting) -> str:
+    """Return what a setting is called in pictures: its first value, and the others with the names of their columns."""
+    first, *others = setting.values
+    names = experiment.columns[1:]
+    return "\n".join([first, *(f"{name} {value}" for name, value in zip(names, others, strict=True))])
+
+
 @dataclass(frozen=True)
 class Trial:
     """One run of a setting with one seed."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from dnnlib.files import atomic
 from dnnlib.stats import format_time
-from experiments.plan import Experiment, Figure, Setting
+from experiments.plan import Experiment, Figure, Setting, label
 from experiments.running import Outcome
 from metrics.catalog import choose
 
@@ -118,10 +118,14 @@ def _plot(experiment: Experiment, values: dict[Setting, list[list[float]]], path
     from matplotlib.figure import Figure as Canvas
 
     settings: list[Any] = list(values)
-    names = [", ".join(setting.values) for setting in settings]
-    canvas = Canvas(figsize=(1.5 + 4 * len(experiment.figures), 1 + 0.35 * len(settings)), layout="constrained")
-    panels = canvas.subplots(1, len(experiment.figures), sharey=True, squeeze=False)[0]
-    for k, (figure, panel) in enumerate(zip(experiment.figures, panels, strict=True)):
+    names = [label(experiment, setting).replace("\n", ", ") for setting in settings]
+    columns = min(3, len(experiment.figures))
+    rows = -(-len(experiment.figures) // columns)
+    canvas = Canvas(figsize=(1.5 + 4 * columns, rows * (1 + 0.35 * len(settings))), layout="constrained")
+    panels = canvas.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for panel in panels[len(experiment.figures) :]:
+        panel.remove()
+    for k, (figure, panel) in enumerate(zip(experiment.figures, panels, strict=False)):
         for y, setting in enumerate(settings):
             found = values[setting][k]
             panel.barh(y, mean(found), color="#c9d7e8", height=0.7)
