@@ -1,7 +1,7 @@
 """What do runs look like that go wrong? `python -m experiments.sick_runs --seeds 1` (docs/training-guide.md)."""
 
 from experiments.command import main
-from experiments.plan import QUALITY, SMALL, Dataset, Experiment, Setting
+from experiments.plan import QUALITY, SMALL, Experiment, Setting
 
 SICK_RUNS = Experiment(
     name="sick_runs",
@@ -9,7 +9,6 @@ SICK_RUNS = Experiment(
     columns=("run",),
     settings=[
         Setting(("healthy",), ()),
-        Setting(("200 images",), (), Dataset(200), share=2.0),
         Setting(("R1 and R2 too weak",), ("--loss.r1-gamma", "1", "--loss.r2-gamma", "1")),
         Setting(("D as slow as G",), ("--D-opt.lr", "0.002")),
         Setting(("D too fast",), ("--D-opt.lr", "0.008")),
