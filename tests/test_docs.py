@@ -31,6 +31,7 @@ def options():
     commands += [("generate.py", command) for command in GENERATE_COMMANDS]
     commands += [("export.py", command) for command in EXPORT_COMMANDS]
     commands += [(name,) for name in ("run_metrics.py", "report.py", "demo.py", "submit.py", "tests/soak.py")]
+    commands.append(("experiments/levels.py",))  # whose options all experiments have
     return set(re.findall(r"--[\w.-]+\w", " ".join(help_of(*command) for command in commands)))
 
 
