@@ -111,7 +111,7 @@ def reals(
 def _augment_config(name: Literal["none", "ada", "diffaugment"], parts: str, p: float) -> AugmentConfig:
     """Return the options of an augmentation; raise UserError for those that cannot be."""
     try:
-        return AugmentConfig(name=name, parts=parts, p=p)
+        return AugmentConfig(name=name, parts=parts, p=None if name == "none" else p)
     except ValueError as e:
         raise UserError(f"--augment-{e}") from e
 

@@ -35,7 +35,7 @@ def finish_tick(report, nimg):
     state.cur_nimg, state.tick_sec, state.wait_sec, state.total_sec = nimg, 2.0, 0.5, 2.0
     state.averages.add({"Loss/D": torch.tensor([1.0, 3.0]), "Loss/G": torch.tensor([0.5])})
     report.progress(2.0)
-    report.tick(state.end_tick(), 0.5)
+    report.tick(state.end_tick(), report.cfg.G_opt.lr / 2, report.cfg.D_opt.lr / 2)
 
 
 def test_a_run_from_start_to_end(dataset, tmp_path, capfd):
