@@ -3,7 +3,7 @@
 from experiments.command import main
 from experiments.plan import QUALITY, Experiment, Figure, Setting
 
-# On two CPU cores, modern-robohash sees 0.64 to 0.7 times as many images a second as robohash.
+# On two CPU cores, modern-robohash sees 0.62 to 0.7 times as many images a second as robohash.
 MODERN = Experiment(
     name="modern",
     question="Are residual networks without normalisation, with R3GAN's loss, better in the same time?",
