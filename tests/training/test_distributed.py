@@ -55,6 +55,9 @@ def test_a_run_goes_on_with_fewer_or_more_processes(data, tmp_path, micro_batch)
                "--data", data, "--resume", "auto", "--result-dir"]  # fmt: skip
     options[1:1] = ["--micro-batch", micro_batch] if micro_batch else []
 
+    # Low rates, since rounding grows with each step that Adam takes of near-zero gradients.
+    options[1:1] = ["--G-opt.lr", 0.0003, "--D-opt.lr", 0.0003]
+
     # Without a micro-batch, each of 2 processes takes 4 images a pass, which remains when there are others.
     before = None
     for gpus, kimg in ((2, 0.024), (1, 0.048), *([(4, 0.072)] if micro_batch else [])):
@@ -65,8 +68,7 @@ def test_a_run_goes_on_with_fewer_or_more_processes(data, tmp_path, micro_batch)
     [changing], [steady] = run_dirs(tmp_path / "changing"), run_dirs(tmp_path / "steady")
     assert newest_checkpoint(changing)["config"]["micro_batch"] == (micro_batch or 4)
     for x, y in zip(losses(changing), losses(steady), strict=True):
-        # Rounding grows from step to step, to 0.6% on a CPU with AVX-512 only; other images would change far more.
-        assert x == pytest.approx(y, rel=2e-2, abs=1e-6)
+        assert x == pytest.approx(y, rel=5e-3, abs=1e-6)
 
 
 def test_wrong_number_of_processes_is_reported(data, tmp_path):

@@ -120,6 +120,7 @@ def test_the_process_reports_an_error_in_one_line_and_keeps_a_file_that_is_there
 
 
 def test_an_interrupted_report_leaves_nothing(run, tmp_path):
+    shutil.rmtree(run / "8x8")
     write_sheets(run, range(100), sizes=(4, 64), noise=255)
     for name in ("tmp", "out"):
         (tmp_path / name).mkdir()
