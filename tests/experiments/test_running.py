@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from dnnlib.errors import UserError
 from experiments.plan import Dataset, Experiment, Figure, Setting, Trial
@@ -33,6 +35,14 @@ def datasets(tmp_path):
     for data in (Dataset(40), Dataset(24, 1)):
         make_dataset(data.path(tmp_path / "datasets"), data.images, seed=data.seed)
     return tmp_path / "datasets"
+
+
+def break_weights(path):
+    """Set all weights of a network file to NaN."""
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    broken = {name: tensor * float("nan") if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    save_file(broken, path, metadata)
 
 
 def trials(experiment, seeds=2):
@@ -78,6 +88,14 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     assert [o.run_dir for o in rescored] == [o.run_dir for o in outcomes]
     assert all(run_dirs(out / o.trial.name) == [o.run_dir] for o in rescored)
     assert [row["metric"] for row in rescored[0].rows] == ["swd8"] == [row["metric"] for row in rescored[3].rows]
+
+    # A run whose images are not finite is a result without values, and does not stop the others.
+    network = max(outcomes[0].run_dir.glob("network-snapshot-*.safetensors"))
+    break_weights(network)
+    (out / "high_40_seed0" / "trial.json").unlink()
+    broken = run_all(trials(EXPERIMENT), out, datasets, jobs=1)
+    assert [o.has_diverged for o in broken] == [True, False, False, False]
+    assert "| high | 40 | – | – |" in write_results(EXPERIMENT, broken, out, seeds=2)
 
     # What was made in another way is not mixed with the rest.
     longer = replace(EXPERIMENT, kimg=0.064)
