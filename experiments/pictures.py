@@ -37,8 +37,9 @@ def write_pictures(outcomes: Sequence[Outcome], path: Path) -> None:
         # Scores of reals and of fakes.
         rows = read_stats(outcome.run_dir / "stats.jsonl")
         kimg_of_rows = [row["kimg"] for row in rows]
-        for name, color in (("real", "#1f4e79"), ("fake", "#c0504d")):
-            panels[-1].plot(kimg_of_rows, [row.get(f"Loss/scores/{name}") for row in rows], color=color, label=name)
+        for side, color in (("real", "#1f4e79"), ("fake", "#c0504d")):
+            scores = [row.get(f"Loss/scores/{side}") for row in rows]
+            panels[-1].plot(kimg_of_rows, scores, color=color, marker="o" if len(rows) == 1 else "")
         panels[-1].tick_params(labelsize=6)
 
     grid[0][-1].set_title("D's scores: reals blue, fakes red", fontsize=7)
