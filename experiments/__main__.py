@@ -1,5 +1,6 @@
 """`python -m experiments` lists the experiments."""
 
+from experiments.classes import CLASSES
 from experiments.combine import COMBINE
 from experiments.learning_rate import LEARNING_RATE
 from experiments.levels import LEVELS
@@ -9,6 +10,6 @@ from experiments.sick_runs import SICK_RUNS
 from experiments.small_data import SMALL_DATA
 from experiments.transfer import TRANSFER
 
-for experiment in (LEVELS, LEARNING_RATE, LOSSES, COMBINE, SMALL_DATA, TRANSFER, MODERN, SICK_RUNS):
+for experiment in (LEVELS, LEARNING_RATE, LOSSES, COMBINE, CLASSES, SMALL_DATA, TRANSFER, MODERN, SICK_RUNS):
     print(f"python -m experiments.{experiment.name:<15} {experiment.question}")
     print(f"{'':<37} {len(experiment.settings)} settings of {experiment.kimg:g} kimg with each seed")
