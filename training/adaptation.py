@@ -21,10 +21,18 @@ def adaptation(
     key: its name in the network. use_wscale: whether weights are divided by the root of their number of inputs when
     they are used. old_classes, new_classes: label values of the images.
     """
+    if old_shape == new_shape and old_classes == new_classes:
+        return lambda t: t
     if len(old_shape) != len(new_shape):
         return None
 
-    # Only what changes with the images may differ.
+    # Heads of different kinds and classes may have equally many rows that mean something else.
+    if re.search(r"^b\d+\.(fc|fc1)\.(weight|bias)$", key) and old_shape[1:] == new_shape[1:]:
+        return lambda t: _scores(t, new_shape[0], old_classes, new_classes)
+    if old_shape == new_shape:
+        return lambda t: t
+
+    # Of all others, only what changes with the images may differ.
     differing = [axis for axis, (a, b) in enumerate(zip(old_shape, new_shape, strict=True)) if a != b]
     if len(differing) != 1:
         return None
@@ -37,8 +45,6 @@ def adaptation(
         return _image_in(key, old_shape, new_shape, use_wscale)
     if re.search(r"^(mapping\.fc0|synthesis\.b\d+\.(layer0\.)?(source|basis)\.fc)\.weight$", key) and axis == 1:
         return _latent_in(old, new, use_wscale)
-    if re.search(r"^b\d+\.(fc|fc1)\.(weight|bias)$", key) and axis == 0:
-        return lambda t: _scores(t, new, old_classes, new_classes)
     if key == "mapping.label_weight" and axis == 0:
         return lambda t: _mean(t, new)
     return None
@@ -102,17 +108,18 @@ def _rescaled(result: torch.Tensor, t: torch.Tensor, use_wscale: bool) -> torch.
 def _scores(t: torch.Tensor, new: int, old_classes: int, new_classes: int) -> torch.Tensor:
     """Convert the last layer of D, with a row for each class, and perhaps one more that all classes share.
 
-    Each class is scored at first as the old ones were on average.
+    As many classes as before keep their scores. Otherwise each is scored at first as the old ones were on average.
     """
-    mean = t[:old_classes].mean(0, keepdim=True) if old_classes else 0.0
+    of_classes = t[:old_classes]
     shared = t[old_classes:].sum(0, keepdim=True)  # of one row or none
-    if new == new_classes:
-        return (mean + shared).expand(new, *t.shape[1:]).clone()
+    if old_classes != new_classes:
+        if old_classes:
+            shared = shared + of_classes.mean(0, keepdim=True)
+        of_classes = t.new_zeros(new_classes, *t.shape[1:])
 
-    # Where there is a shared row, it is enough by itself.
-    result = torch.zeros_like(t[:1]).repeat(new, *[1] * (t.ndim - 1))
-    result[-1:] = mean + shared
-    return result
+    # A switch has no shared row: each class has its share of it.
+    has_shared = new > new_classes
+    return torch.cat([of_classes, shared]) if has_shared else of_classes + shared
 
 
 def _mean(t: torch.Tensor, new: int) -> torch.Tensor:

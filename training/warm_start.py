@@ -43,13 +43,11 @@ def _way(network: nn.Module, key: str, tensor: torch.Tensor, weights: InitialWei
     there, here = weights.shapes.get(name, {}).get(key), tuple(tensor.shape)
     if there is None:
         return None
-    if tuple(there) == here:
-        return lambda t: t
 
     # Networks without options are those of tests.
     cfg, spec = getattr(network, "cfg", None), getattr(network, "spec", None)
     if cfg is None or spec is None:
-        return None
+        return (lambda t: t) if tuple(there) == here else None
     return adaptation(key, tuple(there), here, cfg.use_wscale, weights.c_dim, spec.c_dim)
 
 

@@ -1,5 +1,7 @@
 """Networks for other images do what the old ones did, with channels converted and classes ignored."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -113,6 +115,33 @@ def test_other_classes(name, old, new):
     of_old = [D(images, torch.eye(old, dtype=torch.float64)[[k] * 4] if old else None) for k in range(max(old, 1))]
     torch.testing.assert_close(scores[0], torch.stack(of_old).mean(0))
     assert any(line.endswith(": adapted") for line in table(other_D, weights, "D"))
+
+
+@pytest.mark.parametrize(("old_head", "new_head"), [("switch", "projection"), ("projection", "switch")])
+@pytest.mark.parametrize("name", ["msg_stylegan", "msg_progan", "msg_r3gan"])
+def test_another_head(name, old_head, new_head):
+    cfg, images = CONFIGS[name][1], pyramid.from_images(torch.randn(4, 3, 16, 16, dtype=torch.float64))
+
+    def scores(network, classes):
+        labels = torch.eye(classes, dtype=torch.float64)
+        return torch.stack([network(images, labels[[k] * 4]) for k in range(classes)])
+
+    def started(classes):
+        spec = ImageSpec(resolution=16, c_dim=classes)
+        network = build_discriminator(replace(cfg, label_head=new_head), spec).double()
+        copy_fitting(network, weights, "D")
+        return scores(network, classes)
+
+    # The score of each class stays.
+    old = build_discriminator(replace(cfg, label_head=old_head), ImageSpec(resolution=16, c_dim=3)).double()
+    state = old.state_dict()
+    weights = InitialWeights("old", {"D": {n: tuple(t.shape) for n, t in state.items()}}, 3, None, {"D": state}.get)
+    before = scores(old, 3)
+    torch.testing.assert_close(started(3), before)
+
+    # A head of other classes starts from the mean, even if it has as many rows: a switch of 4, a projection of 2.
+    classes = 4 if new_head == "switch" else 2
+    torch.testing.assert_close(started(classes), before.mean(0).expand(classes, -1, -1))
 
 
 def test_what_does_not_follow_from_images_starts_afresh():
