@@ -32,6 +32,9 @@ from training.spec import ImageSpec
 from training.state import TrainState
 from training.update import OutOfMemory, Updater
 
+Batches = Generator[tuple[np.ndarray, np.ndarray], None, None]
+"""Images uint8 [N,C,H,W] and labels [N,c_dim] of one step after the other."""
+
 
 def training_loop(
     cfg: TrainConfig,
@@ -101,26 +104,7 @@ def _attempt(
 
         clock = time.perf_counter()
         while not state.finished:
-            lr_factor = cfg.lr_factor(state.cur_nimg) / 2**state.rollbacks
-            lr_D = cfg.D_opt.lr_after(state.cur_nimg) * lr_factor
-            lr_G = cfg.G_opt.lr_after(state.cur_nimg) * lr_factor
-
-            # D steps, each followed by the moving average of G, whose decay is per batch of real images. As in the
-            # original, the average lags one G step behind.
-            for _ in range(cfg.d_repeats):
-                watchdog.now(f"reading images at {state.where}")
-                wait_start = time.perf_counter()
-                images, labels = next(data)
-                state.wait_sec += time.perf_counter() - wait_start
-
-                watchdog.now(f"D step at {state.where}")
-                updater.d_update(images, labels, lr_D)
-                state.cur_nimg += cfg.batch
-                update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, ema_beta(cfg, state.cur_nimg))
-
-            # G step.
-            watchdog.now(f"G step at {state.where}")
-            updater.g_update(lr_G)
+            rates = _step(state, updater, data, watchdog)
 
             # A tick lasts until its last step is done.
             if device.type == "cuda" and (state.finished or state.tick_is_over):
@@ -133,19 +117,9 @@ def _attempt(
             report.progress(now - clock)
             clock = now
 
-            # Once a tick: statistics, sheets, snapshot, and last the checkpoint: where it exists, the others do too.
             if state.finished or state.tick_is_over:
                 watchdog.now(f"end of the tick at {state.where}")
-                tick = state.end_tick()
-                report.tick(tick, lr_G, lr_D)
-                check_divergence(state, tick, report.say)
-                threads.advise(report.say)
-                if state.finished or tick.completes(cfg.image_snapshot_ticks):
-                    report.save_sheets()
-                if state.finished or tick.completes(cfg.network_snapshot_ticks):
-                    _save_networks(report, hooks, asked_to_stop)
-                    if run.mirror:
-                        run.mirror.push()
+                _end_tick(state, report, rates, threads, hooks, asked_to_stop)
                 report.maintenance_sec = time.perf_counter() - clock
                 state.total_sec += report.maintenance_sec
                 clock = time.perf_counter()
@@ -162,6 +136,55 @@ def _attempt(
             check_steps(state)
         report.end()
         distributed.barrier()
+
+
+def _step(state: TrainState, updater: Updater, data: Batches, watchdog: Watchdog) -> tuple[float, float]:
+    """Take the D steps and the G step of one iteration. Return the learning rates of G and D."""
+    cfg = state.cfg
+    lr_factor = cfg.lr_factor(state.cur_nimg) / 2**state.rollbacks
+    lr_D = cfg.D_opt.lr_after(state.cur_nimg) * lr_factor
+    lr_G = cfg.G_opt.lr_after(state.cur_nimg) * lr_factor
+
+    # D steps, each followed by the moving average of G, whose decay is per batch of real images. As in the original,
+    # the average lags one G step behind.
+    for _ in range(cfg.d_repeats):
+        watchdog.now(f"reading images at {state.where}")
+        wait_start = time.perf_counter()
+        images, labels = next(data)
+        state.wait_sec += time.perf_counter() - wait_start
+
+        watchdog.now(f"D step at {state.where}")
+        updater.d_update(images, labels, lr_D)
+        state.cur_nimg += cfg.batch
+        update_ema(state.ema_flat, state.G_opt.flat, state.G_ema, state.G, ema_beta(cfg, state.cur_nimg))
+
+    # G step.
+    watchdog.now(f"G step at {state.where}")
+    updater.g_update(lr_G)
+    return lr_G, lr_D
+
+
+def _end_tick(
+    state: TrainState,
+    report: Report,
+    rates: tuple[float, float],
+    threads: RunThreads,
+    hooks: Sequence[Hook],
+    stop: Callable[[], bool],
+) -> None:
+    """Write statistics, sheets, snapshot, and last the checkpoint: where it exists, the others do too."""
+    tick = state.end_tick()
+    report.tick(tick, *rates)
+    check_divergence(state, tick, report.say)
+    threads.advise(report.say)
+
+    # Not after every tick, but always at the end.
+    if state.finished or tick.completes(state.cfg.image_snapshot_ticks):
+        report.save_sheets()
+    if state.finished or tick.completes(state.cfg.network_snapshot_ticks):
+        _save_networks(report, hooks, stop)
+        if report.run.mirror:
+            report.run.mirror.push()
 
 
 def _initial_state(
@@ -194,9 +217,7 @@ def _labels_for_fakes(cfg: TrainConfig, labels: LabelTable) -> LabelTable:
     return OneHot(np.unique(class_numbers(labels)), labels.shape[1])
 
 
-def _batches_of_this_process(
-    cfg: TrainConfig, dataset: Dataset, cur_nimg: int
-) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+def _batches_of_this_process(cfg: TrainConfig, dataset: Dataset, cur_nimg: int) -> Batches:
     """Yield this process's part of each batch, from image `cur_nimg` on: images and labels, read ahead."""
     # Processes take successive parts of each batch.
     per_process = cfg.batch // cfg.gpus
