@@ -18,7 +18,7 @@ MODERN = Experiment(
     ],
     figures=[
         *QUALITY,
-        Figure("fid of random weights", "fid500"),
+        Figure("fid of random weights", "fid1k"),
         Figure("recall of random weights", "pr1k3", lower_is_better=False, key="recall"),
     ],
     kimg=60,
