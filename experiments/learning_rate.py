@@ -1,6 +1,7 @@
 """Is training on pyramids robust to the learning rate? `python -m experiments.learning_rate`.
 
-MSG-GAN, section 4.3, tries four rates on CIFAR-10. Here both networks have the rate, with connections and without.
+MSG-GAN, section 4.3, tries the first four rates on CIFAR-10. Here both networks have the rate, with connections and
+without, and two more rates are to show where training breaks.
 """
 
 from experiments.command import main
@@ -13,7 +14,7 @@ LEARNING_RATE = Experiment(
     settings=[
         Setting((connections, rate), (*CONNECTIONS[connections], "--G-opt.lr", rate, "--D-opt.lr", rate))
         for connections in ("all", "none")
-        for rate in ("0.001", "0.003", "0.005", "0.01")
+        for rate in ("0.001", "0.003", "0.005", "0.01", "0.03", "0.1")
     ],
     figures=QUALITY,
     args=SMALL,
