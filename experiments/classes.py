@@ -14,7 +14,7 @@ CLASSES = Experiment(
     ],
     figures=QUALITY,
     args=SMALL,
-    kimg=20,
+    kimg=12,
 )
 
 if __name__ == "__main__":
