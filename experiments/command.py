@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from dnnlib import cli
+from dnnlib import cli, distributed
 from experiments.pictures import write_pictures
 from experiments.plan import Experiment, Trial
 from experiments.running import forecast, run_all
@@ -26,13 +26,18 @@ class Options:
     kimg: float | None = None
     """Length of each run in thousands of images. Default: the experiment's own."""
     jobs: int = 1
-    """Runs at a time, among which the cores are divided."""
+    """Runs at a time."""
+    threads: int | None = None
+    """Threads of each run. Their number changes what a run computes, by rounding. Default: the cores, divided among the
+    runs at a time."""
     dry_run: bool = False
     """Print the plan; train nothing."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.seeds <= max(T95) or self.jobs < 1 or (self.kimg is not None and self.kimg <= 0):
-            raise ValueError(f"expected --seeds from 1 to {max(T95)}, and --jobs and --kimg above 0")
+        if not 1 <= self.seeds <= max(T95):
+            raise ValueError(f"expected --seeds from 1 to {max(T95)}")
+        if any(value is not None and value <= 0 for value in (self.jobs, self.threads, self.kimg)):
+            raise ValueError("expected --jobs, --threads and --kimg above 0")
 
 
 def main(experiment: Experiment) -> None:
@@ -61,6 +66,7 @@ def _main(experiment: Experiment) -> None:
         print(forecast(trials, out, options.datasets))
         return
 
-    outcomes = run_all(trials, out, options.datasets, options.jobs)
+    threads = options.threads or max(1, distributed.cores() // options.jobs)
+    outcomes = run_all(trials, out, options.datasets, options.jobs, threads)
     write_pictures(outcomes, out / "runs.png")
     print("\n" + write_results(experiment, outcomes, out, options.seeds))

@@ -1,4 +1,4 @@
-"""Which loss trains pyramids best? `python -m experiments.losses`. (MSG-GAN, section 4.3: several loss functions.)"""
+"""Which loss trains pyramids best? `python -m experiments.losses`. (MSG-GAN, abstract: different loss functions.)"""
 
 from experiments.command import main
 from experiments.plan import QUALITY, SMALL, Experiment, Setting

@@ -52,7 +52,7 @@ class Figure:
     key: str = ""
     """Which of the values of the metric; empty = the one that it is named after."""
     over_snapshots: bool = False
-    """Take the mean over all snapshots but the first, rather than the last one."""
+    """Take the mean over all snapshots that have a value, rather than that of the last one."""
     names_best: bool = True
     """Whether the best mean is set in bold; not where the lowest value need not be the best."""
 
@@ -70,7 +70,7 @@ CONNECTIONS = {
     "fine (16)": ("--D.resolutions", "16"),
     "none": ("--D.resolutions",),
 }
-"""Options of D for the levels below the full one whose images it sees, at 32x32."""
+"""Options of D for the levels below the full one whose images it sees; those of `none` are an empty list. At 32x32."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dnnlib import distributed
 from dnnlib.errors import UserError
 from dnnlib.files import atomic, make_dir, read_json
 from dnnlib.sinks import read_stats
@@ -23,6 +22,10 @@ from experiments.plan import Dataset, Experiment, Trial
 ROOT = Path(__file__).parent.parent
 BEGUN, DONE = "arguments.json", "trial.json"
 NOT_FINITE = "images that are not finite numbers"  # as run_metrics.py says
+
+
+class NotFinite(UserError):
+    """A network whose images are not finite numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Outcome:
     """Time trained."""
     threads: int
     """Threads of the process."""
+    precision: str
+    """That of training, as config.json has it."""
     rows: list[dict[str, Any]]
     """Rows of run_metrics.py; none if the run diverged so far that its images are not finite."""
 
@@ -44,8 +49,11 @@ class Outcome:
         return not self.rows
 
 
-def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> list[Outcome]:
-    """Train and score all trials that are not done, `jobs` at a time; raise UserError if one fails."""
+def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int, threads: int) -> list[Outcome]:
+    """Train and score all trials that are not done, `jobs` at a time, each with so many threads.
+
+    Raise UserError if one fails.
+    """
     experiment, kimg = trials[0].experiment, trials[0].kimg
     base = [Trial(experiment, experiment.base, 0, kimg)] if experiment.base else []
     for data in {trial.setting.data for trial in [*base, *trials]} | {experiment.held_out}:
@@ -55,7 +63,7 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
     for trial in base:
         if not _is_done(trial, out, datasets):
             print(f"{trial.name} ...", flush=True)
-            _run(trial, out, datasets, jobs=1)
+            _run(trial, out, datasets, threads)
 
     # Threads only wait for processes. After an error or Ctrl-C, which reaches the processes as well, no other begins.
     start = time.monotonic()
@@ -66,7 +74,7 @@ def run_all(trials: Sequence[Trial], out: Path, datasets: Path, jobs: int) -> li
         if has_failed.is_set():
             return
         try:
-            _run(trial, out, datasets, jobs)
+            _run(trial, out, datasets, threads)
         except BaseException:
             has_failed.set()
             raise
@@ -94,10 +102,9 @@ def forecast(trials: Sequence[Trial], out: Path, datasets: Path) -> str:
     return f"{len(done)} of {len(trials)} runs done; training the others takes about {format_time(left / speed)}"
 
 
-def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
+def _run(trial: Trial, out: Path, datasets: Path, threads: int) -> None:
     """Train and score one trial, from where it was left."""
     folder = make_dir(out / trial.name)
-    threads = max(1, distributed.cores() // jobs)
     args = trial.train_args(out, datasets)
     _write_json(folder / BEGUN, {"args": args})
 
@@ -111,13 +118,13 @@ def _run(trial: Trial, out: Path, datasets: Path, jobs: int) -> None:
     scores = folder / "scores.jsonl"
     scores.unlink(missing_ok=True)
     for metrics in _metrics_args(trial.experiment, datasets):
+        so_far = scores.read_text(encoding="utf-8") if scores.exists() else ""
         try:
             _call(trial, folder, threads, "run_metrics.py", ["--network", str(run_dir), "--out", str(scores), *metrics])
-        except UserError:
-            # A run that diverged is a result.
-            if NOT_FINITE not in (folder / "output.txt").read_text(encoding="utf-8"):
-                raise
-            scores.write_text("", encoding="utf-8")
+        except NotFinite:
+            # A run that diverged is a result. The last snapshot is scored first, so that it keeps its scores if only
+            # another one is broken.
+            scores.write_text(so_far, encoding="utf-8")
             break
 
     # Written last: where it exists, the trial is done.
@@ -149,14 +156,20 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _call(trial: Trial, folder: Path, threads: int, script: str, arguments: list[str]) -> None:
-    """Run a script of the project with this many threads; raise UserError if it fails."""
+    """Run a script of the project with this many threads; raise UserError if it fails, NotFinite for such images."""
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     output = folder / "output.txt"
+    start = output.stat().st_size if output.exists() else 0
     with open(output, "a", encoding="utf-8") as log:
         command = [sys.executable, str(ROOT / script), *arguments]
         status = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, check=False).returncode
-    if status:
-        raise UserError(f"{trial.name}: {script} ended with status {status}; {output} says why")
+    if not status:
+        return
+
+    # Only what this call has said counts.
+    if NOT_FINITE.encode() in output.read_bytes()[start:]:
+        raise NotFinite(f"{trial.name}: {NOT_FINITE}")
+    raise UserError(f"{trial.name}: {script} ended with status {status}; {output} says why")
 
 
 def _metrics_args(experiment: Experiment, datasets: Path) -> list[list[str]]:
@@ -191,7 +204,9 @@ def _read_outcome(trial: Trial, out: Path) -> Outcome:
     """Return the result of a trial that is done."""
     folder = out / trial.name
     done = read_json(folder / DONE, "that of a trial")
-    return Outcome(trial, folder / done["run"], done["seconds"], done["threads"], done["scores"])
+    run_dir = folder / done["run"]
+    precision = read_json(run_dir / "config.json", "that of a run")["precision"]
+    return Outcome(trial, run_dir, done["seconds"], done["threads"], precision, done["scores"])
 
 
 def _make_dataset(data: Dataset, datasets: Path) -> None:

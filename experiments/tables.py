@@ -82,7 +82,7 @@ def _table(experiment: Experiment, values: dict[Setting, list[list[float]]], sec
 
     best = []
     for k, figure in enumerate(experiment.figures):
-        means = [m for found in values.values() if math.isfinite(m := mean(found[k]))]
+        means = [m for found in values.values() if math.isfinite(m := mean(found[k]))]  # of settings without divergence
         best.append((min if figure.lower_is_better else max)(means, default=None) if figure.names_best else None)
     for setting, found in values.items():
         cells = [_cell(v, mean(v) == best[k]) for k, v in enumerate(found)]
@@ -91,26 +91,28 @@ def _table(experiment: Experiment, values: dict[Setting, list[list[float]]], sec
 
 
 def _cell(values: Sequence[float], is_best: bool) -> str:
-    """Return a mean with its interval, a dash if not all runs have a value."""
-    if not math.isfinite(mean(values)):
+    """Return the mean of the runs that have a value, with its interval, and how many have none."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
         return "–"
-    text = f"{mean(values):.4g}"
-    if len(values) > 1:
-        text += f" ± {float(f'{interval(values):.2g}'):g}"  # two digits, and no exponent
+    text = f"{mean(finite):.4g}"
+    if len(finite) > 1:
+        text += f" ± {float(f'{interval(finite):.2g}'):g}"  # two digits, and no exponent
+    if len(finite) < len(values):
+        text += f" ({len(values) - len(finite)} of {len(values)} diverged)"
     return f"**{text}**" if is_best else text
 
 
 def _footnote(experiment: Experiment, outcomes: Sequence[Outcome], seeds: int) -> str:
     """Return how the table was made."""
     kimg, lengths = outcomes[0].trial.kimg, sorted({outcome.trial.length for outcome in outcomes})
-    threads = "one thread" if outcomes[0].threads == 1 else f"{outcomes[0].threads} threads"
+    threads = " or ".join(str(n) for n in sorted({outcome.threads for outcome in outcomes}))
+    precision = " or ".join(sorted({outcome.precision for outcome in outcomes}))
     training = format_time(sum(outcome.seconds for outcome in outcomes))
-    command = f"python -m experiments.{experiment.name} --seeds {seeds} --kimg {kimg:g}"
-    means = f" Means over {seeds} seeds ± 95% intervals (Student's t)." if seeds > 1 else ""
-    return (
-        f"\n`{command}`: {len(outcomes)} runs of {' or '.join(f'{length:g}' for length in lengths)} kimg, trained in "
-        f"{training} altogether on {threads}.{means}"
-    )
+    command = f"python -m experiments.{experiment.name} --seeds {seeds} --kimg {kimg:g} --threads {threads}"
+    means = f" Means over seeds 0 to {seeds - 1} ± 95% intervals (Student's t)." if seeds > 1 else ""
+    runs = f"{len(outcomes)} runs of {' or '.join(f'{length:g}' for length in lengths)} kimg in {precision}"
+    return f"\n`{command}`: {runs}, trained in {training} altogether.{means}"
 
 
 def _plot(experiment: Experiment, values: dict[Setting, list[list[float]]], path: Path) -> None:

@@ -28,7 +28,7 @@ def test_each_setting_is_shown_by_the_largest_level_of_its_first_seed(tmp_path):
     outcomes = []
     for name, setting, seed, color in (("a0", 0, 0, RED), ("b0", 1, 0, BLUE), ("a1", 0, 1, YELLOW)):
         make_run(tmp_path / name, color, small_color=GREEN)
-        outcomes.append(Outcome(Trial(experiment, settings[setting], seed, 2), tmp_path / name, 1.0, 1, []))
+        outcomes.append(Outcome(Trial(experiment, settings[setting], seed, 2), tmp_path / name, 1.0, 1, "fp32", []))
 
     write_pictures(outcomes, tmp_path / "runs.png")
     pixels = np.asarray(Image.open(tmp_path / "runs.png").convert("RGB")).reshape(-1, 3)

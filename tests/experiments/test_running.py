@@ -1,6 +1,7 @@
 """An experiment, from its plan to its table; stopped in between, and started again."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,18 @@ EXPERIMENT = Experiment(
     figures=[Figure("swd", "swd16"), Figure("change", "stability4", over_snapshots=True)],
     kimg=0.032,
     preset="tiny",
-    args=("--resolution", "16", "--batch", "8", "--tick-kimg", "0.016", "--network-snapshot-ticks", "1"),
+    args=(
+        "--resolution",
+        "16",
+        "--batch",
+        "8",
+        "--tick-kimg",
+        "0.016",
+        "--network-snapshot-ticks",
+        "1",
+        "--precision",
+        "fp32",
+    ),
     held_out=Dataset(24, 1),
     random_detectors=False,
 )
@@ -57,14 +69,14 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     high, low = EXPERIMENT.settings
     wrong = replace(EXPERIMENT, settings=[high, Setting(("none", "40"), ("--batch", "7"), Dataset(40)), low])
     with pytest.raises(UserError, match=r"none_40_seed0: train\.py ended with status 2"):
-        run_all(trials(wrong, seeds=1), out, datasets, jobs=1)
+        run_all(trials(wrong, seeds=1), out, datasets, jobs=1, threads=1)
     assert "multiple" in (out / "none_40_seed0" / "output.txt").read_text()
     assert not (out / "low_40_seed0").exists(), "no other is started after that"
     assert "1 of 4 runs done" in forecast(trials(EXPERIMENT), out, datasets)
     first = (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns
 
     # Started again: the others are trained, and the first is not trained anew.
-    outcomes = run_all(trials(EXPERIMENT), out, datasets, jobs=2)
+    outcomes = run_all(trials(EXPERIMENT), out, datasets, jobs=2, threads=1)
     assert (out / "high_40_seed0" / "trial.json").stat().st_mtime_ns == first
     assert [o.trial.name for o in outcomes] == ["high_40_seed0", "low_40_seed0", "high_40_seed1", "low_40_seed1"]
     for outcome in outcomes:
@@ -79,12 +91,13 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     assert len(low["values"]) == 2 and len(low["values"][1]) == 2
     assert text.startswith("| rate | images | swd (lower is better) | change (lower is better) | time |")
     assert "±" in text
-    assert "--seeds 2 --kimg 0.032" in text and (out / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "--seeds 2 --kimg 0.032 --threads 1`: 4 runs of 0.032 kimg in fp32" in text
+    assert (out / "plot.png").read_bytes().startswith(b"\x89PNG")
 
     # A run that was stopped while it was scored is scored again, not trained again, and so is one with other metrics.
     (out / "high_40_seed0" / "trial.json").unlink()
     other = replace(EXPERIMENT, figures=(Figure("swd", "swd8"),))
-    rescored = run_all(trials(other), out, datasets, jobs=2)
+    rescored = run_all(trials(other), out, datasets, jobs=2, threads=1)
     assert [o.run_dir for o in rescored] == [o.run_dir for o in outcomes]
     assert all(run_dirs(out / o.trial.name) == [o.run_dir] for o in rescored)
     assert [row["metric"] for row in rescored[0].rows] == ["swd8"] == [row["metric"] for row in rescored[3].rows]
@@ -93,14 +106,15 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     network = max(outcomes[0].run_dir.glob("network-snapshot-*.safetensors"))
     break_weights(network)
     (out / "high_40_seed0" / "trial.json").unlink()
-    broken = run_all(trials(EXPERIMENT), out, datasets, jobs=1)
+    broken = run_all(trials(EXPERIMENT), out, datasets, jobs=1, threads=1)
     assert [o.has_diverged for o in broken] == [True, False, False, False]
-    assert "| high | 40 | – | – |" in write_results(EXPERIMENT, broken, out, seeds=2)
+    text = write_results(EXPERIMENT, broken, out, seeds=2)
+    assert re.search(r"^\| high \| 40 \| \S+ \(1 of 2 diverged\) \|", text, flags=re.M)
 
     # What was made in another way is not mixed with the rest.
     longer = replace(EXPERIMENT, kimg=0.064)
     with pytest.raises(UserError, match="made with other options"):
-        run_all(trials(longer), out, datasets, jobs=1)
+        run_all(trials(longer), out, datasets, jobs=1, threads=1)
 
 
 def test_runs_that_start_from_another(datasets, tmp_path):
@@ -112,11 +126,11 @@ def test_runs_that_start_from_another(datasets, tmp_path):
     ]
     base = Setting(("base",), (), Dataset(30, sets=(2, 5)), share=0.5)
     experiment = replace(EXPERIMENT, settings=settings, columns=("start",), base=base, figures=EXPERIMENT.figures[:1])
-    outcomes = run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1)
+    outcomes = run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1, threads=1)
 
     assert json.loads((tmp_path / "out" / "base" / "trial.json").read_text())["seed"] == 0
     [network] = (tmp_path / "out" / "base").glob("*/network-snapshot-000000.016.safetensors")
     for outcome in outcomes:
         config = json.loads((outcome.run_dir / "config.json").read_text())
         assert config["init"] == ([str(network)] if "other" in outcome.trial.name else [])
-    assert len(run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1)) == 2
+    assert len(run_all(trials(experiment, seeds=1), tmp_path / "out", datasets, jobs=1, threads=1)) == 2

@@ -37,7 +37,7 @@ def test_a_run_that_diverged_has_no_value(tmp_path):
     settings = [Setting(("good",), ()), Setting(("bad",), ())]
     experiment = Experiment("example", "Is it so?", ("run",), settings, [Figure("swd", "swd2k")], kimg=2)
     outcomes = [
-        Outcome(Trial(experiment, setting, seed, 2), tmp_path, 1.0, 1, rows)
+        Outcome(Trial(experiment, setting, seed, 2), tmp_path, 1.0, 1, "fp32", rows)
         for setting, rows in zip(settings, ([{"metric": "swd2k", "value": 7.0}], []), strict=True)
         for seed in (0, 1)
     ]
