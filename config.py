@@ -222,7 +222,7 @@ def progan_robohash() -> TrainConfig:
 def modern_robohash() -> TrainConfig:
     """MSG-R3GAN on the 64x64 characters, small enough for two CPU cores.
 
-    It takes as long as `robohash`, which sees 60 kimg in that time (`python -m experiments.modern`).
+    It takes about as long as `robohash`, which sees 60 kimg in that time (`python -m experiments.modern`).
     """
     return replace(
         robohash(),
