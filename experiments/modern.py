@@ -6,7 +6,7 @@ The demo's own, the same without connections, and the residual networks of R3GAN
 from experiments.command import main
 from experiments.plan import CONNECTIONS, QUALITY, Experiment, Figure, Setting
 
-# On two CPU cores, modern-robohash sees 0.62 to 0.7 times as many images a second as robohash.
+# On two CPU cores, modern-robohash sees 0.56 to 0.7 times as many images a second as robohash.
 MODERN = Experiment(
     name="modern",
     question="Which recipe is best in the time of the demo?",

@@ -94,9 +94,15 @@ def test_an_experiment_goes_on_where_it_was(datasets, tmp_path, capsys):
     assert all(run_dirs(out / o.trial.name) == [o.run_dir] for o in rescored)
     assert [row["metric"] for row in rescored[0].rows] == ["swd8"] == [row["metric"] for row in rescored[3].rows]
 
+    # A run keeps the scores of its last snapshot if only an earlier one is broken.
+    snapshots = sorted(outcomes[0].run_dir.glob("network-snapshot-*.safetensors"))
+    break_weights(snapshots[0])
+    (out / "high_40_seed0" / "trial.json").unlink()
+    [partly, *_] = run_all(trials(EXPERIMENT), out, datasets, jobs=1, threads=1)
+    assert [row["metric"] for row in partly.rows] == ["swd16"]
+
     # A run whose images are not finite is a result without values, and does not stop the others.
-    network = max(outcomes[0].run_dir.glob("network-snapshot-*.safetensors"))
-    break_weights(network)
+    break_weights(snapshots[-1])
     (out / "high_40_seed0" / "trial.json").unlink()
     broken = run_all(trials(EXPERIMENT), out, datasets, jobs=1, threads=1)
     assert [o.has_diverged for o in broken] == [True, False, False, False]
